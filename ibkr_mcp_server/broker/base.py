@@ -1,0 +1,197 @@
+"""The seam to the broker, in words of `domain/`.
+
+Two rules hold for every method. It ends within the adapter's deadline, whatever the broker does, and it never turns a
+failure into an empty answer. Reads raise `Unavailable` (no link, no answer in time, or an answer that may be
+incomplete) or `Refused` (the broker said no to the request). Writes also raise `OutcomeUnknown`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from ibkr_mcp_server.domain.accounts import AccountSummary, Position
+from ibkr_mcp_server.domain.instruments import Candidate, Instrument, InstrumentQuery
+from ibkr_mcp_server.domain.operations import (
+    ApprovedCancellation,
+    ApprovedModification,
+    ApprovedOrder,
+    FinalGate,
+)
+from ibkr_mcp_server.domain.orders import BrokerOrder, Execution
+from ibkr_mcp_server.domain.quotes import Quote
+
+
+class LinkState(StrEnum):
+    """Where the connection stands."""
+
+    CLOSED = "closed"
+    CONNECTING = "connecting"
+    SYNCHRONISING = "synchronising"
+    UP = "up"
+    """Connected, and orders, positions and executions agree with the broker."""
+    BROKER_OFFLINE = "broker-offline"
+    """The gateway is there, but its own link to IBKR is down (1100)."""
+    LOST = "lost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkStatus:
+    """The connection as it is now."""
+
+    state: LinkState
+    venue: str
+    """`simulator`, `paper` or `live`, as configured; SIM-03."""
+    address: str
+    client_id: int
+    since: datetime
+    server_version: int | None = None
+    accounts: tuple[str, ...] = ()
+    """Managed accounts as the broker last listed them (ACC-05)."""
+    accounts_verified_at: datetime | None = None
+    """When the broker last listed them."""
+    problem: str | None = None
+    """What is missing, and how to repair it; None while all is well."""
+    attempts: int = 0
+    farms: tuple[str, ...] = ()
+    """Data farms that the gateway reported broken, if any."""
+
+    @property
+    def is_up(self) -> bool:
+        return self.state is LinkState.UP
+
+
+class BrokerEventKind(StrEnum):
+    LINK_UP = "link_up"
+    LINK_DOWN = "link_down"
+    ORDER_CHANGED = "order_changed"
+    EXECUTION = "execution"
+    COMMISSION = "commission"
+    ACCOUNTS_CHANGED = "accounts_changed"
+    NOTICE = "notice"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerEvent:
+    """Something that happened at the broker, in the order in which it was told."""
+
+    kind: BrokerEventKind
+    at: datetime
+    order: BrokerOrder | None = None
+    execution: Execution | None = None
+    code: int | None = None
+    text: str = ""
+    """Untrusted text of the broker, or our sentence about the link."""
+    accounts: tuple[str, ...] = field(default=())
+
+
+EventListener = Callable[[BrokerEvent], None]
+
+
+class BrokerReads(Protocol):
+    """What may be asked at any time."""
+
+    @property
+    def link(self) -> LinkStatus: ...
+
+    async def verify_accounts(self) -> LinkStatus:
+        """Ask the broker anew which accounts this link serves (ACC-07)."""
+        ...
+
+    async def account_summary(self, account: str) -> AccountSummary: ...
+
+    async def positions(self, account: str | None = None) -> Sequence[Position]:
+        """Holdings, of one account or of all, with prices where the broker sends them."""
+        ...
+
+    async def resolve(self, query: InstrumentQuery) -> Instrument:
+        """The one contract that `query` means; cached per session.
+
+        Raises:
+            Refused: CONTRACT_NOT_FOUND, or CONTRACT_AMBIGUOUS with the candidates in `details`.
+        """
+        ...
+
+    async def search(self, pattern: str) -> Sequence[Candidate]: ...
+
+    async def quotes(self, instruments: Sequence[Instrument]) -> Sequence[Quote | Refusal]:
+        """The newest quote of each, in the order asked; a refusal where the broker gives none."""
+        ...
+
+    async def open_orders(self) -> Sequence[BrokerOrder]:
+        """Working orders of all clients, read from the broker now."""
+        ...
+
+    async def completed_orders(self) -> Sequence[BrokerOrder]:
+        """Today's finished orders; their `order_id` is 0 when the broker no longer tells it."""
+        ...
+
+    async def executions(self) -> Sequence[Execution]:
+        """Today's fills of all clients."""
+        ...
+
+    def known_orders(self) -> Sequence[BrokerOrder]:
+        """Orders as last told by the broker, without asking; working and finished ones of this session."""
+        ...
+
+    def known_positions(self) -> Sequence[Position] | None:
+        """Positions as last told by the broker; None before the first synchronisation."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why the broker gives no quote for one instrument."""
+
+    code: str
+    message: str
+    next_step: str
+    broker_code: int | None = None
+
+
+class BrokerWrites(Protocol):
+    """What needs an approval."""
+
+    async def place_order(self, approved: ApprovedOrder, gate: FinalGate) -> BrokerOrder:
+        """Send the order and return the broker's first word about it.
+
+        `gate` is entered directly around the socket write, after pacing; what it raises is passed on and means that
+        nothing was sent. Once sent, the call is finished even if its caller is cancelled.
+
+        Raises:
+            Refused: the gate closed (nothing sent), or the broker rejected the order (its code and text are attached).
+            Unavailable: no link; nothing sent.
+            OutcomeUnknown: sent, and the link or the deadline ended before the broker answered.
+        """
+        ...
+
+    async def modify_order(self, approved: ApprovedModification, gate: FinalGate) -> BrokerOrder:
+        """Replace a working order of this client; raises as `place_order` does."""
+        ...
+
+    async def cancel_order(self, approved: ApprovedCancellation, gate: FinalGate) -> BrokerOrder:
+        """Ask for the cancellation and return the broker's first word; a finished order returns as it ended."""
+        ...
+
+
+class Broker(BrokerReads, BrokerWrites, Protocol):
+    """The whole adapter."""
+
+    def listen(self, listener: EventListener) -> None:
+        """Call `listener` for each event, in order, from the event loop; it must return at once."""
+        ...
+
+    async def open(self) -> None:
+        """Start connecting in the background and keep at it; returns at once."""
+        ...
+
+    async def wait_until_up(self, timeout_seconds: float) -> LinkStatus:
+        """Wait until the link is up, or `timeout_seconds` have passed; returns the status either way."""
+        ...
+
+    async def close(self) -> None:
+        """Stop, and drop everything that was not sent."""
+        ...

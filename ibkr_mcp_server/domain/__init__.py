@@ -1,0 +1,1 @@
+"""The words of the trade: frozen data without I/O. Imports nothing else of ours."""

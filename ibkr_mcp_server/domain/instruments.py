@@ -1,0 +1,174 @@
+"""What can be traded, as IBKR identifies it: by contract, never by ticker text alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+EQUITY_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9 .\-]{0,15}")
+"""Decision C-10. `EUR.USD`, `EURUSD` and `SYMBOL.EXCHANGE.CURRENCY` match it as well."""
+
+
+class SecType(StrEnum):
+    """IBKR security types."""
+
+    STK = "STK"
+    CASH = "CASH"
+    OPT = "OPT"
+    FUT = "FUT"
+    FOP = "FOP"
+    IND = "IND"
+    CRYPTO = "CRYPTO"
+    CFD = "CFD"
+    BOND = "BOND"
+    FUND = "FUND"
+    CMDTY = "CMDTY"
+    WAR = "WAR"
+    BAG = "BAG"
+
+
+class HoursUnknown(ValueError):
+    """Trading hours that cannot be read: treated as closed (TM-04)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TradingSession:
+    """One stretch of trading, aware UTC, `start` inclusive and `end` exclusive."""
+
+    start: datetime
+    end: datetime
+
+    def contains(self, moment: datetime) -> bool:
+        return self.start <= moment < self.end
+
+
+def parse_hours(text: str, time_zone_id: str) -> tuple[TradingSession, ...]:
+    """Read IBKR's `tradingHours`/`liquidHours` text: `20261120:0930-20261120:1600;20261121:CLOSED`.
+
+    Raises:
+        HoursUnknown: the text or the zone cannot be read.
+    """
+    try:
+        zone = ZoneInfo(time_zone_id)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise HoursUnknown(f"unknown time zone {time_zone_id!r}") from error
+    sessions = []
+    for part in filter(None, text.split(";")):
+        if part.endswith(":CLOSED"):
+            continue
+        opening, dash, closing = part.partition("-")
+        if not dash:
+            raise HoursUnknown(f"unreadable trading hours {part!r}")
+        sessions.append(TradingSession(start=_moment(opening, zone), end=_moment(closing, zone)))
+    return tuple(sessions)
+
+
+def _moment(text: str, zone: ZoneInfo) -> datetime:
+    try:
+        whole_day_later = text.endswith(":2400")
+        local = datetime.strptime(text.removesuffix("2400") + "0000" if whole_day_later else text, "%Y%m%d:%H%M")
+    except ValueError as error:
+        raise HoursUnknown(f"unreadable trading hours {text!r}") from error
+    local = local.replace(tzinfo=zone) + (timedelta(days=1) if whole_day_later else timedelta())
+    return local.astimezone(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """One contract, resolved to its contract id, with the rules that orders in it must follow."""
+
+    con_id: int
+    symbol: str
+    sec_type: SecType
+    exchange: str
+    """Where orders are routed, usually SMART or IDEALPRO."""
+    primary_exchange: str
+    currency: str
+    local_symbol: str = ""
+    trading_class: str = ""
+    long_name: str = ""
+    """From the broker: untrusted text."""
+    multiplier: Decimal | None = Decimal(1)
+    """Units of the underlying per contract; None when the broker did not say and the type needs it."""
+    min_tick: Decimal | None = None
+    """Smallest price step; market rules may ask for a coarser one at higher prices."""
+    price_increments: tuple[tuple[Decimal, Decimal], ...] = ()
+    """Market rule: (lowest price, increment), ascending. Empty when not known; `min_tick` holds then."""
+    price_magnifier: int = 1
+    """Prices are quoted in currency / magnifier: 100 for London's pence."""
+    size_increment: Decimal | None = None
+    min_size: Decimal | None = None
+    last_trade_date: str = ""
+    strike: Decimal | None = None
+    right: str = ""
+    time_zone_id: str = ""
+    trading_hours: tuple[TradingSession, ...] | None = None
+    """All sessions in which orders may work; None when unknown."""
+    liquid_hours: tuple[TradingSession, ...] | None = None
+    """Regular hours; None when unknown."""
+    hours_known_until: datetime | None = None
+
+    @property
+    def is_forex(self) -> bool:
+        return self.sec_type is SecType.CASH
+
+    @property
+    def is_international(self) -> bool:
+        """Not a US-dollar instrument (CFG-03); foreign exchange has its own gate (CFG-02)."""
+        return not self.is_forex and (self.currency != "USD" or self.primary_exchange in NON_US_EXCHANGES)
+
+    @property
+    def label(self) -> str:
+        """How a person names it: `AAPL`, `EUR.USD`, `VOD.LSE.GBP`."""
+        if self.is_forex:
+            return f"{self.symbol}.{self.currency}"
+        if self.is_international:
+            return f"{self.symbol}.{self.primary_exchange or self.exchange}.{self.currency}"
+        return self.local_symbol or self.symbol
+
+    def price_increment(self, price: Decimal) -> Decimal | None:
+        """The price step that holds at `price`, or None when the broker told none."""
+        step = self.min_tick
+        for lowest, increment in self.price_increments:
+            if price >= lowest:
+                step = increment
+        return step
+
+    def in_regular_hours(self, moment: datetime) -> bool:
+        """Whether the instrument's own exchange trades regularly at `moment`; unknown hours are closed (TM-04)."""
+        return any(session.contains(moment) for session in self.liquid_hours or ())
+
+
+NON_US_EXCHANGES = frozenset(
+    {"LSE", "LSEETF", "IBIS", "IBIS2", "FWB", "AEB", "SBF", "EBS", "BVME", "BM", "KFX", "SFB", "TSE", "VENTURE", "TSEJ"}
+    | {"SEHK", "KSE", "ASX", "SGX", "NSE", "SEHKNTL", "SEHKSZSE", "TWSE", "WSE", "VSE", "ENEXT.BE", "OSE"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstrumentQuery:
+    """What a caller says about an instrument; resolving it must give exactly one contract (ORD-04)."""
+
+    symbol: str
+    sec_type: SecType | None = None
+    exchange: str | None = None
+    currency: str | None = None
+    primary_exchange: str | None = None
+    con_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One of several contracts that a query could mean."""
+
+    con_id: int
+    symbol: str
+    sec_type: str
+    primary_exchange: str
+    currency: str
+    description: str
+    """From the broker: untrusted text."""

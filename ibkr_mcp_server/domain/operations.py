@@ -1,0 +1,159 @@
+"""What a caller wants, from the door to the wire.
+
+An `Operation` is made in a door and walks through the house. The three `Approved…` types are the keys to the broker's
+write methods; only `TradingSafetyManager` makes them (an architecture test holds that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+
+from ibkr_mcp_server.domain.instruments import InstrumentQuery
+from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderType, TimeInForce
+
+
+class OperationClass(StrEnum):
+    """What an operation can do (TW-08); the policy table maps each class to its checks."""
+
+    ORDER_PLACEMENT = "order_placement"
+    ORDER_MODIFICATION = "order_modification"
+    ORDER_CANCELLATION = "order_cancellation"
+    MARKET_DATA = "market_data"
+    ACCOUNT_READ = "account_read"
+    ACCOUNT_MANAGEMENT = "account_management"
+    FOREX = "forex"
+    SAFETY_STATUS = "safety_status"
+    SAFETY_STOP = "safety_stop"
+
+    @property
+    def writes_orders(self) -> bool:
+        return self in (
+            OperationClass.ORDER_PLACEMENT,
+            OperationClass.ORDER_MODIFICATION,
+            OperationClass.ORDER_CANCELLATION,
+        )
+
+
+class ActorType(StrEnum):
+    AGENT = "agent"
+    HUMAN = "human"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """Who acts, and what proves it."""
+
+    type: ActorType
+    id: str
+    """What the actor calls itself, such as an MCP client's name: a claim unless `auth` proves it."""
+    auth: str
+    """`stdio`, `bearer`, `passphrase`, `local-shell`, `sentinel-file`, `in-process`."""
+
+
+SYSTEM = Actor(type=ActorType.SYSTEM, id="ibkr-mcp-server", auth="in-process")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderDraft:
+    """An order as the caller stated it: well typed, and nothing else is known of it yet."""
+
+    query: InstrumentQuery
+    side: str
+    quantity: Decimal
+    order_type: OrderType
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    time_in_force: TimeInForce = TimeInForce.DAY
+    outside_rth: bool = False
+    account: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModificationDraft:
+    """Changes to a working order; None leaves a field as it is."""
+
+    order: OrderReference
+    quantity: Decimal | None = None
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    time_in_force: TimeInForce | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderReference:
+    """How a caller names an order: the permanent id, the client's own request id, or both."""
+
+    perm_id: int | None = None
+    client_request_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One request of one caller."""
+
+    tool: str
+    operation_class: OperationClass
+    actor: Actor
+    arguments: Mapping[str, object]
+    """As received, for the audit log."""
+    draft: OrderDraft | ModificationDraft | OrderReference | None = None
+    symbols: tuple[str, ...] = ()
+    """Instruments that a market-data request asks for; each counts (RL-02)."""
+    account: str | None = None
+    client_request_id: str | None = None
+    preview: bool = False
+    """Judge only: nothing is reserved and nothing can be sent."""
+    problems: tuple[Problem, ...] = field(default=())
+    """What the door already found wrong with it; refused with these as the reasons."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing wrong with a request, found before or during a check."""
+
+    code: str
+    message: str
+    observed: str | None = None
+    limit: str | None = None
+    next_step: str = ""
+    retry_after_seconds: float | None = None
+
+
+FinalGate = Callable[[], AbstractAsyncContextManager[None]]
+"""Entered by the adapter directly around the socket write (TW-11).
+
+It re-reads the safety state and raises `Refused` with STATE_CHANGED when that became stricter; while it is held, no
+other process can complete a stop, so nothing is on its way once a stop has returned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovedOrder:
+    """An order that every check approved; its intent is durable and its quota reserved."""
+
+    order: Order
+    decision_id: str
+    intent_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovedModification:
+    """A change that every check approved, as the whole resulting order."""
+
+    current: BrokerOrder
+    order: Order
+    decision_id: str
+    intent_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovedCancellation:
+    """A working order that may be cancelled."""
+
+    target: BrokerOrder
+    decision_id: str
+    intent_id: str

@@ -1,0 +1,44 @@
+"""Prices as they were seen, each with its age."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+
+class MarketDataType(StrEnum):
+    """What kind of data the broker sends (reqMarketDataType 1 to 4)."""
+
+    LIVE = "live"
+    FROZEN = "frozen"
+    DELAYED = "delayed"
+    DELAYED_FROZEN = "delayed-frozen"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    """The newest prices of one instrument; None where the broker sent none."""
+
+    con_id: int
+    received_at: datetime
+    """When the newest of its prices arrived, aware UTC."""
+    data_type: MarketDataType
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+    last: Decimal | None = None
+    bid_size: Decimal | None = None
+    ask_size: Decimal | None = None
+    last_size: Decimal | None = None
+    volume: Decimal | None = None
+    open: Decimal | None = None
+    high: Decimal | None = None
+    low: Decimal | None = None
+    close: Decimal | None = None
+    """Previous session's close."""
+    halted: bool | None = None
+
+    def age_seconds(self, now: datetime) -> float:
+        """Seconds since the newest price arrived; never negative."""
+        return max(0.0, (now - self.received_at).total_seconds())
