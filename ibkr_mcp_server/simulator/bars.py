@@ -1,0 +1,226 @@
+"""Historical bars: the sizes, durations and kinds that TWS takes, and how a bar is put together from price paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import groupby
+from typing import NamedTuple
+
+from ibkr_mcp_server.simulator.instruments import Listing
+from ibkr_mcp_server.simulator.price_paths import SECONDS, DayPath, PricePaths
+from ibkr_mcp_server.simulator.sessions import Session, zone_of
+from ibkr_mcp_server.simulator.timeline import Span, Timeline
+
+INTRADAY_SIZES = {
+    **{f"{n} secs": n for n in (1, 5, 10, 15, 30)},
+    "1 min": 60,
+    **{f"{n} mins": n * 60 for n in (2, 3, 5, 10, 15, 20, 30)},
+    "1 hour": 3_600,
+    **{f"{n} hours": n * 3_600 for n in (2, 3, 4, 8)},
+}
+"""In seconds."""
+DAILY_SIZES = ("1 day", "1 week", "1 month")
+TRADED = ("TRADES", "ADJUSTED_LAST")
+KINDS = (*TRADED, "MIDPOINT", "BID", "ASK")
+MOST_BARS = 25_000
+"""A day of one-second bars fits. TWS, too, refuses what would be too large, by limits that it does not publish."""
+MOST_YEARS = 50
+NOT_TRADED = Decimal(-1)
+"""What TWS writes for volume, average price and count of bars that are not made of trades."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    start: datetime | date
+    """Intraday: the bar's beginning, UTC. A day: its date. A week or a month: the date of its last session so far."""
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    wap: Decimal
+    count: int
+
+
+class Part(NamedTuple):
+    """A stretch of prices in half increments (a midpoint may lie between two), with its volume."""
+
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+
+
+class Stretch(NamedTuple):
+    """What one bar covers: moments from `start` up to `end` within one session."""
+
+    session: Session
+    start: datetime
+    end: datetime
+
+
+def historical_bars(
+    paths: PricePaths,
+    timeline: Timeline,
+    listing: Listing,
+    *,
+    end: datetime,
+    duration: str,
+    bar_size: str,
+    what: str,
+) -> list[Bar]:
+    """The bars of `duration` up to `end`, the oldest first; the last one may be incomplete.
+
+    Raises:
+        ValueError: an illegal size, duration or kind, or more bars than `MOST_BARS`; the text says which.
+    """
+    if what not in KINDS:
+        raise ValueError(f"Unknown whatToShow '{what}'")
+    if listing.sec_type == "CASH" and what in TRADED:
+        raise ValueError(f"No data of type Trades is available for the exchange '{listing.exchange}'")
+    if bar_size not in INTRADAY_SIZES and bar_size not in DAILY_SIZES:
+        raise ValueError(f"Historical data bar size setting is invalid: '{bar_size}'")
+    covered = list(_covered(timeline, listing, end=end, duration=duration))
+    covered.reverse()
+    if bar_size in INTRADAY_SIZES:
+        size = INTRADAY_SIZES[bar_size]
+        if sum((stretch.end - stretch.start).total_seconds() for stretch in covered) / size > MOST_BARS:
+            raise ValueError(f"Time length exceeds max: more than {MOST_BARS} bars of '{bar_size}'")
+        groups = [[piece] for stretch in covered for piece in _cut(listing, stretch, size)]
+    elif bar_size == "1 day":
+        groups = [[stretch] for stretch in covered]
+    else:
+        period = _week if bar_size == "1 week" else _month
+        groups = [list(group) for _, group in groupby(covered, key=period)]
+    bars = []
+    for group in groups:
+        parts = [
+            part
+            for stretch in group
+            for span in timeline.spans(listing, stretch.session, stretch.start, stretch.end)
+            for part in _parts(paths, listing, span, what)
+        ]
+        start = group[0].start if bar_size in INTRADAY_SIZES else group[-1].session.day
+        bars.append(_bar(parts, start=start, listing=listing, traded=what in TRADED))
+    return bars
+
+
+def _covered(timeline: Timeline, listing: Listing, *, end: datetime, duration: str) -> Iterator[Stretch]:
+    """The sessions, the latest first, that `duration` reaches back to; the outermost ones cut.
+
+    Seconds count only while the exchange is open and days are sessions, so a chart asked for on a Sunday is not empty;
+    weeks, months and years are the calendar's.
+    """
+    count, unit = _parsed(duration)
+    last_day = end.astimezone(zone_of(listing)).date()
+    first_day = _back(last_day, count, unit)
+    seconds_left = float(count)
+    for number, session in enumerate(timeline.sessions_until(listing, end)):
+        start, stop = session.start, min(session.end, end)
+        if unit == "S":
+            if seconds_left <= 0:
+                return
+            start = max(start, stop - timedelta(seconds=seconds_left))
+            seconds_left -= (stop - start).total_seconds()
+        elif number >= count if unit == "D" else session.day <= first_day:
+            return
+        if start < stop:
+            yield Stretch(session, start, stop)
+
+
+def _parsed(duration: str) -> tuple[int, str]:
+    count, _, unit = duration.partition(" ")
+    if not (count.isascii() and count.isdigit() and len(count) <= 6 and int(count) and unit in UNIT_DAYS):
+        raise ValueError(f"Historical data query duration is invalid: '{duration}'")
+    if int(count) * UNIT_DAYS[unit] > MOST_YEARS * 366:
+        raise ValueError(f"Historical data query duration exceeds {MOST_YEARS} years: '{duration}'")
+    return int(count), unit
+
+
+UNIT_DAYS = {"S": 1 / 86_400, "D": 1.4, "W": 7, "M": 31, "Y": 366}
+"""Roughly, to tell what is too long; a D is a session."""
+
+
+def _back(day: date, count: int, unit: str) -> date:
+    """The last calendar day that `duration` does not reach."""
+    if unit == "W":
+        return day - timedelta(weeks=count)
+    if unit not in "MY":
+        return day
+    months = day.year * 12 + day.month - 1 - count * (12 if unit == "Y" else 1)
+    first_of_next = date((months + 1) // 12, (months + 1) % 12 + 1, 1)
+    return min(date(months // 12, months % 12 + 1, 1) + timedelta(days=day.day - 1), first_of_next - timedelta(days=1))
+
+
+def _cut(listing: Listing, stretch: Stretch, size: int) -> Iterator[Stretch]:
+    """Bars begin at whole multiples of their size after local midnight, and with the session."""
+    zone = zone_of(listing)
+    midnight = datetime.combine(stretch.start.astimezone(zone).date(), time(0), tzinfo=zone)
+    start = stretch.start
+    while start < stretch.end:
+        number = int((start - midnight).total_seconds()) // size + 1
+        following = min(midnight.astimezone(start.tzinfo) + timedelta(seconds=number * size), stretch.end)
+        yield Stretch(stretch.session, start, following)
+        start = following
+
+
+def _week(stretch: Stretch) -> tuple[int, int]:
+    return stretch.session.day.isocalendar()[:2]
+
+
+def _month(stretch: Stretch) -> tuple[int, int]:
+    return stretch.session.day.year, stretch.session.day.month
+
+
+def _parts(paths: PricePaths, listing: Listing, span: Span, what: str) -> Iterator[Part]:
+    """The pieces of one replay day: the day as a whole if that is exact, else whole minutes and the odd seconds."""
+    if what in TRADED and (span.first, span.last) == (0, span.minutes * SECONDS - 1):
+        day = paths.day(listing.con_id, span.day)
+        yield Part(day.open * 2, day.high * 2, day.low * 2, day.close * 2, day.volume)
+        return
+    path = paths.path(listing.con_id, span.day, span.minutes)
+    for minute in range(span.first // SECONDS, span.last // SECONDS + 1):
+        first = max(span.first - minute * SECONDS, 0)
+        last = min(span.last - minute * SECONDS, SECONDS - 1)
+        shift = 0 if what in TRADED else _shift(path, minute, what)
+        if (first, last) == (0, SECONDS - 1):
+            prices = path.points[minute], path.highs[minute], path.lows[minute], path.points[minute + 1]
+        else:
+            seconds = path.seconds(minute)[first : last + 1]
+            prices = seconds[0], max(seconds), min(seconds), seconds[-1]
+        step = minute * SECONDS
+        volume = path.volume_so_far(step + last) - (path.volume_so_far(step + first - 1) if step + first else 0)
+        opening, high, low, closing = (price * 2 + shift for price in prices)
+        yield Part(opening, high, low, closing, volume)
+
+
+def _shift(path: DayPath, minute: int, what: str) -> int:
+    """How far this kind of price lies from the traded price, in half increments."""
+    below, above = path.below[minute], path.above[minute]
+    return {"BID": -2 * below, "ASK": 2 * above, "MIDPOINT": above - below}[what]
+
+
+def _bar(parts: Iterable[Part], *, start: datetime | date, listing: Listing, traded: bool) -> Bar:
+    parts = list(parts)
+    unit = listing.min_tick / 2
+    volume = sum(part.volume for part in parts)
+    # Each part's mean stands for its trades; the parts are minutes or, at the longest, days.
+    weights = [part.volume if volume else 1 for part in parts]
+    worth = sum(weight * (p.open + p.high + p.low + p.close) for weight, p in zip(weights, parts, strict=True))
+    return Bar(
+        start=start,
+        open=parts[0].open * unit,
+        high=max(part.high for part in parts) * unit,
+        low=min(part.low for part in parts) * unit,
+        close=parts[-1].close * unit,
+        volume=Decimal(volume) if traded else NOT_TRADED,
+        wap=round(worth * unit / (4 * sum(weights)), 6) if traded else NOT_TRADED,
+        count=max(1, volume // SHARES_A_TRADE) if traded else -1,
+    )
+
+
+SHARES_A_TRADE = 200
