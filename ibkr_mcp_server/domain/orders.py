@@ -34,6 +34,8 @@ class OrderType(StrEnum):
     LIT = "LIT"
     REL = "REL"
     MIDPRICE = "MIDPRICE"
+    OTHER = "OTHER"
+    """A type of someone else's order that this product does not know and never places."""
 
 
 STOP_TYPES = frozenset({OrderType.STP, OrderType.STP_LMT, OrderType.TRAIL, OrderType.TRAIL_LIMIT})
@@ -46,6 +48,8 @@ class TimeInForce(StrEnum):
     FOK = "FOK"
     GTD = "GTD"
     OPG = "OPG"
+    OTHER = "OTHER"
+    """Of someone else's order; never sent by this product."""
 
 
 class OrderStatus(StrEnum):
