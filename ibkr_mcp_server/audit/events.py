@@ -1,0 +1,82 @@
+"""What can be recorded: a closed set of event types (requirements 3.5, AUD-07), and the event itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ibkr_mcp_server.domain.operations import Actor
+
+Recordable = object
+"""None, text, whole numbers, Decimals, floats, booleans, times, days, enums, dataclasses, mappings with text keys, and
+sequences of these. Anything else is recorded as its repr, so that an odd value never costs a record."""
+
+
+class EventType(StrEnum):
+    """Why a record was written."""
+
+    SERVER_START = "SERVER_START"
+    SERVER_STOP = "SERVER_STOP"
+    CONFIG_LOADED = "CONFIG_LOADED"
+
+    DECISION = "DECISION"
+    ORDER_ATTEMPT = "ORDER_ATTEMPT"
+    ORDER_VALIDATION_FAILED = "ORDER_VALIDATION_FAILED"
+    ORDER_REJECTED_LIMITS = "ORDER_REJECTED_LIMITS"
+    SAFETY_VIOLATION = "SAFETY_VIOLATION"
+    CHECK_ERROR = "CHECK_ERROR"
+    MARKET_DATA_REQUEST = "MARKET_DATA_REQUEST"
+
+    INTENT_RESERVED = "INTENT_RESERVED"
+    ORDER_SENT = "ORDER_SENT"
+    ORDER_PLACED = "ORDER_PLACED"
+    ORDER_MODIFIED = "ORDER_MODIFIED"
+    ORDER_CANCELLED = "ORDER_CANCELLED"
+    ORDER_FILLED = "ORDER_FILLED"
+    ORDER_UNKNOWN = "ORDER_UNKNOWN"
+    ORDER_RECONCILED = "ORDER_RECONCILED"
+
+    KILL_SWITCH_ACTIVATE = "KILL_SWITCH_ACTIVATE"
+    KILL_SWITCH_DEACTIVATE = "KILL_SWITCH_DEACTIVATE"
+    CIRCUIT_BREAKER_TRIP = "CIRCUIT_BREAKER_TRIP"
+    CIRCUIT_BREAKER_RESET = "CIRCUIT_BREAKER_RESET"
+    MODE_CHANGE = "MODE_CHANGE"
+    STAGE_CHANGE = "STAGE_CHANGE"
+    STRATEGY_HALT = "STRATEGY_HALT"
+    STRATEGY_RESUME = "STRATEGY_RESUME"
+
+    ACCOUNT_VERIFIED = "ACCOUNT_VERIFIED"
+    ACCOUNT_REJECTED = "ACCOUNT_REJECTED"
+    AUTH_FAILED = "AUTH_FAILED"
+    APPROVAL_REQUESTED = "APPROVAL_REQUESTED"
+    APPROVAL_GRANTED = "APPROVAL_GRANTED"
+    CONFIRMATION_ISSUED = "CONFIRMATION_ISSUED"
+    CONFIRMATION_USED = "CONFIRMATION_USED"
+
+    LINK_UP = "LINK_UP"
+    LINK_DOWN = "LINK_DOWN"
+    ALERT_SENT = "ALERT_SENT"
+    ALERT_FAILED = "ALERT_FAILED"
+    CHAIN_CHECKPOINT = "CHAIN_CHECKPOINT"
+    DRILL_RESULT = "DRILL_RESULT"
+
+    REBALANCE = "REBALANCE"
+    TRANSFER = "TRANSFER"
+    WITHDRAWAL = "WITHDRAWAL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEvent:
+    """Something that happened, with all that is needed to judge it again later (AUD-09)."""
+
+    type: EventType
+    actor: Actor
+    operation_type: str | None = None
+    tool: str | None = None
+    decision_id: str | None = None
+    intent_id: str | None = None
+    order_data: Mapping[str, Recordable] | None = None
+    validation_result: Mapping[str, Recordable] | None = None
+    outcome: Mapping[str, Recordable] | None = None
+    broker_ids: Mapping[str, Recordable] | None = None

@@ -1,0 +1,195 @@
+"""Writes the audit log.
+
+Records of writes go into the caller's own transaction (`append`), so that an intent and its record are durable
+together or not at all. Records of plain reads may wait a moment and share one commit (`record_soon`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, insert, select
+
+from ibkr_mcp_server.audit.chain import GENESIS, Head, StoredRecord, canonical, canonical_text, digest
+from ibkr_mcp_server.audit.events import AuditEvent, EventType
+from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.errors import Fault, ProductError
+from ibkr_mcp_server.store.columns import rfc3339
+from ibkr_mcp_server.store.database import Database
+from ibkr_mcp_server.store.schema import audit_log
+
+GROUP_SECONDS = 0.05
+"""How long a record of a plain read may wait for company."""
+GROUP_SIZE = 200
+"""How many may wait; the next one commits them first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRecord:
+    """One record, as it can be read back; its JSON parts are redacted (AUD-02)."""
+
+    seq: int
+    timestamp: datetime
+    event_type: EventType
+    session_id: str
+    actor: Mapping[str, Any]  # Any, here and below: whatever JSON was recorded
+    operation_type: str | None
+    tool: str | None
+    order_data: Any
+    validation_result: Any
+    outcome: Any
+    decision_id: str | None
+    intent_id: str | None
+    broker_ids: Any
+    config_hash: str
+    prev_hash: str
+    hash: str
+
+
+class AuditLog:
+    """The log as one run of the server writes it."""
+
+    def __init__(self, database: Database, *, session_id: str, config_hash: str, clock: Clock) -> None:
+        self._database = database
+        self._session_id = str(UUID(session_id))  # unique per run (AUD-12)
+        self._config_hash = config_hash
+        self._clock = clock
+        self._waiting: list[StoredRecord] = []
+        self._flusher: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        self._failed = False
+
+    def append(self, connection: Connection, event: AuditEvent) -> AuditRecord:
+        """Add `event` to the chain inside the caller's write transaction; both become durable together."""
+        return _append(connection, [self._rendered(event)])
+
+    async def record(self, event: AuditEvent) -> AuditRecord:
+        """Add `event` in a transaction of its own; durable when this returns."""
+        rendered = self._rendered(event)
+        return await self._database.run(lambda connection: _append(connection, [rendered]))
+
+    async def record_soon(self, event: AuditEvent) -> None:
+        """Add `event` within `GROUP_SECONDS`, together with others; only for operations that change nothing.
+
+        Its timestamp is the time of this call. After a commit that failed, the next call tries again at once, and
+        raises if that fails too; nothing that waits is dropped.
+        """
+        if self._failed or len(self._waiting) >= GROUP_SIZE:
+            await self.flush()
+        self._waiting.append(self._rendered(event))
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush_soon(), name="audit-flusher")
+
+    async def flush(self) -> None:
+        """Make everything that waits durable now."""
+        async with self._turn:
+            batch, self._waiting = self._waiting, []
+            if not batch:
+                return
+            try:
+                await self._database.run(lambda connection: _append(connection, batch))
+            except ProductError:
+                self._waiting = batch + self._waiting
+                self._failed = True
+                raise
+            self._failed = False
+
+    async def close(self) -> None:
+        """Flush; the log takes no background work after this."""
+        if self._flusher is not None:
+            self._flusher.cancel()
+            await asyncio.wait([self._flusher])
+        await self.flush()
+
+    async def _flush_soon(self) -> None:
+        await self._clock.sleep(GROUP_SECONDS)
+        try:
+            await self.flush()
+        except ProductError:
+            pass  # kept, and met again by whoever records next
+
+    def _rendered(self, event: AuditEvent) -> StoredRecord:
+        """Everything but the place in the chain, fixed now: what was passed in may change later."""
+        return StoredRecord(
+            actor=canonical(event.actor),
+            broker_ids=_part(event.broker_ids),
+            config_hash=self._config_hash,
+            decision_id=canonical_text(event.decision_id),
+            event_type=event.type.value,
+            intent_id=canonical_text(event.intent_id),
+            operation_type=canonical_text(event.operation_type),
+            order_data=_part(event.order_data),
+            outcome=_part(event.outcome),
+            prev_hash="",
+            seq=0,
+            session_id=self._session_id,
+            timestamp=rfc3339(self._clock.now()),
+            tool=canonical_text(event.tool),
+            validation_result=_part(event.validation_result),
+        )
+
+
+def head(connection: Connection) -> Head:
+    """The newest record's place in the chain."""
+    row = connection.execute(
+        select(audit_log.c.seq, audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1)
+    ).first()
+    return GENESIS if row is None else Head(row.seq, row.hash)
+
+
+def tail(connection: Connection, limit: int, event_type: EventType | None = None) -> list[AuditRecord]:
+    """The newest `limit` records (of one type), oldest of them first."""
+    query = select(audit_log).order_by(audit_log.c.seq.desc()).limit(limit)
+    if event_type is not None:
+        query = query.where(audit_log.c.event_type == event_type.value)
+    return [_record(row) for row in reversed(connection.execute(query).all())]
+
+
+def _append(connection: Connection, rendered: list[StoredRecord]) -> AuditRecord:
+    """Add records at the end of the chain, and return the last one."""
+    seq, prev_hash = head(connection)  # read under the writers' lock, so several processes share one chain
+    rows = []
+    for part in rendered:
+        seq += 1
+        record = part._replace(seq=seq, prev_hash=prev_hash)
+        prev_hash = digest(record.body())
+        rows.append({**record._asdict(), "hash": prev_hash})
+    connection.execute(insert(audit_log), rows)
+    return _as_record(rows[-1])
+
+
+def _part(value: object) -> str | None:
+    return None if value is None else canonical(value)
+
+
+def _record(row: Row[Any]) -> AuditRecord:
+    return _as_record(row._mapping)
+
+
+_JSON = frozenset({"actor", "order_data", "validation_result", "outcome", "broker_ids"})
+_TEXT = frozenset({"operation_type", "tool", "decision_id", "intent_id"})
+
+
+def _as_record(row: Mapping[Any, Any]) -> AuditRecord:
+    values: dict[str, Any] = {}
+    try:
+        for name, value in row.items():
+            if value is not None and name in _JSON:
+                values[name] = json.loads(value)
+            elif value is not None and name in _TEXT:
+                values[name] = json.loads(f'"{value}"')
+            else:
+                values[name] = value
+        values["timestamp"] = datetime.fromisoformat(values["timestamp"])
+        values["event_type"] = EventType(values["event_type"])
+    except ValueError as error:
+        raise Fault(
+            "AUDIT_UNREADABLE", f"Audit record {row['seq']} cannot be read: {error}.", next_step="Run `audit verify`."
+        ) from error
+    return AuditRecord(**values)

@@ -1,0 +1,40 @@
+"""Takes secrets and account numbers out of what is about to be recorded (SEC-05): by key name, and by pattern."""
+
+from __future__ import annotations
+
+import re
+
+from ibkr_mcp_server.domain.accounts import masked
+
+REDACTED = "[redacted]"
+
+_SECRET_KEY = re.compile(
+    r"pass(phrase|word|wd|code)|secret|token|authori[sz]ation|api_?key|private_?key|credential|signature|cookie|\botp\b|totp",
+    re.IGNORECASE,
+)
+_ACCOUNT_KEY = re.compile(r"(^|_)acc(oun)?ts?(_?(id|number|code|name)s?)?$", re.IGNORECASE)
+
+_SECRET_TEXT = re.compile(
+    r"(?i:\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"  # an Authorization header's value
+    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"  # a JSON web token
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # user and password of a URL
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+    r"|(?i:\b(?:passphrase|password|secret|token|api[_-]?key)\b\s*[=:]\s*)\S+"
+)
+# IBKR account ids: U1234567; D for paper; F, I and FA for advisors, C and T for sub-accounts.
+_ACCOUNT_TEXT = re.compile(r"(?<![A-Za-z0-9])(?:D?[UFI]|DUH|DUN|FA|DFA)[A-Z]?\d{5,9}[A-Z]?(?![A-Za-z0-9])")
+
+
+def is_secret_key(key: str) -> bool:
+    """Whether the value under `key` must never be recorded."""
+    return _SECRET_KEY.search(key) is not None
+
+
+def is_account_key(key: str) -> bool:
+    """Whether the texts under `key` are account numbers."""
+    return _ACCOUNT_KEY.search(key) is not None
+
+
+def redacted_text(text: str) -> str:
+    """`text` without secrets, its account numbers cut to their last three characters."""
+    return _ACCOUNT_TEXT.sub(lambda found: masked(found[0]), _SECRET_TEXT.sub(REDACTED, text))

@@ -1,0 +1,244 @@
+"""The database and its transactions; what is in it is told by the modules next to this one.
+
+Work is a plain function of a connection. It runs on a thread of its own, as one transaction: all of it is durable when
+the call returns, or none of it happened and the call raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine, inspect, make_url, select, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from ibkr_mcp_server.errors import ConfigurationError, Fault
+from ibkr_mcp_server.store.errors import StoreUnavailable, StoreUnreadable, translated
+from ibkr_mcp_server.store.schema import HEAD, meta
+from ibkr_mcp_server.store.sqlite import SQLiteFile
+
+__all__ = ["Database", "StoreUnavailable", "StoreUnreadable"]
+
+T = TypeVar("T")
+
+
+class Kind(Protocol):
+    """What differs between the databases."""
+
+    @property
+    def where(self) -> str:
+        """The file or the server, for people; without secrets."""
+        ...
+
+    def prepare(self) -> None: ...
+
+    def engine(self, *, reader: bool) -> Engine: ...
+
+    def begin_write(self, connection: Connection) -> None:
+        """Become the only writer, waiting at most `BUSY_SECONDS`."""
+        ...
+
+    def begin_read(self, connection: Connection) -> None:
+        """Begin on one snapshot."""
+        ...
+
+    def before_commit(self, connection: Connection) -> None: ...
+
+    def check(self, connection: Connection) -> None: ...
+
+
+class Database:
+    """One store, open. Make it with `open`."""
+
+    def __init__(self, kind: Kind, *, read_only: bool) -> None:
+        self._kind = kind
+        self._read_only = read_only
+        self._writer = _Lane("store-writer", kind, kind.begin_write, reader=False)
+        # A lane of its own, so that a long read never stands before an order.
+        self._reader = _Lane("store-reader", kind, kind.begin_read, reader=True)
+
+    @classmethod
+    def open(cls, url_or_path: str | Path, *, read_only: bool = False) -> Database:
+        """Open the SQLite file or the PostgreSQL URL, create or migrate it, and check it. Blocks.
+
+        Raises:
+            StoreUnreadable: it is damaged, not ours, too new, or (with `read_only`) missing or not migrated.
+            StoreUnavailable: it is busy, full, not writable or out of reach.
+            ConfigurationError: the URL cannot be used.
+        """
+        database = cls(_kind(url_or_path, read_only=read_only), read_only=read_only)
+        try:
+            database._settle()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @property
+    def where(self) -> str:
+        """The file or the server, for people; without secrets."""
+        return self._kind.where
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` as the only writer, in one transaction that is synced to the disk when this returns.
+
+        If the caller is cancelled the transaction is finished all the same, and only then the cancellation goes on.
+
+        Raises:
+            StoreUnavailable: busy, full, not writable or out of reach; treat it as not written. (A link that breaks
+                during the commit itself leaves that open, so what was to follow the commit must not be done.)
+            StoreUnreadable: damaged, or replaced while in use.
+        """
+        return await _finished(self._submit_write(work))
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` on one snapshot, in a transaction that cannot write; waits for no writer."""
+        return await _finished(self._reader.submit(work))
+
+    def run_blocking(self, work: Callable[[Connection], T]) -> T:
+        """As `run`, for the command line."""
+        return self._submit_write(work).result()
+
+    def read_blocking(self, work: Callable[[Connection], T]) -> T:
+        """As `read`, for the command line."""
+        return self._reader.submit(work).result()
+
+    def close(self) -> None:
+        """Finish what was begun, then let go of the database. May be called twice."""
+        self._writer.close()
+        self._reader.close()
+
+    def _submit_write(self, work: Callable[[Connection], T]) -> Future[T]:
+        if self._read_only:
+            raise Fault("STORE_READ_ONLY", f"The database {self.where} was opened for reading only.")
+        return self._writer.submit(work)
+
+    def _settle(self) -> None:
+        self._kind.prepare()
+        if self.read_blocking(self._needs_migration):
+            if self._read_only:
+                raise StoreUnreadable(
+                    "STORE_OLD",
+                    f"The database {self.where} has not got the newest tables.",
+                    next_step="Start the server once: it migrates the database.",
+                )
+            self.run_blocking(self._migrate)
+        self.read_blocking(self._check)
+
+    def _needs_migration(self, connection: Connection) -> bool:
+        tables = set(inspect(connection).get_table_names())
+        if "alembic_version" not in tables:
+            if foreign := tables - {"alembic_version"}:
+                raise StoreUnreadable(
+                    "STORE_FOREIGN",
+                    f"The database {self.where} holds tables that are not ours: {', '.join(sorted(foreign)[:5])}.",
+                    next_step="Name a new file, or an empty schema.",
+                )
+            return True
+        version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        if version is None or version > HEAD:
+            raise StoreUnreadable(
+                "STORE_NEWER",
+                f"The database {self.where} is of version {version}; this program knows {HEAD}.",
+                next_step="Use the version of the program that made it, or a newer one.",
+            )
+        return bool(version != HEAD)
+
+    def _migrate(self, connection: Connection) -> None:
+        if self._needs_migration(connection):  # another process may have been faster
+            from ibkr_mcp_server.store.migrations import upgrade  # Alembic, only when there is something to do
+
+            upgrade.to_head(connection)
+
+    def _check(self, connection: Connection) -> None:
+        self._kind.check(connection)
+        if connection.execute(select(meta.c.value).where(meta.c.name == "store_id")).scalar_one_or_none() is None:
+            raise StoreUnreadable(
+                "STORE_UNREADABLE",
+                f"The database {self.where} has lost its id (table meta).",
+                next_step="Keep a copy of it, and restore a backup.",
+            )
+
+
+class _Lane:
+    """One thread with one connection: what is submitted is done in turn, each as one transaction."""
+
+    def __init__(self, name: str, kind: Kind, begin: Callable[[Connection], None], *, reader: bool) -> None:
+        self._kind = kind
+        self._begin = begin
+        self._reader = reader
+        self._connection: Connection | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    def submit(self, work: Callable[[Connection], T]) -> Future[T]:
+        try:
+            return self._thread.submit(self._transaction, work)
+        except RuntimeError as error:
+            raise Fault("STORE_CLOSED", f"The database {self._kind.where} is closed already.") from error
+
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
+        try:
+            if self._connection is None:
+                self._connection = self._kind.engine(reader=self._reader).connect()
+            with self._connection.begin():
+                self._begin(self._connection)
+                result = work(self._connection)
+                self._kind.before_commit(self._connection)
+            return result
+        except DBAPIError as error:
+            self._hang_up()
+            raise translated(error, self._kind.where) from error
+        except BaseException:
+            if self._connection is not None and self._connection.in_transaction():
+                self._hang_up()
+            raise
+
+    def _hang_up(self) -> None:
+        """Drop a connection that failed; the next transaction makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(DBAPIError):
+                connection.close()
+
+    def close(self) -> None:
+        with suppress(RuntimeError):
+            self._thread.submit(self._hang_up)
+        self._thread.shutdown(wait=True)
+
+
+def _kind(url_or_path: str | Path, *, read_only: bool) -> Kind:
+    if isinstance(url_or_path, Path) or "://" not in url_or_path:
+        return SQLiteFile(Path(url_or_path), read_only=read_only)
+    try:
+        url = make_url(url_or_path)
+    except ArgumentError as error:
+        raise ConfigurationError(["IBKR_DATABASE_URL is not a database URL"]) from error
+    backend = url.get_backend_name()
+    if backend == "sqlite" and url.database:
+        return SQLiteFile(Path(url.database), read_only=read_only)
+    if backend in ("postgresql", "postgres"):
+        from ibkr_mcp_server.store.postgresql import PostgreSQLServer
+
+        return PostgreSQLServer(url, read_only=read_only)
+    raise ConfigurationError([f"IBKR_DATABASE_URL: {backend} is not supported; use sqlite or postgresql"])
+
+
+async def _finished(work: Future[T]) -> T:
+    """The result of `work`, which goes on to its end even if the one who waits is cancelled."""
+    future = asyncio.wrap_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        future.add_done_callback(_look_at)
+        if not future.done():
+            await asyncio.wait([future])
+        raise
+
+
+def _look_at(future: asyncio.Future[T]) -> None:
+    if not future.cancelled():
+        future.exception()  # seen, so that asyncio does not report it as forgotten

@@ -1,0 +1,266 @@
+"""Write intents: the durable promise made before anything is sent, and the only source of every order counter.
+
+All functions work inside the caller's transaction; they keep nothing in memory, so a restart changes nothing (RL-09).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal, TypedDict
+
+from sqlalchemy import ColumnElement, Connection, Row, func, select, union_all, update
+from sqlalchemy import insert as insert_into
+from typing_extensions import Unpack
+
+from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.errors import Fault
+from ibkr_mcp_server.store.schema import IntentState, intents
+
+__all__ = [
+    "FINAL",
+    "TRANSITIONS",
+    "UNRESOLVED",
+    "Intent",
+    "IntentState",
+    "KeyTaken",
+    "Outcome",
+    "advance",
+    "find_by_key",
+    "find_by_ref",
+    "get",
+    "opening_in_window",
+    "opening_on",
+    "release",
+    "reserve",
+    "unresolved",
+    "working_opening",
+]
+
+_S = IntentState
+
+TRANSITIONS: dict[IntentState, frozenset[IntentState]] = {
+    # An answer may overtake our own note that we sent; EXPIRED comes to a RESERVED intent by `release` alone.
+    _S.RESERVED: frozenset({_S.SENT, _S.ACCEPTED, _S.REJECTED, _S.FILLED, _S.CANCELLED, _S.UNKNOWN}),
+    _S.SENT: frozenset({_S.ACCEPTED, _S.REJECTED, _S.FILLED, _S.CANCELLED, _S.UNKNOWN, _S.EXPIRED}),
+    _S.UNKNOWN: frozenset({_S.SENT, _S.ACCEPTED, _S.REJECTED, _S.FILLED, _S.CANCELLED, _S.EXPIRED}),
+    # Accepted orders may still be rejected: error 201 after a PreSubmitted, or an exchange that says no at the open.
+    _S.ACCEPTED: frozenset({_S.REJECTED, _S.FILLED, _S.CANCELLED, _S.UNKNOWN, _S.EXPIRED}),
+    _S.CANCELLED: frozenset({_S.FILLED}),  # the last fill crossed the cancellation on its way
+    _S.REJECTED: frozenset(),
+    _S.FILLED: frozenset(),
+    _S.EXPIRED: frozenset(),
+}
+"""Where an intent may go; staying, with newer figures, is always allowed."""
+
+FINAL = frozenset({_S.REJECTED, _S.FILLED, _S.CANCELLED, _S.EXPIRED})
+UNRESOLVED = frozenset({_S.RESERVED, _S.SENT, _S.UNKNOWN})
+_WORKING = UNRESOLVED | {_S.ACCEPTED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """One write that was decided on."""
+
+    intent_id: str
+    request_key: str
+    """The caller's `client_request_id`, or one that the server minted; unique for ever (ID-01)."""
+    fingerprint: str
+    """Of the canonical parameters (ID-03)."""
+    kind: Literal["place", "modify", "cancel"]
+    state: IntentState = IntentState.RESERVED
+    opening: bool
+    """Can increase the absolute projected position; only such intents use up quotas."""
+    actor_id: str
+    account: str
+    con_id: int
+    symbol: str
+    side: str
+    quantity: Decimal
+    order_type: str
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    worst_case_value_usd: Decimal | None
+    order_ref: str
+    """As it travels to the broker; that of the target for a modification or cancellation."""
+    decision_id: str
+    trading_day: date
+    created_at: datetime
+    monotonic: float
+    """The clock's monotonic seconds at `created_at`; comparable under the same `boot_id` only."""
+    boot_id: str
+    session_id: str
+    perm_id: int | None = None
+    order_id: int | None = None
+    client_id: int | None = None
+    broker_status: str | None = None
+    filled_quantity: Decimal | None = None
+    average_fill_price: Decimal | None = None
+    result: Any = None  # Any: whatever JSON the caller was answered
+    """The stored answer, for a repeat of the same request (ID-04)."""
+    release_reason: str | None = None
+    """Why the quota was given back; None while it counts."""
+    updated_at: datetime | None = None
+    """Set by the store."""
+
+
+class Outcome(TypedDict, total=False):
+    """What may be learned about an intent after it was reserved."""
+
+    perm_id: int | None
+    order_id: int | None
+    client_id: int | None
+    broker_status: str | None
+    filled_quantity: Decimal | None
+    average_fill_price: Decimal | None
+    result: Any  # Any: as in Intent
+
+
+class KeyTaken(Exception):
+    """The request key belongs to an intent already; the caller compares fingerprints and answers from it."""
+
+    def __init__(self, existing: Intent) -> None:
+        super().__init__(f"request key {existing.request_key!r} belongs to intent {existing.intent_id}")
+        self.existing = existing
+
+
+def reserve(connection: Connection, intent: Intent) -> None:
+    """Write `intent` down as RESERVED; from here on it counts.
+
+    Raises:
+        KeyTaken: an intent with this request key exists. Nothing was written.
+    """
+    if intent.state is not IntentState.RESERVED:
+        raise Fault("INTENT_STATE", f"An intent begins RESERVED, not {intent.state}.")
+    # Writers are serialised, so nobody can take the key between this look and the insert; the index holds it anyway.
+    if existing := find_by_key(connection, intent.request_key):
+        raise KeyTaken(existing)
+    connection.execute(insert_into(intents), _as_row(replace(intent, updated_at=intent.created_at)))
+
+
+def get(connection: Connection, intent_id: str) -> Intent | None:
+    return _one(connection, intents.c.intent_id == intent_id)
+
+
+def find_by_key(connection: Connection, request_key: str) -> Intent | None:
+    return _one(connection, intents.c.request_key == request_key)
+
+
+def find_by_ref(connection: Connection, order_ref: str) -> Intent | None:
+    """The placement that carries `order_ref`; its modifications and cancellations share the reference."""
+    return _one(connection, (intents.c.order_ref == order_ref) & (intents.c.kind == "place"))
+
+
+def advance(
+    connection: Connection, intent_id: str, state: IntentState, *, now: datetime, **learned: Unpack[Outcome]
+) -> Intent:
+    """Move the intent to `state` and note what was learned; fields not given stay as they are.
+
+    Raises:
+        Fault: there is no such intent, the step is not in TRANSITIONS, or a field may not be changed.
+    """
+    if unknown := set(learned) - set(Outcome.__annotations__):
+        raise Fault("INTENT_FIELD", f"Fixed when an intent is reserved: {', '.join(sorted(unknown))}.")
+    before = _existing(connection, intent_id)
+    if state is not before.state and state not in TRANSITIONS[before.state]:
+        raise Fault("INTENT_TRANSITION", f"Intent {intent_id} cannot go from {before.state} to {state}.")
+    return _store(connection, replace(before, state=state, updated_at=now, **learned))
+
+
+def release(connection: Connection, intent_id: str, reason: str, now: datetime) -> Intent:
+    """Give back the quota of an intent that provably never left (RL-08); it ends EXPIRED.
+
+    Raises:
+        Fault: it is not RESERVED, so something may have been sent.
+    """
+    before = _existing(connection, intent_id)
+    if before.state is not IntentState.RESERVED:
+        raise Fault("INTENT_TRANSITION", f"Intent {intent_id} is {before.state}: its quota cannot be given back.")
+    return _store(connection, replace(before, state=IntentState.EXPIRED, release_reason=reason, updated_at=now))
+
+
+def opening_in_window(connection: Connection, clock: Clock, seconds: float) -> list[float]:
+    """Ages in seconds, youngest first, of the opening intents younger than `seconds` (RL-03).
+
+    Under the same boot id the monotonic clock decides, so steps of the wall clock change nothing. Readings of another
+    boot do not compare: there the wall clock decides, and what seems to come from the future is 0 seconds old.
+    """
+    now, monotonic = clock.now(), clock.monotonic()
+    counts = intents.c.opening & intents.c.release_reason.is_(None)
+    columns = (intents.c.boot_id, intents.c.monotonic, intents.c.created_at)
+    # Two halves instead of OR, so that each walks one index.
+    rows = connection.execute(
+        union_all(
+            select(*columns).where(
+                counts, intents.c.boot_id == clock.boot_id, intents.c.monotonic > monotonic - seconds
+            ),
+            select(*columns).where(
+                counts, intents.c.boot_id != clock.boot_id, intents.c.created_at > now - timedelta(seconds=seconds)
+            ),
+        )
+    )
+    ages = (
+        monotonic - row.monotonic if row.boot_id == clock.boot_id else (now - row.created_at).total_seconds()
+        for row in rows
+    )
+    return sorted(max(0.0, age) for age in ages if age < seconds)
+
+
+def opening_on(connection: Connection, trading_day: date) -> int:
+    """How many opening intents count on `trading_day` (RL-05, RL-07)."""
+    return connection.execute(
+        select(func.count()).where(
+            intents.c.trading_day == trading_day, intents.c.opening, intents.c.release_reason.is_(None)
+        )
+    ).scalar_one()
+
+
+def unresolved(connection: Connection) -> list[Intent]:
+    """Intents whose outcome is not known yet: RESERVED, SENT or UNKNOWN; oldest first."""
+    return _many(connection, intents.c.state.in_(sorted(UNRESOLVED)))
+
+
+def working_opening(connection: Connection, con_id: int) -> list[Intent]:
+    """Opening intents of one instrument that may still fill: unresolved or ACCEPTED; oldest first."""
+    return _many(connection, (intents.c.con_id == con_id) & intents.c.state.in_(sorted(_WORKING)) & intents.c.opening)
+
+
+def _existing(connection: Connection, intent_id: str) -> Intent:
+    intent = get(connection, intent_id)
+    if intent is None:
+        raise Fault("INTENT_MISSING", f"There is no intent {intent_id!r} in the store.")
+    return intent
+
+
+def _store(connection: Connection, intent: Intent) -> Intent:
+    row = _as_row(intent)
+    changed = {name: row[name] for name in (*Outcome.__annotations__, "state", "release_reason", "updated_at")}
+    connection.execute(update(intents).where(intents.c.intent_id == intent.intent_id).values(changed))
+    return intent
+
+
+def _one(connection: Connection, condition: ColumnElement[bool]) -> Intent | None:
+    row = connection.execute(select(intents).where(condition)).one_or_none()
+    return None if row is None else _from_row(row)
+
+
+def _many(connection: Connection, condition: ColumnElement[bool]) -> list[Intent]:
+    rows = connection.execute(select(intents).where(condition).order_by(intents.c.created_at, intents.c.intent_id))
+    return [_from_row(row) for row in rows]
+
+
+_FIELDS = tuple(field.name for field in fields(Intent))
+
+
+def _as_row(intent: Intent) -> dict[str, Any]:  # Any: values of all the columns' types
+    row = {name: getattr(intent, name) for name in _FIELDS}
+    row["result"] = None if intent.result is None else json.dumps(intent.result)
+    return row
+
+
+def _from_row(row: Row[Any]) -> Intent:  # Any: as above
+    values = dict(row._mapping)
+    values["result"] = None if values["result"] is None else json.loads(values["result"])
+    return Intent(**values)

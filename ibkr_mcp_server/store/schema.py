@@ -1,0 +1,172 @@
+"""The tables. Migrations bring a database here; a test holds that both ways agree."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    DDL,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    event,
+)
+
+from ibkr_mcp_server.store.columns import DayText, DecimalText, MomentText, WholeNumber, WordText
+
+HEAD = "0001"
+"""The newest migration; a database that says so is opened without loading Alembic."""
+
+
+class IntentState(StrEnum):
+    """Where a write intent stands (ID-02)."""
+
+    RESERVED = "RESERVED"
+    """Durable, its quota taken, nothing sent."""
+    SENT = "SENT"
+    ACCEPTED = "ACCEPTED"
+    REJECTED = "REJECTED"
+    FILLED = "FILLED"
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
+    """Sent, or perhaps sent, and nothing proves what became of it."""
+    EXPIRED = "EXPIRED"
+    """Ended without a fill: released before it was sent, or expired at the broker."""
+
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "ck": "ck_%(table_name)s_%(constraint_name)s"}
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("seq", WholeNumber, primary_key=True, autoincrement=False),
+    # Every text here is exactly the text that was hashed; see audit/chain.py.
+    Column("timestamp", Text, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("operation_type", Text),
+    Column("tool", Text),
+    Column("order_data", Text),
+    Column("validation_result", Text),
+    Column("outcome", Text),
+    Column("decision_id", Text),
+    Column("intent_id", Text),
+    Column("broker_ids", Text),
+    Column("config_hash", Text, nullable=False),
+    Column("prev_hash", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index(None, "event_type", "seq"),
+    Index(None, "intent_id"),
+    Index(None, "decision_id"),
+)
+
+APPEND_ONLY = {
+    "sqlite": (
+        """CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log
+BEGIN SELECT RAISE(ABORT, 'audit_log is append-only: records are never changed'); END""",
+        """CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log
+BEGIN SELECT RAISE(ABORT, 'audit_log is append-only: records are never deleted'); END""",
+        # INSERT OR REPLACE deletes without firing the trigger above.
+        """CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log
+WHEN NEW.seq <= (SELECT max(seq) FROM audit_log)
+BEGIN SELECT RAISE(ABORT, 'audit_log is append-only: records are only added at its end'); END""",
+    ),
+    "postgresql": (
+        """CREATE FUNCTION audit_log_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'audit_log is append-only: records are never changed or deleted'; END $$""",
+        """CREATE TRIGGER audit_log_no_update BEFORE UPDATE OR DELETE ON audit_log
+FOR EACH ROW EXECUTE FUNCTION audit_log_is_append_only()""",
+        """CREATE TRIGGER audit_log_no_truncate BEFORE TRUNCATE ON audit_log
+FOR EACH STATEMENT EXECUTE FUNCTION audit_log_is_append_only()""",
+    ),
+}
+for _dialect, _statements in APPEND_ONLY.items():
+    for _statement in _statements:
+        event.listen(audit_log, "after_create", DDL(_statement).execute_if(dialect=_dialect))
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("intent_id", Text, primary_key=True),
+    Column("request_key", Text, nullable=False, unique=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", WordText(IntentState), nullable=False),
+    Column("opening", Boolean, nullable=False),
+    Column("actor_id", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("con_id", WholeNumber, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("quantity", DecimalText, nullable=False),
+    Column("order_type", Text, nullable=False),
+    Column("limit_price", DecimalText),
+    Column("stop_price", DecimalText),
+    Column("worst_case_value_usd", DecimalText),
+    Column("order_ref", Text, nullable=False),
+    Column("decision_id", Text, nullable=False),
+    Column("trading_day", DayText, nullable=False),
+    Column("created_at", MomentText, nullable=False),
+    Column("monotonic", Float(53), nullable=False),
+    Column("boot_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("perm_id", WholeNumber),
+    Column("order_id", WholeNumber),
+    Column("client_id", WholeNumber),
+    Column("broker_status", Text),
+    Column("filled_quantity", DecimalText),
+    Column("average_fill_price", DecimalText),
+    Column("result", Text),
+    Column("release_reason", Text),
+    Column("updated_at", MomentText, nullable=False),
+    CheckConstraint("kind IN ('place', 'modify', 'cancel')", name="kind"),
+    CheckConstraint("release_reason IS NULL OR state = 'EXPIRED'", name="released"),
+    Index(None, "order_ref"),
+    Index(None, "con_id", "state"),
+    Index(None, "state"),
+    Index(None, "trading_day", "opening"),
+    Index(None, "boot_id", "monotonic"),
+    Index(None, "created_at"),
+)
+
+latches = Table(
+    "latches",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("mode", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("actor_type", Text, nullable=False),
+    Column("actor_id", Text, nullable=False),
+    Column("auth", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("activated_at", MomentText),
+    Column("changed_at", MomentText),
+    Column("generation", WholeNumber, nullable=False),
+    Column("repeats", WholeNumber, nullable=False),
+)
+
+operator_attempts = Table(
+    "operator_attempts",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", MomentText, nullable=False),
+    Column("monotonic", Float(53), nullable=False),
+    Column("boot_id", Text, nullable=False),
+)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
