@@ -1,0 +1,179 @@
+"""What TWS checks before it takes an order, and how it refuses (tws-wire guide, sections 9, 11 and 12).
+
+Pure functions over an order's terms and its listing. A refusal at this stage is an error message alone: no order comes
+into being.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
+from ibkr_mcp_server.simulator.order_terms import OrderTerms
+from ibkr_mcp_server.simulator.requests import ContractQuery
+from ibkr_mcp_server.simulator.tws_time import parse_moment
+
+
+class OrderRefusal(Exception):
+    """An error that TWS answers an order with."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderKind:
+    """How an order type behaves: what wakes it, and whether it then has a limit."""
+
+    trigger: Literal["", "stop", "touch", "trail"] = ""
+    limited: bool = False
+
+
+KINDS = {
+    "MKT": OrderKind(),
+    "LMT": OrderKind(limited=True),
+    "STP": OrderKind(trigger="stop"),
+    "STP LMT": OrderKind(trigger="stop", limited=True),
+    "MIT": OrderKind(trigger="touch"),
+    "LIT": OrderKind(trigger="touch", limited=True),
+    "TRAIL": OrderKind(trigger="trail"),
+    "TRAIL LIMIT": OrderKind(trigger="trail", limited=True),
+}
+TIFS = frozenset({"DAY", "GTC", "IOC", "FOK", "GTD"})
+IMMEDIATE_TIFS = frozenset({"IOC", "FOK"})
+DEFAULT_TIF = "DAY"
+NO_SECURITY = "No security definition has been found for the request"
+
+
+def invalid(cause: str) -> OrderRefusal:
+    return OrderRefusal(321, f"Error validating request.-'bX' : cause - {cause}")
+
+
+def find_listing(catalogue: Catalogue, query: ContractQuery) -> Listing:
+    """The single listing that a query names.
+
+    Raises:
+        OrderRefusal: none fits, or several do.
+    """
+    found = find_listings(catalogue, query)
+    if not found:
+        raise OrderRefusal(200, NO_SECURITY)
+    if len(found) > 1:
+        names = ", ".join(f"{row.symbol} {row.sec_type} {row.primary_exchange} {row.currency}" for row in found[:5])
+        raise OrderRefusal(200, f"The contract description specified for {query.symbol} is ambiguous: {names}.")
+    return found[0]
+
+
+def find_listings(catalogue: Catalogue, query: ContractQuery) -> list[Listing]:
+    """Every listing that fits; a contract id alone is enough (section 5)."""
+    if query.con_id:
+        listing = catalogue.by_con_id(query.con_id)
+        if listing is None or (query.symbol and query.symbol.upper() != listing.symbol):
+            return []
+        return [listing]
+    if not (query.symbol or query.local_symbol):
+        return []
+    return catalogue.matching(
+        symbol=query.symbol,
+        sec_type=query.sec_type,
+        exchange=query.exchange,
+        primary_exchange=query.primary_exchange,
+        currency=query.currency,
+        local_symbol=query.local_symbol,
+        last_trade_date=query.last_trade_date,
+        strike=query.strike,
+        right=query.right,
+        multiplier=query.multiplier,
+        trading_class=query.trading_class,
+    )
+
+
+def check_terms(catalogue: Catalogue, listing: Listing, exchange: str, terms: OrderTerms) -> None:
+    """Whether these terms make an order at all.
+
+    Raises:
+        OrderRefusal: they do not.
+    """
+    if not exchange:
+        raise invalid("Missing order exchange")
+    if exchange.upper() not in listing.valid_exchanges.split(","):
+        raise invalid(f"Invalid destination exchange '{exchange}' specified")
+    kind = KINDS.get(terms.order_type)
+    if kind is None:
+        raise invalid(f"Invalid order type '{terms.order_type}' was entered")
+    if terms.action not in ("BUY", "SELL"):
+        raise invalid(f"Invalid side '{terms.action}' specified")
+    if terms.tif and terms.tif not in TIFS:
+        raise invalid(f"Invalid time in force '{terms.tif}' specified")
+    if terms.tif == "GTD":
+        _check_good_till_date(terms.good_till_date)
+    if terms.tif in IMMEDIATE_TIFS and kind.trigger:
+        raise OrderRefusal(111, "The TIF (time in force) and the order type are incompatible.")
+    _check_quantity(listing, terms.quantity)
+    _check_prices(catalogue, listing, exchange, kind, terms)
+
+
+def _check_good_till_date(text: str) -> None:
+    try:
+        parse_moment(text)
+    except ValueError as error:
+        raise invalid(f"Invalid good till date: {error}") from error
+
+
+def _check_quantity(listing: Listing, quantity: Decimal | None) -> None:
+    if quantity is None:
+        raise invalid("Missing order quantity")
+    if quantity == 0:
+        raise OrderRefusal(434, "The order size cannot be zero.")
+    if quantity < 0:
+        raise invalid("The order size must be positive")
+    if quantity < listing.min_size:
+        raise OrderRefusal(
+            388, f"Order size {quantity} is smaller than the minimum required size of {listing.min_size}."
+        )
+    if quantity % listing.size_increment:
+        raise invalid(f"Order size {quantity} does not conform to the size increment {listing.size_increment}")
+
+
+def _check_prices(catalogue: Catalogue, listing: Listing, exchange: str, kind: OrderKind, terms: OrderTerms) -> None:
+    prices: list[Decimal | None] = []
+    if kind.limited and kind.trigger != "trail":
+        prices.append(_needed(terms.limit_price, "limit price"))
+    if kind.trigger in ("stop", "touch"):
+        prices.append(_needed(terms.aux_price, "trigger price"))
+    if kind.trigger == "trail":
+        amount, percent = terms.aux_price or None, terms.trailing_percent or None
+        if (amount is None) == (percent is None):
+            raise invalid("A trailing order needs either a trailing amount or a trailing percent")
+        if (amount or percent or Decimal(0)) <= 0:
+            raise invalid("The trailing amount must be positive")
+        if kind.limited and terms.limit_price_offset is None and (not terms.limit_price or not terms.trail_stop_price):
+            raise invalid("A trailing limit order needs a limit price offset, or a limit and a stop price")
+        prices += [terms.trail_stop_price, terms.limit_price if kind.limited else None]
+    for price in prices:
+        if price is not None and not on_grid(catalogue, listing, exchange, price):
+            raise OrderRefusal(110, "The price does not conform to the minimum price variation for this contract.")
+
+
+def _needed(price: Decimal | None, name: str) -> Decimal:
+    if price is None:
+        raise invalid(f"Missing {name}")
+    return price
+
+
+def on_grid(catalogue: Catalogue, listing: Listing, exchange: str, price: Decimal) -> bool:
+    return price > 0 and price % price_increment(catalogue, listing, exchange, price) == 0
+
+
+def price_increment(catalogue: Catalogue, listing: Listing, exchange: str, price: Decimal) -> Decimal:
+    """The step that prices keep at this level, by the market rule of the venue."""
+    venues, rules = listing.valid_exchanges.split(","), listing.market_rule_ids.split(",")
+    rule_of = dict(zip(venues, rules, strict=False))
+    rule_id = rule_of.get(exchange.upper(), "")
+    steps = catalogue.market_rule(int(rule_id)) if rule_id else None
+    fitting = [increment for low_edge, increment in steps or () if low_edge <= price]
+    return fitting[-1] if fitting else listing.min_tick

@@ -1,0 +1,495 @@
+"""Every request a client may send, as a frozen dataclass, and the decoders that read them.
+
+`DECODERS` is the table of the protocol's message ids (tws-wire guide, sections 3 to 9) for server versions 176 to 178.
+An id outside the table becomes `UnknownRequest`, a message that cannot be read becomes `UnreadableRequest`; both are
+answers to give, not reasons to hang up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TypeAlias
+
+from ibkr_mcp_server.simulator.order_terms import OrderTerms, read_order_terms
+from ibkr_mcp_server.simulator.wire import FieldReader, MalformedMessage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Something a client asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractQuery:
+    """The twelve contract fields that every request about an instrument carries; empty means "any"."""
+
+    con_id: int = 0
+    symbol: str = ""
+    sec_type: str = ""
+    last_trade_date: str = ""
+    strike: Decimal | None = None
+    right: str = ""
+    multiplier: str = ""
+    exchange: str = ""
+    primary_exchange: str = ""
+    currency: str = ""
+    local_symbol: str = ""
+    trading_class: str = ""
+
+
+# --- session ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartApi(Request):
+    client_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqIds(Request):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqManagedAccounts(Request):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqCurrentTime(Request):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqUserInfo(Request):
+    req_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unanswered(Request):
+    """A request that TWS takes note of and answers with nothing, such as setServerLogLevel."""
+
+    message_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownRequest(Request):
+    message_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadableRequest(Request):
+    """`about` is the order id when an order could not be read, else -1."""
+
+    message_id: int
+    about: int
+    reason: str
+
+
+# --- account ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqAccountUpdates(Request):
+    subscribe: bool
+    account: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqAccountSummary(Request):
+    req_id: int
+    group: str
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelAccountSummary(Request):
+    req_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqPositions(Request):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelPositions(Request):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqPositionsMulti(Request):
+    req_id: int
+    account: str
+    model_code: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelPositionsMulti(Request):
+    req_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqAccountUpdatesMulti(Request):
+    req_id: int
+    account: str
+    model_code: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelAccountUpdatesMulti(Request):
+    req_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqPnl(Request):
+    req_id: int
+    account: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelPnl(Request):
+    req_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqPnlSingle(Request):
+    req_id: int
+    account: str
+    con_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelPnlSingle(Request):
+    req_id: int
+
+
+# --- reference data ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqContractDetails(Request):
+    req_id: int
+    contract: ContractQuery
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqMatchingSymbols(Request):
+    req_id: int
+    pattern: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqMarketRule(Request):
+    rule_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqOptionParameters(Request):
+    req_id: int
+
+
+# --- market data ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqMarketData(Request):
+    req_id: int
+    contract: ContractQuery
+    generic_ticks: str
+    snapshot: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelMarketData(Request):
+    req_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqMarketDataType(Request):
+    market_data_type: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqHistoricalData(Request):
+    req_id: int
+    contract: ContractQuery
+    end: str
+    bar_size: str
+    duration: str
+    use_rth: bool
+    what: str
+    format_date: int
+    keep_up_to_date: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelHistoricalData(Request):
+    req_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqHeadTimestamp(Request):
+    req_id: int
+    contract: ContractQuery
+    format_date: int
+
+
+# --- orders ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceOrder(Request):
+    """A new order, a modification, or the release of a staged one: the protocol has one message for all three."""
+
+    order_id: int
+    contract: ContractQuery
+    terms: OrderTerms
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelOrder(Request):
+    order_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalCancel(Request):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqOpenOrders(Request):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqAllOpenOrders(Request):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqCompletedOrders(Request):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqExecutions(Request):
+    """Empty filters match everything; `client_id` 0 means any client."""
+
+    req_id: int
+    client_id: int
+    account: str
+    time: str
+    symbol: str
+    sec_type: str
+    exchange: str
+    side: str
+
+
+# --- reading ---
+
+
+def read_contract(reader: FieldReader) -> ContractQuery:
+    con_id = reader.integer()
+    symbol, sec_type, last_trade_date = reader.texts(3)
+    strike = reader.decimal()
+    right, multiplier, exchange, primary_exchange, currency, local_symbol, trading_class = reader.texts(7)
+    return ContractQuery(
+        con_id=con_id,
+        symbol=symbol,
+        sec_type=sec_type,
+        last_trade_date=last_trade_date,
+        strike=strike or None,
+        right="" if right == "?" else right,
+        multiplier=multiplier,
+        exchange=exchange,
+        primary_exchange=primary_exchange,
+        currency=currency,
+        local_symbol=local_symbol,
+        trading_class=trading_class,
+    )
+
+
+def _skip_combo_legs(reader: FieldReader, contract: ContractQuery) -> None:
+    if contract.sec_type == "BAG":
+        reader.skip(4 * reader.count())
+
+
+def _place_order(reader: FieldReader, version: int) -> Request:
+    order_id = reader.integer()
+    contract = read_contract(reader)
+    terms = read_order_terms(reader, version, sec_type=contract.sec_type, exchange=contract.exchange)
+    return PlaceOrder(order_id=order_id, contract=contract, terms=terms, unread=tuple(reader.rest()))
+
+
+def _market_data(reader: FieldReader, version: int) -> Request:
+    reader.skip()
+    req_id = reader.integer()
+    contract = read_contract(reader)
+    _skip_combo_legs(reader, contract)
+    if reader.boolean():
+        reader.skip(3)  # the delta-neutral contract
+    return ReqMarketData(req_id=req_id, contract=contract, generic_ticks=reader.text(), snapshot=reader.boolean())
+
+
+def _historical_data(reader: FieldReader, version: int) -> Request:
+    req_id = reader.integer()
+    contract = read_contract(reader)
+    reader.skip()  # includeExpired
+    end, bar_size, duration = reader.texts(3)
+    use_rth = reader.boolean()
+    what = reader.text()
+    format_date = reader.integer(1)
+    _skip_combo_legs(reader, contract)
+    return ReqHistoricalData(
+        req_id=req_id,
+        contract=contract,
+        end=end,
+        bar_size=bar_size,
+        duration=duration,
+        use_rth=use_rth,
+        what=what,
+        format_date=format_date,
+        keep_up_to_date=reader.boolean(),
+    )
+
+
+def _head_timestamp(reader: FieldReader, version: int) -> Request:
+    req_id = reader.integer()
+    contract = read_contract(reader)
+    reader.skip(3)  # includeExpired, useRTH, whatToShow
+    return ReqHeadTimestamp(req_id=req_id, contract=contract, format_date=reader.integer(1))
+
+
+def _contract_details(reader: FieldReader, version: int) -> Request:
+    reader.skip()
+    return ReqContractDetails(req_id=reader.integer(), contract=read_contract(reader))
+
+
+def _account_summary(reader: FieldReader, version: int) -> Request:
+    reader.skip()
+    req_id, group, tags = reader.integer(), reader.text(), reader.text()
+    return ReqAccountSummary(req_id=req_id, group=group, tags=tuple(tag for tag in tags.split(",") if tag))
+
+
+def _executions(reader: FieldReader, version: int) -> Request:
+    reader.skip()
+    req_id, client_id = reader.integer(), reader.integer()
+    account, time, symbol, sec_type, exchange, side = reader.texts(6)
+    return ReqExecutions(
+        req_id=req_id,
+        client_id=client_id,
+        account=account,
+        time=time,
+        symbol=symbol,
+        sec_type=sec_type,
+        exchange=exchange,
+        side=side,
+    )
+
+
+def _account_updates(reader: FieldReader, version: int) -> Request:
+    reader.skip()
+    return ReqAccountUpdates(subscribe=reader.boolean(), account=reader.text())
+
+
+def _positions_multi(reader: FieldReader, version: int) -> Request:
+    reader.skip()
+    return ReqPositionsMulti(req_id=reader.integer(), account=reader.text(), model_code=reader.text())
+
+
+def _account_updates_multi(reader: FieldReader, version: int) -> Request:
+    reader.skip()
+    return ReqAccountUpdatesMulti(req_id=reader.integer(), account=reader.text(), model_code=reader.text())
+
+
+def _pnl_single(reader: FieldReader, version: int) -> Request:
+    req_id, account = reader.integer(), reader.text()
+    reader.skip()  # modelCode
+    return ReqPnlSingle(req_id=req_id, account=account, con_id=reader.integer())
+
+
+def _order_id_after_version(reader: FieldReader) -> int:
+    reader.skip()
+    return reader.integer()
+
+
+Decoder: TypeAlias = Callable[[FieldReader, int], Request]
+
+
+def _unanswered(message_id: int) -> Decoder:
+    return lambda reader, version: Unanswered(message_id=message_id)
+
+
+DECODERS: dict[int, Decoder] = {
+    1: _market_data,
+    2: lambda reader, version: CancelMarketData(req_id=_order_id_after_version(reader)),
+    3: _place_order,
+    4: lambda reader, version: CancelOrder(order_id=_order_id_after_version(reader)),
+    5: lambda reader, version: ReqOpenOrders(),
+    6: _account_updates,
+    7: _executions,
+    8: lambda reader, version: ReqIds(),
+    9: _contract_details,
+    12: _unanswered(12),  # news bulletins: there are none
+    13: _unanswered(13),
+    14: _unanswered(14),  # setServerLogLevel
+    15: _unanswered(15),  # reqAutoOpenOrders: no manual orders to bind, and no end marker (section 3)
+    16: lambda reader, version: ReqAllOpenOrders(),
+    17: lambda reader, version: ReqManagedAccounts(),
+    20: _historical_data,
+    25: lambda reader, version: CancelHistoricalData(req_id=_order_id_after_version(reader)),
+    49: lambda reader, version: ReqCurrentTime(),
+    58: lambda reader, version: GlobalCancel(),
+    59: lambda reader, version: ReqMarketDataType(market_data_type=_order_id_after_version(reader)),
+    61: lambda reader, version: ReqPositions(),
+    62: _account_summary,
+    63: lambda reader, version: CancelAccountSummary(req_id=_order_id_after_version(reader)),
+    64: lambda reader, version: CancelPositions(),
+    71: lambda reader, version: StartApi(client_id=_order_id_after_version(reader)),
+    74: _positions_multi,
+    75: lambda reader, version: CancelPositionsMulti(req_id=_order_id_after_version(reader)),
+    76: _account_updates_multi,
+    77: lambda reader, version: CancelAccountUpdatesMulti(req_id=_order_id_after_version(reader)),
+    78: lambda reader, version: ReqOptionParameters(req_id=reader.integer()),
+    81: lambda reader, version: ReqMatchingSymbols(req_id=reader.integer(), pattern=reader.text()),
+    87: _head_timestamp,
+    90: _unanswered(90),  # cancelHeadTimestamp: already answered
+    91: lambda reader, version: ReqMarketRule(rule_id=reader.integer()),
+    92: lambda reader, version: ReqPnl(req_id=reader.integer(), account=reader.text()),
+    93: lambda reader, version: CancelPnl(req_id=reader.integer()),
+    94: _pnl_single,
+    95: lambda reader, version: CancelPnlSingle(req_id=reader.integer()),
+    99: lambda reader, version: ReqCompletedOrders(),
+    104: lambda reader, version: ReqUserInfo(req_id=reader.integer()),
+}
+
+_PLACE_ORDER = 3
+
+
+def decode_request(fields: list[str], version: int) -> Request:
+    """The request in these fields; never raises, whatever they hold."""
+    reader = FieldReader(fields)
+    try:
+        message_id = reader.integer(-1)
+    except MalformedMessage as error:
+        return UnreadableRequest(message_id=-1, about=-1, reason=str(error))
+    decode = DECODERS.get(message_id)
+    if decode is None:
+        return UnknownRequest(message_id=message_id)
+    try:
+        return decode(reader, version)
+    except MalformedMessage as error:
+        return UnreadableRequest(message_id=message_id, about=_subject(fields, message_id), reason=str(error))
+
+
+def _subject(fields: list[str], message_id: int) -> int:
+    if message_id != _PLACE_ORDER:
+        return -1
+    try:
+        return FieldReader(fields[1:]).integer(-1)
+    except MalformedMessage:
+        return -1
