@@ -52,7 +52,7 @@ class Position:
 
 
 def has_accepted_prefix(account: str, prefixes: tuple[str, ...]) -> bool:
-    """Whether `account` is one of `prefixes` followed by a digit (ACC-02): `DU1234567` is, `DUMMY` and `du1` are not."""
+    """Whether `account` is one of `prefixes` and then a digit (ACC-02): `DU1234567` is, `DUMMY` and `du1` are not."""
     return any(re.fullmatch(re.escape(prefix) + r"\d[A-Z0-9]*", account) for prefix in prefixes)
 
 

@@ -29,6 +29,8 @@ class SecType(StrEnum):
     CMDTY = "CMDTY"
     WAR = "WAR"
     BAG = "BAG"
+    OTHER = "OTHER"
+    """Held or ordered by someone else, of a type that this product does not know."""
 
 
 class HoursUnknown(ValueError):
@@ -68,13 +70,16 @@ def parse_hours(text: str, time_zone_id: str) -> tuple[TradingSession, ...]:
 
 
 def _moment(text: str, zone: ZoneInfo) -> datetime:
+    day, _, time_of_day = text.partition(":")
     try:
-        whole_day_later = text.endswith(":2400")
-        local = datetime.strptime(text.removesuffix("2400") + "0000" if whole_day_later else text, "%Y%m%d:%H%M")
+        local = datetime.strptime(day, "%Y%m%d").replace(tzinfo=zone)
+        hours, minutes = int(time_of_day[:2]), int(time_of_day[2:])
     except ValueError as error:
         raise HoursUnknown(f"unreadable trading hours {text!r}") from error
-    local = local.replace(tzinfo=zone) + (timedelta(days=1) if whole_day_later else timedelta())
-    return local.astimezone(UTC)
+    if len(time_of_day) != 4 or not (0 <= minutes < 60 and 0 <= hours * 60 + minutes <= 24 * 60):
+        raise HoursUnknown(f"unreadable trading hours {text!r}")
+    # 2400 is the end of the day. Wall-clock addition, because sessions are stated in local time across DST changes.
+    return (local + timedelta(hours=hours, minutes=minutes)).astimezone(UTC)
 
 
 @dataclass(frozen=True, kw_only=True)

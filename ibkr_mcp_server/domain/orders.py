@@ -10,6 +10,10 @@ from enum import StrEnum
 from ibkr_mcp_server.domain.instruments import Instrument
 
 
+ORDER_REF_PREFIX = "ibmcp-"
+"""Begins the order reference of every order that this product places."""
+
+
 class Side(StrEnum):
     BUY = "BUY"
     SELL = "SELL"

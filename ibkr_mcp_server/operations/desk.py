@@ -1,0 +1,25 @@
+"""The parts that operations work with, as one value handed from the composition root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ibkr_mcp_server.audit.log import AuditLog
+from ibkr_mcp_server.broker.base import Broker
+from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.safety.manager import TradingSafetyManager
+from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.store.database import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """Everything between the doors and the broker; made once by `app.py`."""
+
+    settings: Settings
+    clock: Clock
+    broker: Broker
+    safety: TradingSafetyManager
+    database: Database
+    audit: AuditLog
+    session_id: str

@@ -1,0 +1,86 @@
+"""Instruments and their prices."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ibkr_mcp_server.broker.base import Refusal
+from ibkr_mcp_server.domain.instruments import Candidate, Instrument, InstrumentQuery
+from ibkr_mcp_server.domain.operations import Operation
+from ibkr_mcp_server.domain.quotes import Quote
+from ibkr_mcp_server.errors import Refused
+from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
+from ibkr_mcp_server.safety.decision import CODES, Code
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuoteEntry:
+    """What was found for one of the symbols asked for: a quote or the reason for none."""
+
+    symbol: str
+    instrument: Instrument | None = None
+    quote: Quote | None = None
+    refusal: Refusal | None = None
+
+
+async def market_data(operation: Operation, desk: Desk) -> Answer[Sequence[QuoteEntry]]:
+    """The newest quote for each symbol of the operation; one unknown symbol does not spoil the others."""
+
+    async def act(access: Access) -> Sequence[QuoteEntry]:
+        entries = await asyncio.gather(*(_resolved(access, symbol) for symbol in operation.symbols))
+        known = [entry.instrument for entry in entries if entry.instrument is not None]
+        answers = iter(await access.broker.quotes(known) if known else ())
+        return [entry if entry.instrument is None else _with(entry, next(answers)) for entry in entries]
+
+    return await safe_trading_operation(operation, act, desk=desk)
+
+
+async def _resolved(access: Access, symbol: str) -> QuoteEntry:
+    try:
+        return QuoteEntry(symbol=symbol, instrument=await access.broker.resolve(InstrumentQuery(symbol=symbol)))
+    except Refused as error:
+        candidates = f" Candidates: {'; '.join(error.details)}." if error.details else ""
+        next_step = error.next_step or _remedy(error.code)
+        return QuoteEntry(
+            symbol=symbol,
+            refusal=Refusal(
+                code=error.code, message=error.message + candidates, next_step=next_step, broker_code=error.broker_code
+            ),
+        )
+
+
+def _remedy(code: str) -> str:
+    return CODES[Code(code)].remedy if code in tuple(Code) else ""
+
+
+def _with(entry: QuoteEntry, answer: Quote | Refusal) -> QuoteEntry:
+    quote, refusal = (answer, None) if isinstance(answer, Quote) else (None, answer)
+    return QuoteEntry(symbol=entry.symbol, instrument=entry.instrument, quote=quote, refusal=refusal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolution:
+    """The one contract that a query means, or the candidates among which the caller must choose."""
+
+    instrument: Instrument | None
+    candidates: Sequence[Candidate]
+
+
+async def resolve_symbol(operation: Operation, query: InstrumentQuery, desk: Desk) -> Answer[Resolution]:
+    """Find out which contract a symbol means, without guessing."""
+
+    async def act(access: Access) -> Resolution:
+        try:
+            return Resolution(instrument=await access.broker.resolve(query), candidates=())
+        except Refused as error:
+            if error.code not in (Code.CONTRACT_AMBIGUOUS, Code.CONTRACT_NOT_FOUND):
+                raise
+            candidates = await access.broker.search(query.symbol.split(".")[0])
+            if not candidates:
+                raise
+            return Resolution(instrument=None, candidates=candidates)
+
+    return await safe_trading_operation(operation, act, desk=desk)

@@ -1,0 +1,120 @@
+"""Orders: judge, place, change, cancel, and follow them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ibkr_mcp_server.domain.operations import Operation, OrderReference
+from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, Order
+from ibkr_mcp_server.errors import Refused
+from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
+from ibkr_mcp_server.safety.decision import CODES, Code, Decision, Verdict
+from ibkr_mcp_server.safety.identity import order_ref_for
+from ibkr_mcp_server.store import intents
+from ibkr_mcp_server.store.intents import Intent
+
+
+async def send_order(operation: Operation, desk: Desk) -> Answer[BrokerOrder]:
+    """Place, modify or cancel, whichever `operation` is, and return the broker's first word."""
+
+    async def act(access: Access) -> BrokerOrder:
+        return await access.send()
+
+    return await safe_trading_operation(operation, act, desk=desk)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What every rule says about an order that is not sent."""
+
+    decision: Decision
+    order: Order | None
+    verdicts: Sequence[Verdict]
+
+    @property
+    def would_be_approved(self) -> bool:
+        return self.decision.validation.is_safe
+
+
+async def check_order(operation: Operation, desk: Desk) -> Preview:
+    """Judge an order by every rule at once; nothing is reserved and nothing is sent."""
+
+    async def act(access: Access) -> Preview:
+        decision = access.decision
+        return Preview(decision=decision, order=decision.seen.order, verdicts=decision.validation.verdicts)
+
+    answer = await safe_trading_operation(replace(operation, preview=True), act, desk=desk)
+    assert answer.result is not None
+    return answer.result
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderState:
+    """An order as the broker tells it, and our own record of having sent it; either may be missing."""
+
+    order: BrokerOrder | None
+    intent: Intent | None
+
+
+async def order_status(operation: Operation, desk: Desk) -> Answer[OrderState]:
+    """Where one order stands, by permanent id or by the client_request_id that placed it."""
+    reference = operation.draft
+    assert isinstance(reference, OrderReference)
+
+    async def act(access: Access) -> OrderState:
+        intent = None
+        if reference.client_request_id is not None:
+            key = reference.client_request_id
+            intent = await desk.database.read(lambda connection: intents.find_by_key(connection, key))
+        order_ref = order_ref_for(reference.client_request_id) if reference.client_request_id else None
+        order = await _find(access, reference.perm_id, order_ref)
+        if intent is None and order is not None and order.placed_here:
+            ref = order.order.order_ref
+            intent = await desk.database.read(lambda connection: intents.find_by_ref(connection, ref))
+        if order is None and intent is None:
+            raise Refused(
+                Code.ORDER_NOT_FOUND,
+                "Neither the broker nor our own record knows this order.",
+                next_step=CODES[Code.ORDER_NOT_FOUND].remedy,
+            )
+        return OrderState(order=order, intent=intent)
+
+    return await safe_trading_operation(operation, act, desk=desk)
+
+
+async def _find(access: Access, perm_id: int | None, order_ref: str | None) -> BrokerOrder | None:
+    def fits(order: BrokerOrder) -> bool:
+        return (perm_id is None or order.perm_id == perm_id) and (
+            order_ref is None or order.order.order_ref == order_ref
+        )
+
+    if not access.broker.link.is_up:
+        return next(filter(fits, access.broker.known_orders()), None)
+    for orders in (await access.broker.open_orders(), access.broker.known_orders()):
+        found = next(filter(fits, orders), None)
+        if found is not None:
+            return found
+    return next(filter(fits, await access.broker.completed_orders()), None)
+
+
+async def open_orders(operation: Operation, desk: Desk) -> Answer[Sequence[BrokerOrder]]:
+    """All working orders of all clients, read from the broker now."""
+
+    async def act(access: Access) -> Sequence[BrokerOrder]:
+        orders = await access.broker.open_orders()
+        return [order for order in orders if operation.account in (None, order.order.account)]
+
+    return await safe_trading_operation(operation, act, desk=desk)
+
+
+async def executions(operation: Operation, desk: Desk) -> Answer[Sequence[Execution]]:
+    """The trading day's fills of all clients, newest first."""
+
+    async def act(access: Access) -> Sequence[Execution]:
+        fills = await access.broker.executions()
+        mine = [fill for fill in fills if operation.account in (None, fill.account)]
+        return sorted(mine, key=lambda fill: fill.executed_at, reverse=True)
+
+    return await safe_trading_operation(operation, act, desk=desk)

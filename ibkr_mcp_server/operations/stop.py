@@ -1,0 +1,120 @@
+"""Stopping: the latch first, then its effects; and a watch for stops that come from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from ibkr_mcp_server.domain.operations import SYSTEM, Operation, OperationClass, OrderReference
+from ibkr_mcp_server.domain.orders import BrokerOrder
+from ibkr_mcp_server.errors import ProductError
+from ibkr_mcp_server.log import get_logger
+from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.operations.orders import send_order
+from ibkr_mcp_server.operations.safe_operation import Access, Answer, OperationFailed, safe_trading_operation
+from ibkr_mcp_server.safety.decision import OperationRefused
+from ibkr_mcp_server.safety.exposure import is_protective
+from ibkr_mcp_server.safety.kill_switch import SENTINEL, Activation
+from ibkr_mcp_server.store.latches import KillMode
+
+WATCH_SECONDS = 0.25
+"""How often a stop from another process, or the sentinel file, is looked for. Orders never wait for this: the final
+gate looks by itself."""
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryLeft:
+    """An entry order that still works after a stop, and why."""
+
+    perm_id: int
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopReport:
+    """What a stop did."""
+
+    activation: Activation
+    cancelled: tuple[int, ...]
+    """Permanent ids of the entry orders whose cancellation the broker took up."""
+    left: tuple[EntryLeft, ...]
+    protective_kept: tuple[int, ...]
+
+
+async def emergency_stop(operation: Operation, reason: str, desk: Desk) -> Answer[StopReport]:
+    """Stop all opening orders and cancel the working entries; only a human can undo it."""
+
+    async def act(access: Access) -> StopReport:
+        activation = await desk.safety.kill_switch.activate(KillMode.HALT_ONLY, reason, operation.actor)
+        cancelled, left, kept = await cancel_entries(desk)
+        return StopReport(activation=activation, cancelled=cancelled, left=left, protective_kept=kept)
+
+    return await safe_trading_operation(operation, act, desk=desk)
+
+
+async def cancel_entries(desk: Desk) -> tuple[tuple[int, ...], tuple[EntryLeft, ...], tuple[int, ...]]:
+    """Cancel the working entry orders; protective ones stay (KS-12)."""
+    if not desk.settings.kill_cancel_entry_orders:
+        return (), (), ()
+    positions = desk.broker.known_positions()
+    working = [order for order in desk.broker.known_orders() if order.is_working]
+    protective = [order for order in working if is_protective(order, positions)]
+    entries = [order for order in working if order not in protective]
+    outcomes = await asyncio.gather(*(_cancel(order, desk) for order in entries))
+    left = tuple(outcome for outcome in outcomes if isinstance(outcome, EntryLeft))
+    cancelled = tuple(outcome for outcome in outcomes if isinstance(outcome, int))
+    return cancelled, left, tuple(order.perm_id for order in protective)
+
+
+async def _cancel(order: BrokerOrder, desk: Desk) -> int | EntryLeft:
+    operation = Operation(
+        tool="stop",
+        operation_class=OperationClass.ORDER_CANCELLATION,
+        actor=SYSTEM,
+        arguments={"perm_id": order.perm_id},
+        draft=OrderReference(perm_id=order.perm_id),
+    )
+    try:
+        await send_order(operation, desk)
+    except OperationRefused as refused:
+        return EntryLeft(perm_id=order.perm_id, label=order.order.label, reason=str(refused))
+    except OperationFailed as failed:
+        return EntryLeft(perm_id=order.perm_id, label=order.order.label, reason=str(failed.error))
+    return order.perm_id
+
+
+class StopWatch:
+    """Carries out the effects of stops that another process or a person with a file brought about."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._handled_generation: int | None = None
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except (ProductError, OSError):
+                _log.exception("the stop watch could not read the safety state")
+            await self._desk.clock.sleep(WATCH_SECONDS)
+
+    async def look(self) -> None:
+        """Notice a new stop and act on it."""
+        switch = self._desk.safety.kill_switch
+        status = await self._desk.database.read(switch.status)
+        if status.sentinel and not status.latch.active:
+            await switch.activate(KillMode.HALT_ONLY, "the sentinel file was found", SENTINEL)
+            status = await self._desk.database.read(switch.status)
+        if not status.latch.active:
+            self._handled_generation = status.latch.generation
+            return
+        if self._handled_generation == status.latch.generation or not self._desk.broker.link.is_up:
+            return
+        _, left, _ = await cancel_entries(self._desk)
+        for entry in left:
+            _log.warning("an entry order still works after a stop", perm_id=entry.perm_id, reason=entry.reason)
+        self._handled_generation = status.latch.generation

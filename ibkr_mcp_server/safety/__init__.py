@@ -1,0 +1,1 @@
+"""May this happen? Everything that stands between a request and the broker."""

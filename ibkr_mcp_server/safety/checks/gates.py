@@ -1,0 +1,45 @@
+"""The flags that a human must have set before orders may pass (CFG-01..CFG-05)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ibkr_mcp_server.domain.operations import Operation, Problem
+from ibkr_mcp_server.domain.orders import STOP_TYPES
+from ibkr_mcp_server.safety.decision import Code, Findings, problem
+from ibkr_mcp_server.safety.snapshot import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class TradingGates:
+    """Refuses orders whose flag is off, and live orders while any lock of live trading is closed."""
+
+    trading: bool
+    forex: bool
+    international: bool
+    stop_loss: bool
+    closed_live_locks: tuple[str, ...]
+    """Variables that keep live trading locked; empty on simulator and paper."""
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        found: list[Problem] = []
+        if not self.trading:
+            found.append(problem(Code.TRADING_DISABLED, "Trading is off (IBKR_ENABLE_TRADING=false)."))
+        if self.closed_live_locks:
+            locks = ", ".join(self.closed_live_locks)
+            found.append(problem(Code.LIVE_TRADING_LOCKED, f"Live trading is locked by {locks}."))
+        order = seen.order
+        if order is not None:
+            name = order.instrument.label
+            if order.instrument.is_forex and not self.forex:
+                text = f"{name} is foreign exchange, which is off (IBKR_ENABLE_FOREX_TRADING=false)."
+                found.append(problem(Code.FOREX_DISABLED, text))
+            if order.instrument.is_international and not self.international:
+                text = (
+                    f"{name} is not a US listing in USD; such orders are off (IBKR_ENABLE_INTERNATIONAL_TRADING=false)."
+                )
+                found.append(problem(Code.INTERNATIONAL_DISABLED, text))
+            if order.order_type in STOP_TYPES and seen.observed.current is None and not self.stop_loss:
+                text = "Placing stop orders is off (IBKR_ENABLE_STOP_LOSS_ORDERS=false)."
+                found.append(problem(Code.STOP_LOSS_DISABLED, text))
+        return Findings(problems=tuple(found))

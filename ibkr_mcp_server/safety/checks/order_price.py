@@ -1,0 +1,62 @@
+"""A fresh reference, and no price that crosses it by more than the collar (ORD-08, ORD-09)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ibkr_mcp_server.domain.operations import Operation
+from ibkr_mcp_server.domain.orders import OrderType, Side
+from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.snapshot import Snapshot
+from ibkr_mcp_server.safety.valuation import collar, is_live
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderPrice:
+    """Refuses an order without a fresh reference, and a price beyond `collar_pct` percent through it.
+
+    It holds for reductions as well: a wrong price is no way out of a position.
+    """
+
+    collar_pct: Decimal
+    max_age_seconds: float
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        order = seen.order
+        if order is None:
+            return PASSED
+        quote, reference = seen.observed.quote, seen.observed.reference_price
+        if reference is None:
+            return self._no_reference(seen)
+        found = []
+        if order.order_type is OrderType.MKT and not is_live(quote):
+            kind = quote.data_type if quote is not None else None
+            text = f"A market order needs live data; the data for {order.instrument.label} is {kind}."
+            found.append(problem(Code.NO_LIVE_DATA, text, observed=kind, limit="live"))
+        worst = collar(order.side, reference, self.collar_pct)
+        bound = "at most" if order.side is Side.BUY else "at least"
+        limit = f"{bound} {worst.normalize():f} ({self.collar_pct:f} % through {reference:f})"
+        price = order.limit_price
+        if price is not None and (price - worst) * order.side.sign > 0:
+            text = f"A {order.side} limit of {price:f} crosses the reference {reference:f} too far: {limit}."
+            found.append(problem(Code.PRICE_COLLAR, text, observed=f"{price:f}", limit=limit))
+        observed = f"reference {reference:f}"
+        return Findings(problems=tuple(found), observed=observed, limit=limit)
+
+    def _no_reference(self, seen: Snapshot) -> Findings:
+        order, quote = seen.order, seen.observed.quote
+        assert order is not None
+        name = order.instrument.label
+        if quote is None:
+            text = f"There is no quote for {name}."
+            return Findings(problems=(problem(Code.NO_REFERENCE_PRICE, text),))
+        age = quote.age_seconds(seen.now)
+        if age > self.max_age_seconds:
+            text = f"The newest price of {name} is {age:.0f} s old; at most {self.max_age_seconds:.0f} s are allowed."
+        else:
+            side = "ask" if order.side is Side.BUY else "bid"
+            text = f"The quote of {name} has no usable {side} and no last price (bid {quote.bid}, ask {quote.ask})."
+        limit = f"{self.max_age_seconds:.0f} s"
+        refusal = problem(Code.NO_REFERENCE_PRICE, text, observed=f"{age:.0f} s old", limit=limit)
+        return Findings(problems=(refusal,), observed=f"{age:.0f} s old", limit=limit)

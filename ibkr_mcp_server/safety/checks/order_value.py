@@ -1,0 +1,34 @@
+"""US-dollar value per order at the worst price it could fill at (ORD-07, ORD-08)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ibkr_mcp_server.domain.money import Money
+from ibkr_mcp_server.domain.operations import Operation
+from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.snapshot import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderValue:
+    """Refuses opening orders worth more than `max_usd`, or worth nobody knows what."""
+
+    max_usd: Decimal
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        order = seen.order
+        if order is None or not seen.opens or seen.observed.reference_price is None:
+            return PASSED  # without a reference the price check refuses
+        limit = Money(amount=self.max_usd, currency="USD")
+        if seen.observed.value_usd is None:
+            missing = "its multiplier" if order.instrument.multiplier is None else f"{order.instrument.currency}/USD"
+            text = f"The order cannot be valued in USD: {missing} is unknown."
+            return Findings(problems=(problem(Code.ORDER_VALUE_UNKNOWN, text, limit=limit),), limit=str(limit))
+        value = Money(amount=seen.observed.value_usd, currency="USD")
+        if value.amount <= self.max_usd:
+            return Findings(observed=str(value), limit=str(limit))
+        text = f"The order is worth {value} at its worst price; the limit is {limit} per order."
+        refusal = problem(Code.ORDER_VALUE_LIMIT, text, observed=value, limit=limit)
+        return Findings(problems=(refusal,), observed=str(value), limit=str(limit))

@@ -1,0 +1,56 @@
+"""The switches: what the effective state of table 0.1 permits right now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ibkr_mcp_server.domain.operations import Operation, OperationClass, Problem
+from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem, refuses
+from ibkr_mcp_server.safety.snapshot import Snapshot
+from ibkr_mcp_server.safety.state import Action, Cause, Permission, SafetyState
+
+
+class CauseGroup(StrEnum):
+    """Where a cause stands in the order of TW-03. Every cause belongs to one group, so none can be overlooked."""
+
+    KILL_SWITCH = "kill_switch"
+    CONDITION = "condition"
+    SAFE_MODE = "safe_mode"
+
+
+def group_of(cause: Cause) -> CauseGroup:
+    if cause.state in (SafetyState.HALT, SafetyState.CLOSE, SafetyState.LOCKDOWN):
+        return CauseGroup.KILL_SWITCH
+    return CauseGroup.SAFE_MODE if cause.code == Code.SAFE_MODE else CauseGroup.CONDITION
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateCheck:
+    """Refuses what the causes of one group do not permit to an agent."""
+
+    group: CauseGroup
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        if operation.operation_class in (OperationClass.SAFETY_STATUS, OperationClass.SAFETY_STOP):
+            return PASSED
+        action = seen.observed.action
+        state = seen.recorded.state
+        if state.permission(action) >= Permission.VERIFIED:
+            # A reducing order was verified against the broker's position when it was classified (exposure.py).
+            return Findings(observed=state.name)
+        causes = [cause for cause in state.causes_against(action) if group_of(cause) is self.group]
+        return refuses(*(self._problem(cause, action, seen) for cause in causes)) if causes else PASSED
+
+    def _problem(self, cause: Cause, action: Action, seen: Snapshot) -> Problem:
+        code = Code(cause.code)
+        text = cause.reason
+        if action is Action.CANCEL_PROTECTIVE:
+            code = Code.PROTECTIVE_ORDER
+            text = f"The order protects a position, and {text[0].lower()}{text[1:]}"
+        exposure, order = seen.observed.exposure, seen.order
+        if action is Action.OPEN and exposure is not None and order is not None:
+            room = exposure.reducible(order.side)
+            if room > 0:
+                text += f" A {order.side} of at most {room:f} would be a reduction, which may still pass."
+        return problem(code, text, observed=cause.state)

@@ -1,0 +1,472 @@
+"""What the safety chain answers, and the closed list of reasons it may give.
+
+Every code has a meaning and a remedy; the table is printed into `docs/refusals.md`. A remedy never tells how to get
+around a limit: it says what a caller may do, or whom to ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ibkr_mcp_server.domain.operations import Operation, Problem
+
+if TYPE_CHECKING:
+    from ibkr_mcp_server.safety.snapshot import Snapshot
+
+
+class Code(StrEnum):
+    """Why a request was refused."""
+
+    # the switches
+    KILL_SWITCH_ACTIVE = "KILL_SWITCH_ACTIVE"
+    STATE_UNREADABLE = "STATE_UNREADABLE"
+    STATE_CHANGED = "STATE_CHANGED"
+    STARTING = "STARTING"
+    LINK_DOWN = "LINK_DOWN"
+    SAFE_MODE = "SAFE_MODE"
+    TRADING_DISABLED = "TRADING_DISABLED"
+    FOREX_DISABLED = "FOREX_DISABLED"
+    INTERNATIONAL_DISABLED = "INTERNATIONAL_DISABLED"
+    STOP_LOSS_DISABLED = "STOP_LOSS_DISABLED"
+    LIVE_TRADING_LOCKED = "LIVE_TRADING_LOCKED"
+    PROTECTIVE_ORDER = "PROTECTIVE_ORDER"
+    # time
+    OUTSIDE_REGULAR_HOURS = "OUTSIDE_REGULAR_HOURS"
+    # limits
+    RATE_LIMIT = "RATE_LIMIT"
+    DAILY_LIMIT = "DAILY_LIMIT"
+    MARKET_DATA_LIMIT = "MARKET_DATA_LIMIT"
+    TOO_MANY_SYMBOLS = "TOO_MANY_SYMBOLS"
+    # accounts
+    ACCOUNT_UNVERIFIED = "ACCOUNT_UNVERIFIED"
+    ACCOUNT_NOT_ACCEPTED = "ACCOUNT_NOT_ACCEPTED"
+    ACCOUNT_NOT_SERVED = "ACCOUNT_NOT_SERVED"
+    # the request itself
+    UNKNOWN_TOOL = "UNKNOWN_TOOL"
+    UNKNOWN_ARGUMENT = "UNKNOWN_ARGUMENT"
+    INVALID_ARGUMENTS = "INVALID_ARGUMENTS"
+    INVALID_SYMBOL = "INVALID_SYMBOL"
+    CONTRACT_NOT_FOUND = "CONTRACT_NOT_FOUND"
+    CONTRACT_AMBIGUOUS = "CONTRACT_AMBIGUOUS"
+    CONTRACT_RULES_UNKNOWN = "CONTRACT_RULES_UNKNOWN"
+    INVALID_SIDE = "INVALID_SIDE"
+    INVALID_QUANTITY = "INVALID_QUANTITY"
+    QUANTITY_STEP = "QUANTITY_STEP"
+    INVALID_PRICE = "INVALID_PRICE"
+    PRICE_TICK = "PRICE_TICK"
+    PRICE_MISSING = "PRICE_MISSING"
+    PRICE_NOT_EXPECTED = "PRICE_NOT_EXPECTED"
+    ORDER_TYPE_NOT_ALLOWED = "ORDER_TYPE_NOT_ALLOWED"
+    TIME_IN_FORCE_NOT_ALLOWED = "TIME_IN_FORCE_NOT_ALLOWED"
+    NOTHING_TO_CHANGE = "NOTHING_TO_CHANGE"
+    ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
+    ORDER_NOT_WORKING = "ORDER_NOT_WORKING"
+    NOT_OUR_ORDER = "NOT_OUR_ORDER"
+    # size, price and value
+    ORDER_SIZE_LIMIT = "ORDER_SIZE_LIMIT"
+    ORDER_VALUE_LIMIT = "ORDER_VALUE_LIMIT"
+    ORDER_VALUE_UNKNOWN = "ORDER_VALUE_UNKNOWN"
+    NO_REFERENCE_PRICE = "NO_REFERENCE_PRICE"
+    NO_LIVE_DATA = "NO_LIVE_DATA"
+    PRICE_COLLAR = "PRICE_COLLAR"
+    # idempotency and unknown outcomes
+    IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
+    IN_PROGRESS = "IN_PROGRESS"
+    UNRESOLVED_ORDER = "UNRESOLVED_ORDER"
+    # the chain and the broker
+    CHECK_ERROR = "CHECK_ERROR"
+    DECISION_TIMEOUT = "DECISION_TIMEOUT"
+    RECORD_FAILED = "RECORD_FAILED"
+    BROKER_UNAVAILABLE = "BROKER_UNAVAILABLE"
+    BROKER_TIMEOUT = "BROKER_TIMEOUT"
+    BROKER_REJECTED = "BROKER_REJECTED"
+    OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+    ACCOUNT_ECHO_MISMATCH = "ACCOUNT_ECHO_MISMATCH"
+    NO_MARKET_DATA = "NO_MARKET_DATA"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeText:
+    """What a code means and what its reader may do."""
+
+    meaning: str
+    remedy: str
+
+
+CODES: dict[Code, CodeText] = {
+    Code.KILL_SWITCH_ACTIVE: CodeText(
+        meaning="The kill switch is on: no opening order passes on any path.",
+        remedy="Do not retry. Cancelling entries and verified reductions still work. Only a person can reset it, with "
+        "`ibkr-mcp-server reset`.",
+    ),
+    Code.STATE_UNREADABLE: CodeText(
+        meaning="The durable safety state cannot be read, which counts as stopped.",
+        remedy="Tell the operator: the state directory needs attention (`ibkr-mcp-server status --safety`).",
+    ),
+    Code.STATE_CHANGED: CodeText(
+        meaning="Between the approval and the send the safety state became stricter; nothing was sent.",
+        remedy="Ask get_safety_status what changed before you try again.",
+    ),
+    Code.STARTING: CodeText(
+        meaning="The server is still starting or reconciling with the broker.",
+        remedy="Try again after a moment; get_connection_status tells how far it is.",
+    ),
+    Code.LINK_DOWN: CodeText(
+        meaning="There is no usable link to the broker.",
+        remedy="Call get_connection_status: it says what is missing and how to repair it.",
+    ),
+    Code.SAFE_MODE: CodeText(
+        meaning="Safe mode is configured: no order may be placed or changed.",
+        remedy="Only the operator can change it (IBKR_SAFE_MODE), by restarting the server.",
+    ),
+    Code.TRADING_DISABLED: CodeText(
+        meaning="Trading is not enabled.",
+        remedy="Only the operator can enable it (IBKR_ENABLE_TRADING), by restarting the server.",
+    ),
+    Code.FOREX_DISABLED: CodeText(
+        meaning="Foreign exchange orders are not enabled.",
+        remedy="Only the operator can enable them (IBKR_ENABLE_FOREX_TRADING), by restarting the server.",
+    ),
+    Code.INTERNATIONAL_DISABLED: CodeText(
+        meaning="Orders in listings outside the US or in other currencies are not enabled.",
+        remedy="Only the operator can enable them (IBKR_ENABLE_INTERNATIONAL_TRADING), by restarting the server.",
+    ),
+    Code.STOP_LOSS_DISABLED: CodeText(
+        meaning="Placing stop orders is not enabled; listing and cancelling existing ones is.",
+        remedy="Only the operator can enable it (IBKR_ENABLE_STOP_LOSS_ORDERS), by restarting the server.",
+    ),
+    Code.LIVE_TRADING_LOCKED: CodeText(
+        meaning="The account is live and not every lock of live trading is open.",
+        remedy="Only the operator can open them; `ibkr-mcp-server config check` names the ones that are closed.",
+    ),
+    Code.PROTECTIVE_ORDER: CodeText(
+        meaning="The order protects a position and may not be cancelled by an agent in this state.",
+        remedy="Ask the operator; the protection stays in place.",
+    ),
+    Code.OUTSIDE_REGULAR_HOURS: CodeText(
+        meaning="Market orders are accepted only in the regular hours of the instrument's exchange.",
+        remedy="Wait for the regular session, or use a limit order.",
+    ),
+    Code.RATE_LIMIT: CodeText(
+        meaning="The number of opening orders in a rolling minute is used up.",
+        remedy="Wait for `retry_after_s`; repeating sooner changes nothing.",
+    ),
+    Code.DAILY_LIMIT: CodeText(
+        meaning="The number of opening orders of this trading day is used up.",
+        remedy="Wait for the next trading day (17:00 New York time). Cancels and reductions still work.",
+    ),
+    Code.MARKET_DATA_LIMIT: CodeText(
+        meaning="The number of quotes in a rolling minute is used up; each symbol counts.",
+        remedy="Wait for `retry_after_s`, or ask for fewer symbols.",
+    ),
+    Code.TOO_MANY_SYMBOLS: CodeText(
+        meaning="One call may ask for at most 50 symbols.", remedy="Split the request; each symbol counts as one."
+    ),
+    Code.ACCOUNT_UNVERIFIED: CodeText(
+        meaning="The broker has not confirmed recently which accounts this link serves.",
+        remedy="Try again; if it persists, get_connection_status tells why the broker does not answer.",
+    ),
+    Code.ACCOUNT_NOT_ACCEPTED: CodeText(
+        meaning="This link serves an account that may not be traded under this configuration; all writes are blocked.",
+        remedy="Tell the operator which account was found; reading stays possible.",
+    ),
+    Code.ACCOUNT_NOT_SERVED: CodeText(
+        meaning="The broker does not list the account that was asked for.",
+        remedy="Choose one that get_accounts lists, or leave the account out.",
+    ),
+    Code.UNKNOWN_TOOL: CodeText(meaning="There is no tool of this name.", remedy="Use a name that tools/list shows."),
+    Code.UNKNOWN_ARGUMENT: CodeText(
+        meaning="The tool has no argument of this name; it was not ignored.",
+        remedy="Remove it or use an argument that the tool's schema names.",
+    ),
+    Code.INVALID_ARGUMENTS: CodeText(
+        meaning="An argument is missing, has the wrong type or lies outside its range.",
+        remedy="Correct the arguments named in `details`.",
+    ),
+    Code.INVALID_SYMBOL: CodeText(
+        meaning="The text cannot be a symbol.",
+        remedy="Use forms like AAPL, EUR.USD or SYMBOL.EXCHANGE.CURRENCY, upper case.",
+    ),
+    Code.CONTRACT_NOT_FOUND: CodeText(
+        meaning="The broker knows no such contract.", remedy="Search with resolve_symbol and use what it returns."
+    ),
+    Code.CONTRACT_AMBIGUOUS: CodeText(
+        meaning="Several contracts fit; none was chosen.",
+        remedy="Name one of the candidates in `details`, as SYMBOL.EXCHANGE.CURRENCY or by con_id.",
+    ),
+    Code.CONTRACT_RULES_UNKNOWN: CodeText(
+        meaning="The broker did not tell a rule of the contract that the order must be checked against.",
+        remedy="Try again later; an order that cannot be checked is never sent.",
+    ),
+    Code.INVALID_SIDE: CodeText(meaning="The side must be exactly BUY or SELL.", remedy="Use BUY or SELL."),
+    Code.INVALID_QUANTITY: CodeText(
+        meaning="The quantity must be a finite number above zero.", remedy="Give a positive quantity."
+    ),
+    Code.QUANTITY_STEP: CodeText(
+        meaning="The quantity is not a whole multiple of the contract's step, or below its minimum.",
+        remedy="Use a multiple of the step in `limit`.",
+    ),
+    Code.INVALID_PRICE: CodeText(
+        meaning="A price must be a finite number above zero.", remedy="Give a positive price."
+    ),
+    Code.PRICE_TICK: CodeText(
+        meaning="The price does not lie on the contract's price grid.",
+        remedy="Use one of the neighbouring prices named in the message.",
+    ),
+    Code.PRICE_MISSING: CodeText(
+        meaning="This order type needs a price that was not given.", remedy="Give the price named in the message."
+    ),
+    Code.PRICE_NOT_EXPECTED: CodeText(
+        meaning="A price was given that this order type does not have.",
+        remedy="Leave it out, or choose the order type that has it.",
+    ),
+    Code.ORDER_TYPE_NOT_ALLOWED: CodeText(
+        meaning="The order type is not in the allowed list.", remedy="Use a type named in `limit`."
+    ),
+    Code.TIME_IN_FORCE_NOT_ALLOWED: CodeText(
+        meaning="The time in force is not allowed for this order; GTC is for protective orders only.",
+        remedy="Use a time in force named in `limit`; entries are DAY orders.",
+    ),
+    Code.NOTHING_TO_CHANGE: CodeText(
+        meaning="The modification changes nothing.", remedy="Give at least one field that differs from the order."
+    ),
+    Code.ORDER_NOT_FOUND: CodeText(
+        meaning="The broker lists no such order.", remedy="Take the perm_id from get_open_orders."
+    ),
+    Code.ORDER_NOT_WORKING: CodeText(
+        meaning="The order has already ended.", remedy="Look at its final state; a new order needs a new request."
+    ),
+    Code.NOT_OUR_ORDER: CodeText(
+        meaning="Another client or a person placed the order; this connection cannot change it.",
+        remedy="It must be changed where it was placed, for instance in Trader Workstation.",
+    ),
+    Code.ORDER_SIZE_LIMIT: CodeText(
+        meaning="The order is larger than the number of units allowed per order.",
+        remedy="Stay within `limit`; only the operator can change it.",
+    ),
+    Code.ORDER_VALUE_LIMIT: CodeText(
+        meaning="The order is worth more, at its worst price, than allowed per order.",
+        remedy="Stay within `limit`; only the operator can change it.",
+    ),
+    Code.ORDER_VALUE_UNKNOWN: CodeText(
+        meaning="The order cannot be valued in US dollars, so it is not sent.",
+        remedy="Ask for a quote of the instrument and of its currency first; without them nothing is sent.",
+    ),
+    Code.NO_REFERENCE_PRICE: CodeText(
+        meaning="There is no fresh price to judge the order by.",
+        remedy="Call get_market_data; try again when it shows a fresh bid and ask.",
+    ),
+    Code.NO_LIVE_DATA: CodeText(
+        meaning="Market orders need live data; only delayed or frozen data is there.",
+        remedy="Use a limit order, or ask the operator for live market data.",
+    ),
+    Code.PRICE_COLLAR: CodeText(
+        meaning="The price crosses the market by more than the collar.",
+        remedy="Use a price inside `limit`.",
+    ),
+    Code.IDEMPOTENCY_MISMATCH: CodeText(
+        meaning="The client_request_id was used before with other parameters.",
+        remedy="Use a new client_request_id for a new order.",
+    ),
+    Code.IN_PROGRESS: CodeText(
+        meaning="A request with this client_request_id is still being carried out.",
+        remedy="Call get_order_status with the same client_request_id.",
+    ),
+    Code.UNRESOLVED_ORDER: CodeText(
+        meaning="An earlier order in this instrument has an unknown outcome.",
+        remedy="Wait until get_order_status shows it resolved; never repeat the order.",
+    ),
+    Code.CHECK_ERROR: CodeText(
+        meaning="A safety check failed to run, which counts as a refusal.", remedy="Report it; nothing was sent."
+    ),
+    Code.DECISION_TIMEOUT: CodeText(
+        meaning="The checks did not finish in time, which counts as a refusal.",
+        remedy="Try again; if it persists, get_connection_status tells whether the broker answers.",
+    ),
+    Code.RECORD_FAILED: CodeText(
+        meaning="The request could not be recorded durably, so it was not carried out.",
+        remedy="Tell the operator: the store or its disk needs attention.",
+    ),
+    Code.BROKER_UNAVAILABLE: CodeText(
+        meaning="The broker cannot be reached.",
+        remedy="Call get_connection_status: it says what is missing and how to repair it.",
+    ),
+    Code.BROKER_TIMEOUT: CodeText(
+        meaning="The broker did not answer in time; nothing was changed by this request.",
+        remedy="Try again; get_connection_status tells whether the link is alive.",
+    ),
+    Code.BROKER_REJECTED: CodeText(
+        meaning="The broker refused the request; its code and text are attached.",
+        remedy="Read the broker's reason; correct the request or ask the operator.",
+    ),
+    Code.OUTCOME_UNKNOWN: CodeText(
+        meaning="The request was sent, and it is not known what the broker did with it.",
+        remedy="Do not send it again. Call get_order_status with the client_request_id until it is resolved.",
+    ),
+    Code.ACCOUNT_ECHO_MISMATCH: CodeText(
+        meaning="The broker reports the order in another account than the one it was sent for.",
+        remedy="Trading was stopped. Tell the operator at once.",
+    ),
+    Code.NO_MARKET_DATA: CodeText(
+        meaning="The broker gives no prices for this instrument.",
+        remedy="Read the broker's reason; a market-data subscription may be missing.",
+    ),
+    Code.INTERNAL_ERROR: CodeText(
+        meaning="The product itself failed.", remedy="Report it with the decision_id; the log has the details."
+    ),
+}
+
+
+def problem(
+    code: Code,
+    message: str,
+    *,
+    observed: object = None,
+    limit: object = None,
+    next_step: str | None = None,
+    retry_after_seconds: float | None = None,
+) -> Problem:
+    """A problem with its code's remedy, unless a better next step is known."""
+    return Problem(
+        code=code,
+        message=message,
+        observed=None if observed is None else str(observed),
+        limit=None if limit is None else str(limit),
+        next_step=CODES[code].remedy if next_step is None else next_step,
+        retry_after_seconds=retry_after_seconds,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What one check saw."""
+
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    observed: str | None = None
+    limit: str | None = None
+
+
+PASSED = Findings()
+
+
+def refuses(*problems: Problem) -> Findings:
+    return Findings(problems=problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One check's answer, as it is shown and stored."""
+
+    check: str
+    step: int
+    """Place in the order of TW-03; the lowest failing step gives the primary reason."""
+    findings: Findings
+
+    @property
+    def passed(self) -> bool:
+        return not self.findings.problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """All verdicts on one operation (TW-06)."""
+
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def is_safe(self) -> bool:
+        return all(verdict.passed for verdict in self.verdicts)
+
+    @property
+    def failures(self) -> tuple[tuple[str, Problem], ...]:
+        """(check, problem), the primary reason first."""
+        return tuple(
+            (verdict.check, found)
+            for verdict in sorted(self.verdicts, key=lambda verdict: verdict.step)
+            for found in verdict.findings.problems
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(warning for verdict in self.verdicts for warning in verdict.findings.warnings)
+
+    def as_record(self) -> dict[str, object]:
+        """The four fields of TW-06."""
+        return {
+            "is_safe": self.is_safe,
+            "errors": [f"{found.code}: {found.message}" for _, found in self.failures],
+            "warnings": list(self.warnings),
+            "safety_checks": [
+                {
+                    "check": verdict.check,
+                    "passed": verdict.passed,
+                    "observed": verdict.findings.observed,
+                    "limit": verdict.findings.limit,
+                }
+                for verdict in self.verdicts
+            ],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The chain's answer to one operation."""
+
+    decision_id: str
+    operation: Operation
+    seen: Snapshot
+    validation: Validation
+    intent_id: str | None = None
+    """Set when an intent was reserved for it."""
+    replayed_intent_id: str | None = None
+    """Set when an earlier request with the same key already did this."""
+
+    @property
+    def is_refused(self) -> bool:
+        return not self.validation.is_safe and self.replayed_intent_id is None
+
+    @property
+    def problems(self) -> Sequence[tuple[str, Problem]]:
+        return self.validation.failures
+
+
+class OperationRefused(Exception):
+    """The decision was no; nothing reached the broker."""
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+        super().__init__("; ".join(f"{found.code}: {found.message}" for _, found in decision.problems))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusalReport:
+    """A refusal in the shape that every door shows (TW-05)."""
+
+    code: str
+    error: str
+    check: str | None
+    limit: str | None
+    observed: str | None
+    next_step: str
+    details: tuple[str, ...] = field(default=())
+    retry_after_seconds: float | None = None
+
+
+def report(decision: Decision) -> RefusalReport:
+    """The primary reason, with the others in `details` in the order of TW-03."""
+    check, first = decision.problems[0]
+    return RefusalReport(
+        code=first.code,
+        error=first.message,
+        check=check,
+        limit=first.limit,
+        observed=first.observed,
+        next_step=first.next_step,
+        details=tuple(f"{found.code}: {found.message}" for _, found in decision.problems),
+        retry_after_seconds=first.retry_after_seconds,
+    )

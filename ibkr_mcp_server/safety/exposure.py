@@ -1,0 +1,94 @@
+"""What an order does to the position: opens, reduces, or protects.
+
+The sign test of the requirements' section 0: a reducing order strictly lowers the absolute projected position and
+never crosses zero, counting every working order that could fill before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ibkr_mcp_server.domain.accounts import Position
+from ibkr_mcp_server.domain.orders import STOP_TYPES, BrokerOrder, Order, OrderType, Side
+from ibkr_mcp_server.safety.state import Action
+
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """One instrument in one account, as the broker last told it."""
+
+    position: Decimal | None
+    """Signed; None while the broker has not reported positions: then nothing counts as reducing."""
+    working_buys: Decimal
+    working_sells: Decimal
+
+    def reducible(self, side: Side) -> Decimal:
+        """How much an order of `side` may trade and still be a verified reduction.
+
+        Working orders on the same side use it up first: both could fill.
+        """
+        if self.position is None:
+            return ZERO
+        if side is Side.SELL:
+            return max(ZERO, self.position - self.working_sells)
+        return max(ZERO, -self.position - self.working_buys)
+
+
+def exposure_of(
+    con_id: int,
+    account: str,
+    positions: Iterable[Position] | None,
+    orders: Iterable[BrokerOrder],
+    *,
+    without_perm_id: int | None = None,
+    reserved: Iterable[tuple[Side, Decimal]] = (),
+) -> Exposure:
+    """Gather the exposure in one instrument; `without_perm_id` leaves out the order that is being replaced."""
+    position: Decimal | None = None
+    if positions is not None:
+        position = sum(
+            (held.quantity for held in positions if held.instrument.con_id == con_id and held.account == account), ZERO
+        )
+    working = {Side.BUY: ZERO, Side.SELL: ZERO}
+    for order in orders:
+        same = order.order.instrument.con_id == con_id and order.order.account == account
+        if same and order.is_working and order.perm_id != without_perm_id:
+            working[order.order.side] += order.remaining
+    for side, quantity in reserved:
+        working[side] += quantity
+    return Exposure(position=position, working_buys=working[Side.BUY], working_sells=working[Side.SELL])
+
+
+def action_of(order: Order, exposure: Exposure, *, already_filled: Decimal = ZERO) -> Action:
+    """Whether `order` opens, reduces or protects."""
+    remaining = order.quantity - already_filled
+    if remaining <= exposure.reducible(order.side):
+        return Action.PROTECT if order.order_type in STOP_TYPES else Action.REDUCE
+    return Action.OPEN
+
+
+def is_protective(order: BrokerOrder, positions: Iterable[Position] | None) -> bool:
+    """A working stop that reduces a held position.
+
+    While positions are unknown every stop counts as protective: taking protection away must not happen by mistake.
+    """
+    if order.order.order_type not in STOP_TYPES:
+        return False
+    if positions is None:
+        return True
+    held = exposure_of(order.order.instrument.con_id, order.order.account, positions, ())
+    return held.position is not None and held.position * order.order.side.sign < 0
+
+
+def opens_more(before: Order, after: Order) -> bool:
+    """Whether a modification asks for more than the order it replaces (ORD-19)."""
+    if after.quantity > before.quantity:
+        return True
+    if after.order_type is OrderType.LMT and after.limit_price is not None and before.limit_price is not None:
+        worse = after.limit_price - before.limit_price
+        return worse * after.side.sign > 0
+    return False

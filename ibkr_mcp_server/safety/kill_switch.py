@@ -1,0 +1,194 @@
+"""The kill switch: stops all opening orders on every path, and stays on until a human clears it.
+
+Anybody may stop; the latch is written before any effect follows, and unreadable means on. Clearing takes an
+`OperatorProof`, which no tool can obtain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from ibkr_mcp_server.audit.events import AuditEvent, EventType
+from ibkr_mcp_server.audit.log import AuditLog
+from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.operations import Actor, ActorType
+from ibkr_mcp_server.errors import ProductError, Refused
+from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.operator import OperatorProof
+from ibkr_mcp_server.safety.send_gate import SendGate
+from ibkr_mcp_server.safety.state import Cause, SafetyState
+from ibkr_mcp_server.store import latches
+from ibkr_mcp_server.store.database import Database
+from ibkr_mcp_server.store.latches import KillMode, Latch
+
+SENTINEL = Actor(type=ActorType.HUMAN, id="sentinel file", auth="sentinel-file")
+
+_ROWS = {
+    KillMode.HALT_ONLY: SafetyState.HALT,
+    KillMode.CLOSE_POSITIONS: SafetyState.CLOSE,
+    KillMode.LOCKDOWN: SafetyState.LOCKDOWN,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation:
+    """What a stop achieved."""
+
+    latch: Latch | None
+    """The durable latch; None when the store could not be written and the stop holds in memory and by the file."""
+    first: bool
+    """False when the switch was on already and this only repeats it."""
+    durable: bool
+    nothing_in_flight: bool
+    """No process was sending when the stop returned; False names a process that hangs."""
+    problem: str | None = None
+
+
+class KillSwitch:
+    """The switch of one state directory."""
+
+    def __init__(self, *, database: Database, audit: AuditLog, clock: Clock, gate: SendGate, sentinel: Path) -> None:
+        self._database = database
+        self._audit = audit
+        self._clock = clock
+        self._gate = gate
+        self._sentinel = sentinel
+        self._stopping = 0
+        self._memory_reason: str | None = None
+
+    async def activate(self, mode: KillMode, reason: str, actor: Actor) -> Activation:
+        """Stop. Idempotent; a repeat can only escalate (KS-09).
+
+        Returns only when the latch is durable and no approved order is on its way any more.
+        """
+        reason = reason.strip() or "unspecified"
+        self._stopping += 1  # decisions refuse from here on, before the disk has answered
+        try:
+            latch, first = await self._database.run(lambda connection: self._latch(connection, mode, reason, actor))
+            durable, trouble = True, None
+        except (ProductError, OSError) as error:
+            # Fail closed: stopped in memory, and by the file for every other process and the next start.
+            latch, first, durable, trouble = None, self._memory_reason is None, False, str(error)
+            self._memory_reason = reason
+            trouble = self._leave_sentinel(reason) or trouble
+        finally:
+            self._stopping -= 1
+        in_flight = await self._wait_for_senders()
+        return Activation(
+            latch=latch, first=first, durable=durable, nothing_in_flight=in_flight is None, problem=trouble or in_flight
+        )
+
+    def _latch(self, connection: Connection, mode: KillMode, reason: str, actor: Actor) -> tuple[Latch, bool]:
+        latch, first = latches.activate(connection, mode=mode, reason=reason, actor=actor, now=self._clock.now())
+        event = AuditEvent(
+            type=EventType.KILL_SWITCH_ACTIVATE,
+            actor=actor,
+            outcome={"mode": str(latch.mode), "reason": reason, "first": first, "generation": latch.generation},
+        )
+        self._audit.append(connection, event)
+        return latch, first
+
+    def _leave_sentinel(self, reason: str) -> str | None:
+        try:
+            self._sentinel.write_text(reason + "\n", encoding="utf-8")
+        except OSError as error:
+            return f"the stop holds in this process only: {error}"
+        return None
+
+    async def _wait_for_senders(self) -> str | None:
+        try:
+            async with self._gate.held():
+                return None
+        except ProductError as error:
+            return error.message
+
+    async def clear(self, proof: OperatorProof, reason: str) -> Latch:
+        """Reset the switch; a human did this and says why (KS-15, KS-16).
+
+        Raises:
+            Refused: no reason, the switch is off, or the sentinel file cannot be removed.
+        """
+        if not reason.strip():
+            raise Refused(
+                "REASON_MISSING", "A reset needs a reason.", next_step="Say in a sentence why trading may resume."
+            )
+        if not self.status_now().active:
+            raise Refused("NOT_ACTIVE", "The kill switch is off; there is nothing to reset.")
+        try:
+            self._sentinel.unlink(missing_ok=True)
+        except OSError as error:
+            raise Refused(
+                "SENTINEL_STAYS",
+                f"The file {self._sentinel.name} cannot be removed: {error.strerror}.",
+                next_step="Remove it from the state directory, then reset again.",
+            ) from error
+
+        def work(connection: Connection) -> Latch:
+            latch = latches.clear(connection, actor=proof.actor, reason=reason, now=self._clock.now())
+            event = AuditEvent(
+                type=EventType.KILL_SWITCH_DEACTIVATE,
+                actor=proof.actor,
+                outcome={"reason": reason, "generation": latch.generation},
+            )
+            self._audit.append(connection, event)
+            return latch
+
+        latch = await self._database.run(work)
+        self._memory_reason = None
+        return latch
+
+    def status_now(self) -> KillStatus:
+        """The switch as it is now, read for a person; blocking."""
+        return self._database.read_blocking(self.status)
+
+    def status(self, connection: Connection) -> KillStatus:
+        latch = latches.current(connection)
+        sentinel = self.sentinel_present()
+        return KillStatus(
+            active=latch.active or sentinel or self._memory_reason is not None or self._stopping > 0,
+            latch=latch,
+            sentinel=sentinel,
+            read_at=self._clock.now(),
+        )
+
+    def sentinel_present(self) -> bool:
+        """Whether the file is there; a directory that cannot be looked into counts as yes."""
+        try:
+            self._sentinel.lstat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def causes(self, connection: Connection) -> tuple[Cause, ...]:
+        """Why trading is stopped, for a decision inside its transaction."""
+        found = []
+        latch = latches.current(connection)
+        if latch.active:
+            since = f" since {latch.activated_at:%Y-%m-%d %H:%M:%S} UTC" if latch.activated_at else ""
+            text = f"The kill switch is on ({latch.mode}){since}: {latch.reason}"
+            found.append(_halt(text, _ROWS[latch.mode]))
+        if self.sentinel_present():
+            found.append(_halt(f"The file {self._sentinel.name} in the state directory stops all trading."))
+        if self._memory_reason is not None or self._stopping:
+            found.append(_halt("A stop is being carried out."))
+        return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KillStatus:
+    """What the status tool and the command line show (KS-04)."""
+
+    active: bool
+    latch: Latch
+    sentinel: bool
+    read_at: datetime
+
+
+def _halt(reason: str, state: SafetyState = SafetyState.HALT) -> Cause:
+    return Cause(state=state, code=Code.KILL_SWITCH_ACTIVE, reason=reason, is_latch=True)

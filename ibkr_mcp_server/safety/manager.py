@@ -1,0 +1,472 @@
+"""TradingSafetyManager: admit, reserve, guard the gate, settle. The sole maker of the `Approved…` types.
+
+One decision is one transaction: the latches are re-read, the windows counted, every check run, and the intent, its
+quota and the audit records written and committed with full sync, or nothing at all. Two orders at once can therefore
+never use the same headroom (TW-12), in this process or in another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from ibkr_mcp_server.audit.events import AuditEvent, EventType
+from ibkr_mcp_server.audit.log import AuditLog
+from ibkr_mcp_server.broker.base import BrokerReads, LinkState
+from ibkr_mcp_server.clock import Clock, trading_day
+from ibkr_mcp_server.domain.accounts import masked
+from ibkr_mcp_server.domain.operations import (
+    SYSTEM,
+    ApprovedCancellation,
+    ApprovedModification,
+    ApprovedOrder,
+    FinalGate,
+    Operation,
+    OperationClass,
+)
+from ibkr_mcp_server.domain.orders import BrokerOrder
+from ibkr_mcp_server.errors import Fault, ProductError, Refused
+from ibkr_mcp_server.log import get_logger
+from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
+from ibkr_mcp_server.safety.identity import fingerprint, mint_key, order_ref_for
+from ibkr_mcp_server.safety.kill_switch import KillSwitch
+from ibkr_mcp_server.safety.observation import Observer
+from ibkr_mcp_server.safety.policy import Policy, account_check
+from ibkr_mcp_server.safety.records import broker_fields, decision_event, error_record, intent_event, state_of
+from ibkr_mcp_server.safety.send_gate import SendGate
+from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
+from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
+from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.store import intents, latches
+from ibkr_mcp_server.store.database import Database
+from ibkr_mcp_server.store.intents import Intent, IntentState
+
+MINUTE_SECONDS = 60.0
+VIOLATIONS_KEPT = 50
+"""AUD-10."""
+
+Approval = ApprovedOrder | ApprovedModification | ApprovedCancellation
+
+_KINDS: dict[OperationClass, Literal["place", "modify", "cancel"]] = {
+    OperationClass.ORDER_PLACEMENT: "place",
+    OperationClass.ORDER_MODIFICATION: "modify",
+    OperationClass.ORDER_CANCELLATION: "cancel",
+}
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """A decision, and the key to the broker if it was yes."""
+
+    decision: Decision
+    approval: Approval | None = None
+    gate: FinalGate | None = None
+    replayed: Intent | None = None
+    """The earlier intent with the same key and the same request, which answers this one (ID-04)."""
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violation:
+    """A refusal as the status tool shows it."""
+
+    at: str
+    code: str
+    check: str
+    tool: str
+    message: str
+
+
+class TradingSafetyManager:
+    """Decides whether an operation may reach the broker, and keeps the record of it."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        broker: BrokerReads,
+        database: Database,
+        audit: AuditLog,
+        kill_switch: KillSwitch,
+        gate: SendGate,
+        clock: Clock,
+        session_id: str,
+    ) -> None:
+        self.kill_switch = kill_switch
+        self.policy = Policy(settings)
+        self._settings = settings
+        self._broker = broker
+        self._database = database
+        self._audit = audit
+        self._gate = gate
+        self._clock = clock
+        self._session_id = session_id
+        self._observer = Observer(settings=settings, broker=broker, clock=clock)
+        self._quoted_at: deque[float] = deque()
+        self._violations: deque[Violation] = deque(maxlen=VIOLATIONS_KEPT)
+        self._accepts = account_check(settings).accepts
+
+    # ---- admit
+
+    async def admit(self, operation: Operation) -> Admission:
+        """Judge `operation`; an approval reserves its quota and makes its intent durable.
+
+        Never raises for a refusal: the decision carries the reasons. Whatever goes wrong on the way is a refusal of a
+        write (TW-07).
+        """
+        decision_id = uuid.uuid4().hex
+        observed = Observed(taken_at=self._clock.now(), action=_strictest_action(operation))
+        try:
+            async with asyncio.timeout(float(self._settings.decision_timeout_seconds)):
+                observed = await self._observer.observe(operation)
+        except TimeoutError:
+            limit = f"{self._settings.decision_timeout_seconds} s"
+            text = f"Looking at contract, account and quote took longer than {limit}."
+            return await self._refused(decision_id, operation, observed, Code.DECISION_TIMEOUT, text)
+        except Exception as error:
+            _log.exception("observation failed", tool=operation.tool)
+            text = f"Gathering what the checks need failed ({type(error).__name__})."
+            return await self._refused(decision_id, operation, observed, Code.CHECK_ERROR, text)
+        try:
+            if operation.operation_class.writes_orders and not operation.preview:
+                admission = await self._database.run(lambda c: self._decide_write(c, decision_id, operation, observed))
+            else:
+                admission = await self._decide_read(decision_id, operation, observed)
+        except (ProductError, OSError) as error:
+            admission = await self._without_record(decision_id, operation, observed, error)
+        self._note(admission.decision)
+        return admission
+
+    def _decide_write(
+        self, connection: Connection, decision_id: str, operation: Operation, observed: Observed
+    ) -> Admission:
+        asked = fingerprint(operation.tool, operation.arguments)
+        key = operation.client_request_id
+        recorded = self._read_store(connection, operation, asked)
+        seen = Snapshot(observed=observed, recorded=recorded)
+        earlier = recorded.same_key
+        if earlier is not None and earlier.fingerprint == asked:
+            return self._repeat(connection, decision_id, operation, seen, earlier)
+        validation = self.policy.review(operation, seen)
+        decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
+        if not validation.is_safe or self._settings.dry_run:
+            self._audit.append(
+                connection, decision_event(decision, self._broker.link.venue, dry_run=self._settings.dry_run)
+            )
+            return Admission(decision=decision, dry_run=validation.is_safe)
+        intent = self._intent(decision, key or mint_key(), asked)
+        intents.reserve(connection, intent)
+        decision = replace(decision, intent_id=intent.intent_id)
+        self._audit.append(connection, decision_event(decision, self._broker.link.venue))
+        self._audit.append(connection, intent_event(EventType.INTENT_RESERVED, decision, intent))
+        generation = latches.current(connection).generation
+        return Admission(
+            decision=decision,
+            approval=_approval(decision, intent),
+            gate=self._final_gate(decision, intent, generation),
+        )
+
+    def _repeat(
+        self, connection: Connection, decision_id: str, operation: Operation, seen: Snapshot, earlier: Intent
+    ) -> Admission:
+        """The same request again: its own record answers, and nothing is sent (ID-04)."""
+        if earlier.state in (IntentState.RESERVED, IntentState.SENT):
+            text = f"The request {earlier.request_key} is being carried out (intent {earlier.intent_id})."
+            findings = refuses(problem(Code.IN_PROGRESS, text, observed=earlier.state))
+        else:
+            findings = Findings(observed=earlier.state)
+        verdict = Verdict(check="idempotency", step=12, findings=findings)
+        decision = Decision(
+            decision_id=decision_id,
+            operation=operation,
+            seen=seen,
+            validation=Validation(verdicts=(verdict,)),
+            replayed_intent_id=earlier.intent_id if not findings.problems else None,
+        )
+        self._audit.append(connection, decision_event(decision, self._broker.link.venue))
+        return Admission(decision=decision, replayed=earlier if not findings.problems else None)
+
+    async def _decide_read(self, decision_id: str, operation: Operation, observed: Observed) -> Admission:
+        recorded = await self._database.read(lambda connection: self._read_store(connection, operation, ""))
+        ages = self._quote_ages()
+        seen = Snapshot(observed=observed, recorded=replace(recorded, market_data_ages_seconds=ages))
+        validation = self.policy.review(operation, seen)
+        decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
+        if validation.is_safe:
+            self._quoted_at.extend([self._clock.monotonic()] * len(operation.symbols))
+        await self._audit.record_soon(decision_event(decision, self._broker.link.venue))
+        return Admission(decision=decision)
+
+    async def _refused(
+        self, decision_id: str, operation: Operation, observed: Observed, code: Code, text: str
+    ) -> Admission:
+        """A refusal that comes before the checks; recorded like every other."""
+        verdict = Verdict(check="observation", step=0, findings=refuses(problem(code, text)))
+        seen = Snapshot(observed=observed, recorded=Recorded(state=EffectiveState()))
+        decision = Decision(
+            decision_id=decision_id, operation=operation, seen=seen, validation=Validation(verdicts=(verdict,))
+        )
+        try:
+            await self._audit.record(decision_event(decision, self._broker.link.venue))
+        except (ProductError, OSError):
+            _log.exception("a refusal could not be recorded", decision_id=decision_id)
+        self._note(decision)
+        return Admission(decision=decision)
+
+    async def _without_record(
+        self, decision_id: str, operation: Operation, observed: Observed, error: Exception
+    ) -> Admission:
+        """The store failed: nothing that opens passes; stopping, reading and cancelling an entry still do.
+
+        A cancellation lowers risk, and making it impossible because a disk is full would break invariant 6. It is
+        judged by what the broker says alone and written to the process log.
+        """
+        _log.critical("the store failed during a decision", tool=operation.tool, error=str(error))
+        unreadable = Cause(
+            state=SafetyState.HALT, code=Code.STATE_UNREADABLE, reason=f"The store failed: {error}", is_latch=True
+        )
+        state = EffectiveState(causes=(*self._conditions(), unreadable))
+        seen = Snapshot(observed=observed, recorded=Recorded(state=state))
+        validation = self.policy.review(operation, seen)
+        decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
+        cancels = operation.operation_class is OperationClass.ORDER_CANCELLATION
+        if operation.operation_class.writes_orders and not cancels and validation.is_safe:
+            failed = problem(Code.RECORD_FAILED, f"The decision could not be recorded: {error}")
+            verdict = Verdict(check="durable_intent", step=14, findings=refuses(failed))
+            decision = replace(decision, validation=Validation(verdicts=(*validation.verdicts, verdict)))
+        if decision.is_refused or not cancels or observed.current is None:
+            return Admission(decision=decision)
+        approval = ApprovedCancellation(target=observed.current, decision_id=decision_id, intent_id="")
+        return Admission(decision=decision, approval=approval, gate=self._gate.held)
+
+    # ---- what the checks see of the store
+
+    def _read_store(self, connection: Connection, operation: Operation, asked: str) -> Recorded:
+        state = EffectiveState(causes=(*self.kill_switch.causes(connection), *self._conditions()))
+        if not operation.operation_class.writes_orders:
+            return Recorded(state=state)
+        key = operation.client_request_id
+        return Recorded(
+            state=state,
+            opening_ages_seconds=tuple(intents.opening_in_window(connection, self._clock, MINUTE_SECONDS)),
+            opening_today=intents.opening_on(connection, trading_day(self._clock.now())),
+            unresolved=tuple(intents.unresolved(connection)),
+            same_key=None if key is None else intents.find_by_key(connection, key),
+            fingerprint=asked,
+        )
+
+    def _conditions(self) -> tuple[Cause, ...]:
+        """Causes that end by themselves, and the configured safe mode."""
+        found = []
+        if self._settings.safe_mode:
+            text = "Safe mode is configured (IBKR_SAFE_MODE=true)."
+            found.append(Cause(state=SafetyState.SAFE, code=Code.SAFE_MODE, reason=text, is_latch=True))
+        link = self._broker.link
+        if not link.is_up:
+            starting = (
+                link.state in (LinkState.CONNECTING, LinkState.SYNCHRONISING) and link.accounts_verified_at is None
+            )
+            code = Code.STARTING if starting and link.problem is None else Code.LINK_DOWN
+            text = f"The link to the broker is {link.state}. {link.problem or ''}".strip()
+            found.append(Cause(state=SafetyState.SAFE, code=code, reason=text, is_latch=False))
+        return tuple(found)
+
+    def _quote_ages(self) -> tuple[float, ...]:
+        now = self._clock.monotonic()
+        while self._quoted_at and now - self._quoted_at[0] >= MINUTE_SECONDS:
+            self._quoted_at.popleft()
+        return tuple(now - stamp for stamp in self._quoted_at)
+
+    def state(self, connection: Connection) -> EffectiveState:
+        """The effective state now, for the status."""
+        return EffectiveState(causes=(*self.kill_switch.causes(connection), *self._conditions()))
+
+    # ---- the gate
+
+    def _final_gate(self, decision: Decision, intent: Intent, generation: int) -> FinalGate:
+        @asynccontextmanager
+        async def gate() -> AsyncIterator[None]:
+            async with self._gate.held():
+                await self._database.run(lambda connection: self._last_look(connection, decision, intent, generation))
+                if self.kill_switch.sentinel_present() and _is_opening(decision):
+                    raise _state_changed("the sentinel file appeared")
+                yield
+
+        return gate
+
+    def _last_look(self, connection: Connection, decision: Decision, intent: Intent, generation: int) -> None:
+        """TW-11: what was approved may have become forbidden while it waited. Then mark the intent as sent."""
+        recorded = self._read_store(connection, decision.operation, "")
+        seen = replace(decision.seen, recorded=replace(decision.seen.recorded, state=recorded.state))
+        review = self.policy.review(decision.operation, seen)
+        switches = [
+            found for check, found in review.failures if check in ("kill_switch", "effective_state", "safe_mode")
+        ]
+        if switches:
+            raise _state_changed(switches[0].message)
+        if _is_opening(decision) and latches.current(connection).generation != generation:
+            raise _state_changed("the kill switch was used after the order had been approved")
+        intents.advance(connection, intent.intent_id, IntentState.SENT, now=self._clock.now())
+        self._audit.append(connection, intent_event(EventType.ORDER_SENT, decision, intent))
+
+    # ---- settle
+
+    async def settle(self, admission: Admission, outcome: BrokerOrder | BaseException) -> Intent | None:
+        """Record what came of an approved write, and give back only what surely did not happen (RL-08)."""
+        decision = admission.decision
+        intent_id = decision.intent_id
+        if intent_id is None:
+            return None
+
+        def work(connection: Connection) -> Intent:
+            intent = intents.get(connection, intent_id)
+            if intent is None:
+                raise Fault(Code.INTERNAL_ERROR, f"The intent {intent_id} vanished from the store.")
+            event_type, settled = self._settled(connection, intent, outcome)
+            self._audit.append(connection, intent_event(event_type, decision, settled, outcome))
+            return settled
+
+        return await self._database.run(work)
+
+    def _settled(
+        self, connection: Connection, intent: Intent, outcome: BrokerOrder | BaseException
+    ) -> tuple[EventType, Intent]:
+        now = self._clock.now()
+        if isinstance(outcome, BrokerOrder):
+            state, event = state_of(intent.kind, outcome)
+            return event, follow(connection, intent, state, outcome, now)
+        if intent.state is IntentState.RESERVED:
+            # The gate never marked it as sent, so it provably did not leave.
+            released = intents.release(connection, intent.intent_id, _reason(outcome), now)
+            return EventType.SAFETY_VIOLATION, released
+        if isinstance(outcome, Refused):
+            rejected = intents.advance(
+                connection, intent.intent_id, IntentState.REJECTED, now=now, result=error_record(outcome)
+            )
+            return EventType.ORDER_ATTEMPT, rejected
+        # Sent, and nothing proves what became of it.
+        lost = intents.advance(connection, intent.intent_id, IntentState.UNKNOWN, now=now, result=error_record(outcome))
+        return EventType.ORDER_UNKNOWN, lost
+
+    # ---- records
+
+    def _intent(self, decision: Decision, key: str, asked: str) -> Intent:
+        operation, observed = decision.operation, decision.seen.observed
+        order = observed.order or (observed.current.order if observed.current is not None else None)
+        assert order is not None
+        kind = _KINDS[operation.operation_class]
+        now = self._clock.now()
+        return Intent(
+            intent_id=uuid.uuid4().hex,
+            request_key=key,
+            fingerprint=asked,
+            kind=kind,
+            state=IntentState.RESERVED,
+            opening=observed.action is Action.OPEN,
+            actor_id=operation.actor.id,
+            account=order.account,
+            con_id=order.instrument.con_id,
+            symbol=order.instrument.label,
+            side=order.side,
+            quantity=order.quantity,
+            order_type=order.order_type,
+            limit_price=order.limit_price,
+            stop_price=order.stop_price,
+            worst_case_value_usd=observed.value_usd,
+            order_ref=order_ref_for(key) if kind == "place" else order.order_ref,
+            decision_id=decision.decision_id,
+            trading_day=trading_day(now),
+            created_at=now,
+            monotonic=self._clock.monotonic(),
+            boot_id=self._clock.boot_id,
+            session_id=self._session_id,
+            perm_id=observed.current.perm_id if observed.current is not None else None,
+            updated_at=now,
+        )
+
+    def _note(self, decision: Decision) -> None:
+        if not decision.is_refused:
+            return
+        check, first = decision.problems[0]
+        self._violations.append(
+            Violation(
+                at=decision.seen.observed.taken_at.isoformat(),
+                code=first.code,
+                check=check,
+                tool=decision.operation.tool,
+                message=first.message,
+            )
+        )
+
+    def recent_violations(self) -> tuple[Violation, ...]:
+        """The newest refusals, newest last (AUD-10)."""
+        return tuple(self._violations)
+
+    async def note_accounts(self, accounts: tuple[str, ...]) -> None:
+        """Record which accounts the broker listed, and whether they may be traded (ACC-04)."""
+        strange = [account for account in accounts if not self._accepts(account)]
+        event = AuditEvent(
+            type=EventType.ACCOUNT_REJECTED if strange or not accounts else EventType.ACCOUNT_VERIFIED,
+            actor=SYSTEM,
+            outcome={
+                "accounts": [masked(account) for account in accounts],
+                "rejected": [masked(account) for account in strange],
+            },
+        )
+        await self._audit.record(event)
+
+
+def follow(connection: Connection, intent: Intent, state: IntentState, order: BrokerOrder, now: datetime) -> Intent:
+    """Move an intent to what the broker says; a report that is older than what is known changes nothing."""
+    if state is not intent.state and state not in intents.TRANSITIONS[intent.state]:
+        return intent
+    return intents.advance(connection, intent.intent_id, state, now=now, **broker_fields(order))
+
+
+def _strictest_action(operation: Operation) -> Action:
+    if operation.operation_class is OperationClass.ORDER_CANCELLATION:
+        return Action.CANCEL_PROTECTIVE
+    return Action.OPEN if operation.operation_class.writes_orders else Action.READ
+
+
+def _is_opening(decision: Decision) -> bool:
+    return decision.seen.observed.action is Action.OPEN
+
+
+def _approval(decision: Decision, intent: Intent) -> Approval:
+    observed = decision.seen.observed
+    if intent.kind == "cancel":
+        assert observed.current is not None
+        return ApprovedCancellation(
+            target=observed.current, decision_id=decision.decision_id, intent_id=intent.intent_id
+        )
+    assert observed.order is not None
+    order = replace(observed.order, order_ref=intent.order_ref)
+    if intent.kind == "modify":
+        assert observed.current is not None
+        return ApprovedModification(
+            current=observed.current, order=order, decision_id=decision.decision_id, intent_id=intent.intent_id
+        )
+    return ApprovedOrder(order=order, decision_id=decision.decision_id, intent_id=intent.intent_id)
+
+
+def _state_changed(why: str) -> Refused:
+    return Refused(
+        Code.STATE_CHANGED,
+        f"The order was approved and then dropped before it was sent: {why}",
+        next_step="Ask get_safety_status what changed before you try again.",
+    )
+
+
+def _reason(outcome: BaseException) -> str:
+    return str(outcome) if isinstance(outcome, ProductError) else type(outcome).__name__

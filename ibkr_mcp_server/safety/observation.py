@@ -1,0 +1,233 @@
+"""Looks at the world once for each operation: contract, account, order, quote, position.
+
+Nothing is raised for what the broker says or fails to say: it becomes part of what was seen, and the checks judge it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+from ibkr_mcp_server.broker.base import BrokerReads, LinkStatus
+from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.instruments import Instrument, InstrumentQuery
+from ibkr_mcp_server.domain.money import round_to_grid
+from ibkr_mcp_server.domain.operations import (
+    ModificationDraft,
+    Operation,
+    OperationClass,
+    OrderDraft,
+    OrderReference,
+    Problem,
+)
+from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderType, Side
+from ibkr_mcp_server.domain.quotes import Quote
+from ibkr_mcp_server.errors import ProductError
+from ibkr_mcp_server.safety import valuation
+from ibkr_mcp_server.safety.decision import Code, problem
+from ibkr_mcp_server.safety.exposure import action_of, exposure_of, is_protective, opens_more
+from ibkr_mcp_server.safety.identity import order_ref_for
+from ibkr_mcp_server.safety.snapshot import Observed
+from ibkr_mcp_server.safety.state import Action
+from ibkr_mcp_server.settings import Settings
+
+
+class Observer:
+    """Gathers what the checks will look at."""
+
+    def __init__(self, *, settings: Settings, broker: BrokerReads, clock: Clock) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._collar_pct = settings.price_collar_pct
+        self._quote_max_age = float(settings.quote_max_age_seconds)
+        self._account_max_age = float(settings.account_verification_max_age_seconds)
+
+    async def observe(self, operation: Operation) -> Observed:
+        """See what `operation` is about; a write is seen at its strictest where something is missing."""
+        draft = operation.draft
+        if isinstance(draft, OrderDraft):
+            seen = await self._placement(draft)
+        elif isinstance(draft, ModificationDraft):
+            seen = await self._modification(draft)
+        elif isinstance(draft, OrderReference) and operation.operation_class is OperationClass.ORDER_CANCELLATION:
+            seen = await self._cancellation(draft)
+        else:
+            action = Action.OPEN if operation.operation_class.writes_orders else Action.READ
+            seen = Observed(taken_at=self._clock.now(), link=self._broker.link, action=action)
+        return replace(seen, taken_at=self._clock.now())
+
+    async def _placement(self, draft: OrderDraft) -> Observed:
+        link, account_problems = await self._verified_link()
+        nothing = Observed(taken_at=self._clock.now(), link=link, action=Action.OPEN, account_problems=account_problems)
+        if not link.is_up:
+            return nothing
+        try:
+            instrument = await self._broker.resolve(draft.query)
+        except ProductError as error:
+            return replace(nothing, problems=(_as_problem(error),))
+        if draft.side not in tuple(Side):
+            text = f"The side is {draft.side!r}; it must be exactly BUY or SELL."
+            return replace(nothing, problems=(problem(Code.INVALID_SIDE, text, observed=draft.side),))
+        order = Order(
+            instrument=instrument,
+            account=draft.account or (link.accounts[0] if link.accounts else ""),
+            side=Side(draft.side),
+            quantity=draft.quantity,
+            order_type=draft.order_type,
+            limit_price=draft.limit_price,
+            stop_price=draft.stop_price,
+            time_in_force=draft.time_in_force,
+            outside_rth=draft.outside_rth,
+        )
+        return await self._judged(nothing, order, None)
+
+    async def _modification(self, draft: ModificationDraft) -> Observed:
+        link, account_problems = await self._verified_link()
+        nothing = Observed(taken_at=self._clock.now(), link=link, action=Action.OPEN, account_problems=account_problems)
+        if not link.is_up:
+            return nothing
+        current, problems = await self._find(draft.order)
+        if current is None:
+            return replace(nothing, problems=problems)
+        before = current.order
+        order = replace(
+            before,
+            quantity=before.quantity if draft.quantity is None else draft.quantity,
+            limit_price=before.limit_price if draft.limit_price is None else draft.limit_price,
+            stop_price=before.stop_price if draft.stop_price is None else draft.stop_price,
+            time_in_force=before.time_in_force if draft.time_in_force is None else draft.time_in_force,
+        )
+        return await self._judged(nothing, order, current)
+
+    async def _cancellation(self, reference: OrderReference) -> Observed:
+        link = self._broker.link
+        nothing = Observed(taken_at=self._clock.now(), link=link, action=Action.CANCEL_ENTRY)
+        current, problems = await self._find(reference)
+        if current is None:
+            return replace(nothing, problems=problems)
+        protects = is_protective(current, self._broker.known_positions())
+        action = Action.CANCEL_PROTECTIVE if protects else Action.CANCEL_ENTRY
+        return replace(nothing, current=current, action=action)
+
+    async def _judged(self, seen: Observed, order: Order, current: BrokerOrder | None) -> Observed:
+        """Add price, value and effect on the position."""
+        instrument = order.instrument
+        quote, (usd_per_unit, usd_source) = await asyncio.gather(
+            self._quote(instrument), self._usd(instrument.currency)
+        )
+        now = self._clock.now()
+        reference = valuation.reference_price(order.side, quote, now, self._quote_max_age)
+        if order.order_type is OrderType.MKT and current is None and reference is not None:
+            order = replace(order, cap_price=self._cap(order, reference))
+        worst = valuation.worst_case_price(order, quote, now, self._quote_max_age)
+        exposure = exposure_of(
+            instrument.con_id,
+            order.account,
+            self._broker.known_positions(),
+            self._broker.known_orders(),
+            without_perm_id=current.perm_id if current is not None else None,
+        )
+        filled = current.filled if current is not None else Decimal(0)
+        action = action_of(order, exposure, already_filled=filled)
+        if current is not None and action is Action.OPEN and not opens_more(current.order, order):
+            action = Action.REDUCE  # asks for less than what was approved before
+        return replace(
+            seen,
+            order=order,
+            current=current,
+            quote=quote,
+            usd_per_unit=usd_per_unit,
+            usd_source=usd_source,
+            exposure=exposure,
+            action=action,
+            reference_price=reference,
+            value_usd=valuation.worst_case_value_usd(order, worst, usd_per_unit),
+        )
+
+    def _cap(self, order: Order, reference: Decimal) -> Decimal | None:
+        """The limit that a market order travels with: the collar, on the grid, never beyond it."""
+        worst = valuation.collar(order.side, reference, self._collar_pct)
+        increment = order.instrument.price_increment(worst)
+        return None if not increment else round_to_grid(worst, increment, up=order.side is Side.SELL)
+
+    async def _verified_link(self) -> tuple[LinkStatus, tuple[Problem, ...]]:
+        """The link with accounts that the broker confirmed recently enough (ACC-07)."""
+        link = self._broker.link
+        if not link.is_up:
+            return link, ()
+        verified = link.accounts_verified_at
+        if verified is not None and (self._clock.now() - verified).total_seconds() <= self._account_max_age:
+            return link, ()
+        try:
+            return await self._broker.verify_accounts(), ()
+        except ProductError as error:
+            return self._broker.link, (
+                problem(Code.ACCOUNT_UNVERIFIED, f"The accounts could not be verified: {error.message}"),
+            )
+
+    async def _find(self, reference: OrderReference) -> tuple[BrokerOrder | None, tuple[Problem, ...]]:
+        """The order that the caller names: from what the broker told last, else by asking."""
+        found = _match(reference, self._broker.known_orders())
+        if found is None:
+            try:
+                found = _match(reference, await self._broker.open_orders())
+            except ProductError as error:
+                return None, (_as_problem(error),)
+        if found is None:
+            name = (
+                f"perm_id {reference.perm_id}"
+                if reference.perm_id
+                else f"client_request_id {reference.client_request_id}"
+            )
+            return None, (problem(Code.ORDER_NOT_FOUND, f"The broker lists no order with {name}."),)
+        return found, ()
+
+    async def _quote(self, instrument: Instrument) -> Quote | None:
+        try:
+            (answer,) = await self._broker.quotes([instrument])
+        except ProductError:
+            return None
+        return answer if isinstance(answer, Quote) else None
+
+    async def _usd(self, currency: str) -> tuple[Decimal | None, str | None]:
+        """US dollars for one unit of `currency` at the worse (higher) side, and where the rate comes from."""
+        if currency == "USD":
+            return Decimal(1), "USD"
+        for symbol, inverse in ((f"{currency}.USD", False), (f"USD.{currency}", True)):
+            try:
+                pair = await self._broker.resolve(InstrumentQuery(symbol=symbol))
+            except ProductError:
+                continue
+            quote = await self._quote(pair)
+            side = Side.SELL if inverse else Side.BUY
+            price = valuation.reference_price(side, quote, self._clock.now(), self._quote_max_age)
+            if price is not None:
+                return (1 / price if inverse else price), f"{symbol} {'bid' if inverse else 'ask'} {price:f}"
+        return None, None
+
+
+def _match(reference: OrderReference, orders: Sequence[BrokerOrder]) -> BrokerOrder | None:
+    wanted = order_ref_for(reference.client_request_id) if reference.client_request_id else None
+    for order in orders:
+        same_id = reference.perm_id is None or order.perm_id == reference.perm_id
+        same_key = wanted is None or order.order.order_ref == wanted
+        if same_id and same_key:
+            return order
+    return None
+
+
+def _as_problem(error: ProductError) -> Problem:
+    """What the broker layer refused, in the chain's words; candidates and the like follow the sentence."""
+    details = f" ({'; '.join(error.details)})" if error.details else ""
+    try:
+        code = Code(error.code)
+    except ValueError:
+        code = Code.BROKER_REJECTED
+    return problem(
+        code,
+        error.message + details,
+        next_step=error.next_step or None,
+        retry_after_seconds=error.retry_after_seconds,
+    )

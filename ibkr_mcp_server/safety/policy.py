@@ -1,0 +1,154 @@
+"""What protects an order? This table: each operation class with its checks, in the order of TW-03.
+
+The step numbers are those of TW-03; the lowest failing step gives the primary reason. All checks of a class run, so
+that a caller learns everything at once. `docs/safety.md` prints this table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ibkr_mcp_server.domain.operations import Operation, OperationClass
+from ibkr_mcp_server.safety.checks import Check
+from ibkr_mcp_server.safety.checks.account import AccountCheck
+from ibkr_mcp_server.safety.checks.daily_orders import DailyOrders
+from ibkr_mcp_server.safety.checks.existing_order import ExistingOrder
+from ibkr_mcp_server.safety.checks.gates import TradingGates
+from ibkr_mcp_server.safety.checks.idempotency import Idempotency
+from ibkr_mcp_server.safety.checks.market_data_rate import MarketDataRate
+from ibkr_mcp_server.safety.checks.market_hours import MarketOrderHours
+from ibkr_mcp_server.safety.checks.order_form import OrderForm
+from ibkr_mcp_server.safety.checks.order_kind import OrderKind
+from ibkr_mcp_server.safety.checks.order_price import OrderPrice
+from ibkr_mcp_server.safety.checks.order_rate import OrderRate
+from ibkr_mcp_server.safety.checks.order_size import OrderSize
+from ibkr_mcp_server.safety.checks.order_value import OrderValue
+from ibkr_mcp_server.safety.checks.safety_state import CauseGroup, StateCheck
+from ibkr_mcp_server.safety.checks.unresolved_order import UnresolvedOrder
+from ibkr_mcp_server.safety.decision import Code, Findings, Validation, Verdict, problem, refuses
+from ibkr_mcp_server.safety.snapshot import Snapshot
+from ibkr_mcp_server.settings import BrokerMode, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A check in its place."""
+
+    name: str
+    step: int
+    check: Check
+    is_limit: bool = False
+    """A limit of amount or frequency: with safety mode off (simulator only, CFG-17) it warns instead of refusing."""
+
+
+class Policy:
+    """The table, filled with this configuration's limits."""
+
+    def __init__(self, settings: Settings) -> None:
+        kill = Rule(name="kill_switch", step=1, check=StateCheck(group=CauseGroup.KILL_SWITCH))
+        state = Rule(name="effective_state", step=2, check=StateCheck(group=CauseGroup.CONDITION))
+        safe_mode = Rule(name="safe_mode", step=3, check=StateCheck(group=CauseGroup.SAFE_MODE))
+        gates = Rule(name="trading_gates", step=3, check=trading_gates(settings))
+        hours = Rule(name="market_order_hours", step=4, check=MarketOrderHours())
+        rate = Rule(
+            name="order_rate", step=5, check=OrderRate(per_minute=settings.max_orders_per_minute), is_limit=True
+        )
+        quotes = Rule(
+            name="market_data_rate",
+            step=5,
+            check=MarketDataRate(per_minute=settings.max_market_data_requests_per_minute),
+            is_limit=True,
+        )
+        daily = Rule(
+            name="daily_orders",
+            step=6,
+            check=DailyOrders(per_day=settings.max_daily_orders, warn_at=settings.daily_orders_warning),
+            is_limit=True,
+        )
+        account = Rule(name="account", step=7, check=account_check(settings))
+        form = Rule(name="order_form", step=8, check=OrderForm())
+        existing = Rule(name="existing_order", step=8, check=ExistingOrder(client_id=settings.client_id))
+        kind = Rule(
+            name="order_kind",
+            step=9,
+            check=OrderKind(types=settings.allowed_order_types, times_in_force=settings.allowed_time_in_force),
+        )
+        size = Rule(name="order_size", step=9, check=OrderSize(max_units=settings.max_order_size), is_limit=True)
+        value = Rule(name="order_value", step=9, check=OrderValue(max_usd=settings.max_order_value_usd), is_limit=True)
+        price = Rule(
+            name="order_price",
+            step=9,
+            check=OrderPrice(
+                collar_pct=settings.price_collar_pct, max_age_seconds=float(settings.quote_max_age_seconds)
+            ),
+        )
+        unresolved = Rule(name="unresolved_order", step=12, check=UnresolvedOrder())
+        key = Rule(name="idempotency", step=12, check=Idempotency())
+
+        self._safety_mode = settings.safety_mode
+        switches = (kill, state, safe_mode)
+        limits = (rate, daily, account, form, kind, size, value, price, unresolved, key)
+        order_rules = (*switches, gates, hours, *limits)
+        read_rules = (*switches, form)
+        self.table: dict[OperationClass, tuple[Rule, ...]] = {
+            OperationClass.ORDER_PLACEMENT: order_rules,
+            OperationClass.ORDER_MODIFICATION: (*order_rules, existing),
+            # Never refused for a quota or a flag: somebody can always cancel (TW-09, invariant 6).
+            OperationClass.ORDER_CANCELLATION: (*switches, form, existing, key),
+            OperationClass.MARKET_DATA: (*read_rules, quotes),
+            OperationClass.FOREX: (*read_rules, quotes),
+            OperationClass.ACCOUNT_READ: read_rules,
+            OperationClass.ACCOUNT_MANAGEMENT: (*switches, account, form),
+            OperationClass.SAFETY_STATUS: (form,),
+            # Stopping needs nothing, not even well-formed arguments (KS-18).
+            OperationClass.SAFETY_STOP: (),
+        }
+
+    def review(self, operation: Operation, seen: Snapshot) -> Validation:
+        """Run every check of the operation's class; a check that fails to run refuses (TW-07)."""
+        return Validation(
+            verdicts=tuple(self._verdict(rule, operation, seen) for rule in self.table[operation.operation_class])
+        )
+
+    def _verdict(self, rule: Rule, operation: Operation, seen: Snapshot) -> Verdict:
+        try:
+            findings = rule.check.review(operation, seen)
+        except Exception as error:  # whatever it is, an unchecked order is a refused order
+            text = f"The check {rule.name} failed to run ({type(error).__name__})."
+            findings = refuses(problem(Code.CHECK_ERROR, text))
+        if rule.is_limit and not self._safety_mode and findings.problems:
+            waived = tuple(f"{found.message} (not enforced: safety mode is off)" for found in findings.problems)
+            findings = Findings(warnings=waived, observed=findings.observed, limit=findings.limit)
+        return Verdict(check=rule.name, step=rule.step, findings=findings)
+
+
+def trading_gates(settings: Settings) -> TradingGates:
+    return TradingGates(
+        trading=settings.enable_trading,
+        forex=settings.enable_forex_trading,
+        international=settings.enable_international_trading,
+        stop_loss=settings.enable_stop_loss_orders,
+        closed_live_locks=closed_live_locks(settings),
+    )
+
+
+def closed_live_locks(settings: Settings) -> tuple[str, ...]:
+    """The variables that keep live trading locked (CFG-05); empty when the mode is not live."""
+    if settings.broker_mode is not BrokerMode.LIVE:
+        return ()
+    locks = {
+        "IBKR_LIVE_TRADING": settings.live_trading,
+        "IBKR_LIVE_TRADING_ACK": settings.live_trading_acknowledged,
+        "IBKR_LIVE_ACCOUNTS": bool(settings.live_accounts),
+    }
+    return tuple(name for name, is_open in locks.items() if not is_open)
+
+
+def account_check(settings: Settings) -> AccountCheck:
+    return AccountCheck(
+        live=settings.broker_mode is BrokerMode.LIVE,
+        verify_prefix=settings.require_paper_account_verification,
+        accepted_prefixes=settings.allowed_account_prefixes,
+        live_accounts=settings.live_accounts,
+        max_age_seconds=float(settings.account_verification_max_age_seconds),
+    )

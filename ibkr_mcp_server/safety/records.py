@@ -1,0 +1,168 @@
+"""What the audit log keeps of decisions, intents and outcomes, and what an intent keeps of the broker's word."""
+
+from __future__ import annotations
+
+from ibkr_mcp_server.audit.events import AuditEvent, EventType
+from ibkr_mcp_server.domain.accounts import masked
+from ibkr_mcp_server.domain.orders import BrokerOrder, OrderStatus
+from ibkr_mcp_server.errors import ProductError
+from ibkr_mcp_server.safety.decision import Code, Decision
+from ibkr_mcp_server.store.intents import Intent, IntentState
+
+
+def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> AuditEvent:
+    """AUD-09: everything that the verdict rests on, so that the record alone can repeat it."""
+    seen = decision.seen
+    observed = seen.observed
+    return AuditEvent(
+        type=EventType.DECISION,
+        actor=decision.operation.actor,
+        operation_type=decision.operation.operation_class,
+        tool=decision.operation.tool,
+        decision_id=decision.decision_id,
+        intent_id=decision.intent_id,
+        order_data={
+            "arguments": dict(decision.operation.arguments),
+            "order": _order_record(decision),
+            "venue": venue,
+        },
+        validation_result=decision.validation.as_record()
+        | {
+            "action": observed.action,
+            "state": seen.recorded.state.name,
+            "causes": [cause.reason for cause in seen.recorded.state.causes],
+            "quote": observed.quote,
+            "quote_age_seconds": None
+            if observed.quote is None
+            else round(observed.quote.age_seconds(observed.taken_at), 3),
+            "reference_price": observed.reference_price,
+            "usd_per_unit": observed.usd_per_unit,
+            "usd_source": observed.usd_source,
+            "worst_case_value_usd": observed.value_usd,
+            "exposure": observed.exposure,
+            "opening_last_minute": len(seen.recorded.opening_ages_seconds),
+            "opening_today": seen.recorded.opening_today,
+            "taken_at": observed.taken_at,
+        },
+        outcome={
+            "approved": not decision.is_refused,
+            "preview": decision.operation.preview,
+            "dry_run": dry_run,
+            "replayed_intent": decision.replayed_intent_id,
+            "codes": [found.code for _, found in decision.problems],
+        },
+    )
+
+
+def intent_event(
+    event: EventType, decision: Decision, intent: Intent, outcome: BrokerOrder | BaseException | None = None
+) -> AuditEvent:
+    return AuditEvent(
+        type=event,
+        actor=decision.operation.actor,
+        operation_type=decision.operation.operation_class,
+        tool=decision.operation.tool,
+        decision_id=decision.decision_id,
+        intent_id=intent.intent_id,
+        order_data=intent_record(intent),
+        outcome=_outcome_record(intent, outcome),
+        broker_ids={
+            "perm_id": intent.perm_id,
+            "order_id": intent.order_id,
+            "client_id": intent.client_id,
+            "order_ref": intent.order_ref,
+        },
+    )
+
+
+def state_of(kind: str, order: BrokerOrder) -> tuple[IntentState, EventType]:
+    """Where an intent stands, by the broker's word about its order."""
+    if kind == "cancel":
+        ended = order.status is OrderStatus.CANCELLED
+        return (IntentState.CANCELLED if ended else IntentState.ACCEPTED), EventType.ORDER_CANCELLED
+    if order.status is OrderStatus.FILLED:
+        return IntentState.FILLED, EventType.ORDER_FILLED
+    if order.status is OrderStatus.CANCELLED:
+        return IntentState.CANCELLED, EventType.ORDER_CANCELLED
+    if order.status is OrderStatus.INACTIVE:
+        return IntentState.REJECTED, EventType.ORDER_ATTEMPT
+    return IntentState.ACCEPTED, EventType.ORDER_MODIFIED if kind == "modify" else EventType.ORDER_PLACED
+
+
+def broker_fields(order: BrokerOrder) -> dict[str, object]:
+    """What an intent keeps of the broker's report."""
+    return {
+        "perm_id": order.perm_id or None,
+        "order_id": order.order_id,
+        "client_id": order.client_id,
+        "broker_status": order.status,
+        "filled_quantity": order.filled,
+        "average_fill_price": order.average_fill_price,
+    }
+
+
+def intent_record(intent: Intent) -> dict[str, object]:
+    return {
+        "kind": intent.kind,
+        "state": intent.state,
+        "request_key": intent.request_key,
+        "account": masked(intent.account),
+        "con_id": intent.con_id,
+        "symbol": intent.symbol,
+        "side": intent.side,
+        "quantity": intent.quantity,
+        "order_type": intent.order_type,
+        "limit_price": intent.limit_price,
+        "stop_price": intent.stop_price,
+        "opening": intent.opening,
+        "trading_day": intent.trading_day,
+    }
+
+
+def error_record(outcome: BaseException) -> dict[str, object]:
+    if isinstance(outcome, ProductError):
+        return {
+            "code": outcome.code,
+            "message": outcome.message,
+            "next_step": outcome.next_step,
+            "broker_code": outcome.broker_code,
+            "broker_text": outcome.broker_text,
+        }
+    unknown = OutcomeUnknown(Code.OUTCOME_UNKNOWN, f"The send ended with {type(outcome).__name__}.")
+    return {"code": unknown.code, "message": unknown.message}
+
+
+def _outcome_record(intent: Intent, outcome: BrokerOrder | BaseException | None) -> dict[str, object]:
+    if outcome is None:
+        return {"state": intent.state}
+    if isinstance(outcome, BrokerOrder):
+        return {
+            "state": intent.state,
+            "status": outcome.status,
+            "filled": outcome.filled,
+            "remaining": outcome.remaining,
+            "average_fill_price": outcome.average_fill_price,
+            "message": outcome.last_message,
+        }
+    return {"state": intent.state, **error_record(outcome)}
+
+
+def _order_record(decision: Decision) -> dict[str, object] | None:
+    order = decision.seen.order
+    if order is None:
+        return None
+    return {
+        "con_id": order.instrument.con_id,
+        "instrument": order.instrument.label,
+        "account": masked(order.account),
+        "side": order.side,
+        "quantity": order.quantity,
+        "order_type": order.order_type,
+        "limit_price": order.limit_price,
+        "stop_price": order.stop_price,
+        "cap_price": order.cap_price,
+        "time_in_force": order.time_in_force,
+        "outside_rth": order.outside_rth,
+        "multiplier": order.instrument.multiplier,
+        "currency": order.instrument.currency,
+    }

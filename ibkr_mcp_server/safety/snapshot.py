@@ -1,0 +1,80 @@
+"""All that a check may look at, gathered once per decision.
+
+`Observed` comes from the broker and is gathered before the decision; `Recorded` comes from the store and is read
+inside the decision's own transaction, so that two decisions never see the same headroom.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from ibkr_mcp_server.broker.base import LinkStatus
+from ibkr_mcp_server.domain.operations import Problem
+from ibkr_mcp_server.domain.orders import BrokerOrder, Order
+from ibkr_mcp_server.domain.quotes import Quote
+from ibkr_mcp_server.safety.exposure import Exposure
+from ibkr_mcp_server.safety.state import Action, EffectiveState
+from ibkr_mcp_server.store.intents import Intent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """The world outside, as seen for one operation; None is unknown."""
+
+    taken_at: datetime
+    link: LinkStatus | None = None
+    order: Order | None = None
+    """The canonical order that would be sent; None for operations without one, or when it could not be made."""
+    current: BrokerOrder | None = None
+    """The working order that is to be changed or cancelled."""
+    quote: Quote | None = None
+    usd_per_unit: Decimal | None = None
+    """US dollars for one unit of the instrument's currency, at the worse side."""
+    usd_source: str | None = None
+    exposure: Exposure | None = None
+    action: Action = Action.READ
+    reference_price: Decimal | None = None
+    value_usd: Decimal | None = None
+    """Worst-case value of the order."""
+    account_problems: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    """What was wrong with the request itself: arguments, symbol, contract."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What the store says, inside the decision's transaction."""
+
+    state: EffectiveState
+    opening_ages_seconds: tuple[float, ...] = ()
+    """Ages of the opening intents of the last minute."""
+    opening_today: int = 0
+    unresolved: tuple[Intent, ...] = ()
+    """Intents whose outcome is not proven."""
+    same_key: Intent | None = None
+    fingerprint: str = ""
+    market_data_ages_seconds: tuple[float, ...] = field(default=())
+    """Ages of the quotes asked for in the last minute, one for each symbol."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Both halves."""
+
+    observed: Observed
+    recorded: Recorded
+
+    @property
+    def order(self) -> Order | None:
+        return self.observed.order
+
+    @property
+    def now(self) -> datetime:
+        return self.observed.taken_at
+
+    @property
+    def opens(self) -> bool:
+        """Whether the operation can increase a position; only such operations use quotas."""
+        return self.observed.action is Action.OPEN

@@ -1,0 +1,109 @@
+"""The effective safety state: several rows of table 0.1 can be active at once, and the strictest cell counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class SafetyState(StrEnum):
+    """Rows of table 0.1 of the requirements, mildest first."""
+
+    NORMAL = "NORMAL"
+    REDUCE = "REDUCE"
+    OBSERVE = "OBSERVE"
+    SAFE = "SAFE"
+    HALT = "HALT"
+    CLOSE = "CLOSE"
+    LOCKDOWN = "LOCKDOWN"
+
+
+class Action(StrEnum):
+    """Columns of table 0.1."""
+
+    OPEN = "open"
+    REDUCE = "reduce"
+    PROTECT = "protect"
+    CANCEL_ENTRY = "cancel_entry"
+    CANCEL_PROTECTIVE = "cancel_protective"
+    READ = "read"
+
+
+class Permission(IntEnum):
+    """Cells of table 0.1; a smaller number is stricter."""
+
+    NO = 0
+    COORDINATOR_ONLY = 1
+    HUMAN_ONLY = 2
+    VERIFIED = 3
+    """Yes, if the broker-confirmed position covers it (KS-13)."""
+    YES = 4
+
+
+_TABLE: dict[SafetyState, dict[Action, Permission]] = {
+    SafetyState.NORMAL: dict.fromkeys(Action, Permission.YES),
+    SafetyState.REDUCE: dict.fromkeys(Action, Permission.YES) | {Action.CANCEL_PROTECTIVE: Permission.HUMAN_ONLY},
+    SafetyState.OBSERVE: dict.fromkeys(Action, Permission.YES)
+    | {Action.OPEN: Permission.NO, Action.CANCEL_PROTECTIVE: Permission.HUMAN_ONLY},
+    SafetyState.SAFE: {
+        Action.OPEN: Permission.NO,
+        Action.REDUCE: Permission.HUMAN_ONLY,
+        Action.PROTECT: Permission.HUMAN_ONLY,
+        Action.CANCEL_ENTRY: Permission.YES,
+        Action.CANCEL_PROTECTIVE: Permission.HUMAN_ONLY,
+        Action.READ: Permission.YES,
+    },
+    SafetyState.HALT: {
+        Action.OPEN: Permission.NO,
+        Action.REDUCE: Permission.VERIFIED,
+        Action.PROTECT: Permission.YES,
+        Action.CANCEL_ENTRY: Permission.YES,
+        Action.CANCEL_PROTECTIVE: Permission.HUMAN_ONLY,
+        Action.READ: Permission.YES,
+    },
+    SafetyState.CLOSE: dict.fromkeys(Action, Permission.COORDINATOR_ONLY)
+    | {Action.OPEN: Permission.NO, Action.READ: Permission.YES},
+    SafetyState.LOCKDOWN: {
+        Action.OPEN: Permission.NO,
+        Action.REDUCE: Permission.HUMAN_ONLY,
+        Action.PROTECT: Permission.HUMAN_ONLY,
+        # Coordinator or human: an agent is neither.
+        Action.CANCEL_ENTRY: Permission.HUMAN_ONLY,
+        Action.CANCEL_PROTECTIVE: Permission.HUMAN_ONLY,
+        Action.READ: Permission.NO,
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """Why a row is active."""
+
+    state: SafetyState
+    code: str
+    reason: str
+    is_latch: bool
+    """A latch is left only by a human; a condition ends when its cause has verifiably gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectiveState:
+    """All active rows together."""
+
+    causes: tuple[Cause, ...] = ()
+
+    @property
+    def name(self) -> SafetyState:
+        """The lowest active row of the table."""
+        order = list(SafetyState)
+        return max((cause.state for cause in self.causes), key=order.index, default=SafetyState.NORMAL)
+
+    def permission(self, action: Action) -> Permission:
+        return min((_TABLE[cause.state][action] for cause in self.causes), default=Permission.YES)
+
+    def causes_against(self, action: Action) -> Sequence[Cause]:
+        """The causes that hold `action` back, the most severe first."""
+        order = list(SafetyState)
+        against = [cause for cause in self.causes if _TABLE[cause.state][action] is not Permission.YES]
+        return sorted(against, key=lambda cause: -order.index(cause.state))

@@ -1,0 +1,74 @@
+"""What an order is worth at the worst price it could fill at (ORD-07, ORD-08).
+
+Worst-case price × quantity × multiplier × exchange rate. A missing factor makes the value unknown, never zero.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from ibkr_mcp_server.domain.instruments import SecType
+from ibkr_mcp_server.domain.orders import STOP_TYPES, Order, Side
+from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
+
+
+def is_fresh(quote: Quote | None, now: datetime, max_age_seconds: float) -> bool:
+    return quote is not None and quote.age_seconds(now) <= max_age_seconds
+
+
+def reference_price(side: Side, quote: Quote | None, now: datetime, max_age_seconds: float) -> Decimal | None:
+    """The price an order is judged by: the ask for a buy, the bid for a sell, else the last trade; fresh or None.
+
+    A quote that cannot be true (bid above ask, nothing above zero) is no reference.
+    """
+    if quote is None or not is_fresh(quote, now, max_age_seconds):
+        return None
+    if quote.bid is not None and quote.ask is not None and quote.bid > quote.ask:
+        return None
+    near = quote.ask if side is Side.BUY else quote.bid
+    for price in (near, quote.last):
+        if price is not None and price > 0:
+            return price
+    return None
+
+
+def is_live(quote: Quote | None) -> bool:
+    return quote is not None and quote.data_type is MarketDataType.LIVE
+
+
+def collar(side: Side, reference: Decimal, collar_pct: Decimal) -> Decimal:
+    """The worst price that an order may carry, `collar_pct` percent through the reference."""
+    return reference * (1 + side.sign * collar_pct / 100)
+
+
+def worst_case_price(order: Order, quote: Quote | None, now: datetime, max_age_seconds: float) -> Decimal | None:
+    """A price per unit that the order's value cannot exceed by more than the market's own move, or None.
+
+    A buy fills no higher than its limit or cap; a sell limit may fill higher than its limit, so the market counts too.
+    """
+    reference = reference_price(order.side, quote, now, max_age_seconds)
+    if reference is None:
+        return None
+    assert quote is not None
+    bounds = [order.limit_price, order.cap_price]
+    if order.order_type in STOP_TYPES:
+        bounds += [order.stop_price, reference]
+    if order.side is Side.SELL:
+        bounds += [reference, quote.ask]
+    elif order.limit_price is None and order.cap_price is None:
+        bounds.append(reference)
+    return max((bound for bound in bounds if bound is not None), default=None)
+
+
+def worst_case_value_usd(
+    order: Order, price: Decimal | None, usd_per_unit: Decimal | None, *, quantity: Decimal | None = None
+) -> Decimal | None:
+    """The value in US dollars of `quantity` (the whole order by default), or None when a factor is unknown."""
+    multiplier = order.instrument.multiplier
+    if price is None or usd_per_unit is None or multiplier is None:
+        return None
+    if order.instrument.sec_type is SecType.BAG:
+        return None
+    units = order.quantity if quantity is None else quantity
+    return price / order.instrument.price_magnifier * units * multiplier * usd_per_unit
