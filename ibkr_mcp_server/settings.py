@@ -1,0 +1,531 @@
+"""Every setting of the product, read once at the start and frozen from then on (CFG-09, CFG-16).
+
+What applies to a setting is said once, in its line of `Settings`: type, rule, default and description. Mistakes,
+`config show`, `.env.example` and `docs/settings.md` are all made from that line. Values come from the command line, the
+environment and an explicitly named file, in this order of precedence; nothing is ever read from the working directory
+(CFG-15). A variable that is unknown, misspelt or out of bounds refuses the start (CFG-10 to CFG-12).
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from dotenv.parser import parse_stream
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ibkr_mcp_server import setting_rules as rules
+from ibkr_mcp_server.domain.orders import OrderType, TimeInForce
+from ibkr_mcp_server.errors import ConfigurationError
+from ibkr_mcp_server.setting_rules import Privacy, Rule, is_loopback
+from ibkr_mcp_server.state_dir import StateDirectory
+
+PREFIX = "IBKR_"
+LIVE_TRADING_ACKNOWLEDGEMENT = "I accept that orders trade real money"
+PAPER_PORTS = frozenset({7497, 4002})
+"""Requirement ACC-08: TWS and IB Gateway listen here for paper accounts unless told otherwise."""
+LIVE_PORTS = frozenset({7496, 4001})
+BROKER_MESSAGES_PER_MINUTE = 3_000
+"""IBKR takes 50 messages a second from one client (RL-04); a limit above that would limit nothing."""
+PORT = 65_535
+
+
+class BrokerMode(StrEnum):
+    """Whom the server trades with (CFG-08)."""
+
+    SIMULATOR = "simulator"
+    PAPER = "paper"
+    LIVE = "live"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class Origin(StrEnum):
+    """Where a value came from, weakest first."""
+
+    BUILT_IN = "built-in"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting as `config show` tells it."""
+
+    name: str
+    variable: str
+    value: str | None
+    """As an environment variable would carry it, redacted; None when it is not set."""
+    origin: Origin
+    description: str
+
+
+class Settings(BaseSettings):
+    """The configuration; made by `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, strict=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    # Broker
+    broker_mode: Annotated[BrokerMode, rules.one_of(BrokerMode)] = Field(
+        default=BrokerMode.SIMULATOR,
+        description="Whom to trade with: the built-in paper gateway, an IBKR paper account, or a live account.",
+    )
+    host: Annotated[str, rules.host()] = Field(
+        default="127.0.0.1",
+        description="Where TWS or IB Gateway runs; in simulator mode, the loopback address to listen on.",
+    )
+    port: Annotated[
+        int | None, rules.whole_number(1, PORT, unset="4002 for paper, 4001 for live, a free one for the simulator")
+    ] = Field(default=None, description="Port of TWS or IB Gateway; in simulator mode, the port to listen on.")
+    client_id: Annotated[int, rules.whole_number(1, 2_147_483_647)] = Field(
+        default=17, description="TWS API client id. Each program on the same gateway needs its own."
+    )
+    state_dir: Annotated[Path | None, rules.absolute_path(unset="the user's state directory of this platform")] = Field(
+        default=None,
+        description="Private directory (mode 0700) for the database, the stop file and logs; never a temporary one.",
+    )
+    broker_deadline_seconds: Annotated[float, rules.seconds(30)] = Field(
+        default=5.0, description="How long any request waits for the broker's answer."
+    )
+    connect_timeout_seconds: Annotated[float, rules.seconds(30)] = Field(
+        default=4.0, description="How long one attempt to connect may take; attempts are repeated in the background."
+    )
+    api_rate_limit_buffer: Annotated[float, rules.factor(1)] = Field(
+        default=0.8, description="Share of the broker's own message limit (50 a second) that this program uses."
+    )
+
+    # Gates
+    enable_trading: Annotated[bool, rules.switch()] = Field(
+        default=False, description="Master switch: without it no order is placed or changed."
+    )
+    enable_forex_trading: Annotated[bool, rules.switch()] = Field(
+        default=False, description="Allows currency orders, besides the master switch."
+    )
+    enable_international_trading: Annotated[bool, rules.switch()] = Field(
+        default=False,
+        description="Allows orders that are listed outside the US or priced in another currency than USD.",
+    )
+    enable_stop_loss_orders: Annotated[bool, rules.switch()] = Field(
+        default=False, description="Allows placing stop-loss orders; listing and cancelling them is always allowed."
+    )
+    dry_run: Annotated[bool, rules.switch()] = Field(
+        default=False, description="Checks and records every order as usual, and sends none."
+    )
+    safe_mode: Annotated[bool, rules.switch()] = Field(
+        default=False, description="Holds the server in its SAFE state, whatever else is set."
+    )
+    live_trading: Annotated[bool, rules.switch()] = Field(
+        default=False, description="One of the conditions for orders in live mode."
+    )
+    live_trading_ack: Annotated[str, rules.phrase(LIVE_TRADING_ACKNOWLEDGEMENT)] = Field(
+        default="", description="One of the conditions for orders in live mode: the acknowledgement, word for word."
+    )
+    live_accounts: Annotated[tuple[str, ...], rules.accounts(may_be_empty=True, privacy=Privacy.ACCOUNTS)] = Field(
+        default=(), repr=False, description="The exact accounts that may trade in live mode; none by default."
+    )
+    safety_mode: Annotated[bool, rules.switch()] = Field(
+        default=True, description="Safety checks of orders; can be off only with the simulator."
+    )
+
+    # Accounts
+    require_paper_account_verification: Annotated[bool, rules.switch()] = Field(
+        default=True,
+        description="Blocks all orders unless every account of the link is a paper account; can be off only with "
+        "the simulator. In live mode the list of live accounts decides instead.",
+    )
+    allowed_account_prefixes: Annotated[tuple[str, ...], rules.account_prefixes()] = Field(
+        default=("DU", "DUH"),
+        description="What paper accounts begin with, before the first digit; not used in live mode.",
+    )
+    account_verification_max_age_seconds: Annotated[float, rules.seconds(600)] = Field(
+        default=60.0, description="How old the broker's own list of accounts may be when an order is sent."
+    )
+
+    # Order rules
+    max_order_size: Annotated[int, rules.whole_number(1, 1_000_000)] = Field(
+        default=1_000, description="Units in one order."
+    )
+    max_order_value_usd: Annotated[Decimal, rules.us_dollars(10_000_000)] = Field(
+        default=Decimal(10_000),
+        description="Value of one order at its worst price, multiplier and exchange rate included.",
+    )
+    price_collar_pct: Annotated[Decimal, rules.percent("0.1", "30")] = Field(
+        default=Decimal(3), description="How far an order's price may lie beyond the market."
+    )
+    quote_max_age_seconds: Annotated[float, rules.seconds(300)] = Field(
+        default=15.0, description="How old a quote may be to value an order."
+    )
+    allowed_order_types: Annotated[tuple[OrderType, ...], rules.list_of(OrderType)] = Field(
+        default=(OrderType.MKT, OrderType.LMT, OrderType.STP, OrderType.STP_LMT, OrderType.TRAIL),
+        description="Order types that may be used.",
+    )
+    allowed_time_in_force: Annotated[tuple[TimeInForce, ...], rules.list_of(TimeInForce)] = Field(
+        default=(TimeInForce.DAY, TimeInForce.GTC), description="Times in force that may be used."
+    )
+
+    # Limits
+    max_orders_per_minute: Annotated[int, rules.whole_number(1, BROKER_MESSAGES_PER_MINUTE)] = Field(
+        default=5, description="Opening orders in any 60 seconds; at most the daily limit."
+    )
+    max_daily_orders: Annotated[int, rules.whole_number(1, 100_000)] = Field(
+        default=50, description="Opening orders in one trading day, which begins at 17:00 New York time."
+    )
+    daily_orders_warning: Annotated[int, rules.whole_number(1, 100_000)] = Field(
+        default=20,
+        description="Opening orders in one trading day after which results carry a warning; at most the daily limit.",
+    )
+    max_market_data_requests_per_minute: Annotated[int, rules.whole_number(1, BROKER_MESSAGES_PER_MINUTE)] = Field(
+        default=30, description="Market-data requests in any 60 seconds, counted per symbol."
+    )
+
+    # Stop
+    kill_cancel_entry_orders: Annotated[bool, rules.switch()] = Field(
+        default=True, description="A stop also cancels working orders that would open or add to a position."
+    )
+
+    # Safety chain
+    decision_timeout_seconds: Annotated[float, rules.seconds(30)] = Field(
+        default=2.0, description="How long the checks of one request may take before it is refused."
+    )
+
+    # Store
+    database_url: Annotated[SecretStr | None, rules.postgresql_url(unset="SQLite in the state directory")] = Field(
+        default=None, description="One PostgreSQL database for several machines that share an account. Never shown."
+    )
+
+    # Logs
+    log_level: Annotated[LogLevel, rules.one_of(LogLevel)] = Field(
+        default=LogLevel.INFO, description="Least severity that is logged."
+    )
+    log_file: Annotated[Path | None, rules.absolute_path(within=" under the state directory", unset="stderr only")] = (
+        Field(default=None, description="File that the log goes to as well.")
+    )
+    audit_log_file: Annotated[
+        Path | None, rules.absolute_path(within=" under the state directory", unset="named on the command line")
+    ] = Field(default=None, description="Where `audit export` writes unless told otherwise.")
+
+    # HTTP
+    http_host: Annotated[str, rules.loopback_host()] = Field(
+        default="127.0.0.1", description="Address of the HTTP transport, which only this machine can reach."
+    )
+    http_port: Annotated[int, rules.whole_number(0, PORT)] = Field(
+        default=8765, description="Port of the HTTP transport; 0 takes a free one."
+    )
+    http_token: Annotated[SecretStr | None, rules.token(unset="made at the first start, in the state directory")] = (
+        Field(default=None, description="Bearer token that HTTP clients must send. Never shown.")
+    )
+
+    # Simulator
+    simulator_seed: Annotated[int, rules.whole_number(0, 2_147_483_647)] = Field(
+        default=1, description="Same seed, same prices."
+    )
+    simulator_accounts: Annotated[tuple[str, ...], rules.accounts()] = Field(
+        default=("DU9000001", "DU9000002"), description="Accounts that the built-in paper gateway serves."
+    )
+    simulator_market_always_open: Annotated[bool, rules.switch()] = Field(
+        default=True, description="The simulated market never closes; false keeps the exchange's hours."
+    )
+    simulator_speed: Annotated[float, rules.factor(1_000)] = Field(
+        default=1.0, description="Simulated seconds for each real one."
+    )
+
+    _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+
+    @property
+    def gateway_port(self) -> int | None:
+        """The port to connect to; None lets the simulator take a free one."""
+        if self.port is not None:
+            return self.port
+        return {BrokerMode.PAPER: 4002, BrokerMode.LIVE: 4001}.get(self.broker_mode)
+
+    @property
+    def state_directory(self) -> Path:
+        """Where the state directory is or will be; `open_state_directory` checks it."""
+        if self.state_dir is not None:
+            return self.state_dir
+        from platformdirs import user_state_path  # only needed, and only loaded, without a setting
+
+        return user_state_path("ibkr-mcp-server", appauthor=False)
+
+    def effective(self) -> list[Setting]:
+        """Every setting as it applies, in the order of the documentation."""
+        applied = {"port": self.gateway_port, "state_dir": self.state_directory}
+        return [
+            Setting(
+                name=name,
+                variable=variable_of(name),
+                value=rule_of(name).redacted(applied.get(name, getattr(self, name))),
+                origin=self._origins.get(name, Origin.BUILT_IN),
+                description=description_of(name),
+            )
+            for name in type(self).model_fields
+        ]
+
+    def effective_redacted(self) -> dict[str, str | None]:
+        """Variable to value, as the audit log records it at each start (CFG-16)."""
+        return {setting.variable: setting.value for setting in self.effective()}
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what applies, in hexadecimal.
+
+        It is taken from the redacted values, so that it betrays nothing: another password or token does not change it.
+        """
+        canonical = json.dumps(self.effective_redacted(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing is read behind the caller's back: `load_settings` is given its sources and knows each origin."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
+        problems = list(_contradictions(self, wrong=frozenset()))
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+def load_settings(*, environ: Mapping[str, str], env_file: Path | None = None, **overrides: object) -> Settings:
+    """The settings from all sources; later ones win: built-in, `env_file`, `environ`, `overrides`.
+
+    Overrides are named like the fields and come from the command line; None means that an option was not given.
+
+    Raises:
+        ConfigurationError: all that is wrong at once, one sentence per problem.
+    """
+    problems: list[str] = []
+    given: dict[str, tuple[object, Origin]] = {}
+    from_file = _read_env_file(env_file, problems) if env_file else {}
+    from_environment = {variable: text for variable, text in environ.items() if variable.upper().startswith(PREFIX)}
+    from_command_line = {variable_of(name): value for name, value in overrides.items() if value is not None}
+    for origin, source in (
+        (Origin.FILE, from_file),
+        (Origin.ENVIRONMENT, from_environment),
+        (Origin.COMMAND_LINE, from_command_line),
+    ):
+        for variable, value in source.items():
+            name = variable.removeprefix(PREFIX).lower()
+            if name in Settings.model_fields and variable == variable_of(name):
+                given[name] = (value, origin)
+            else:
+                problems.append(_unknown_variable(variable, origin))
+
+    values: dict[str, Any] = {}  # each of the type that its own rule makes
+    for name, (value, origin) in given.items():
+        try:
+            values[name] = rule_of(name).value_of(value)
+        except ValueError:
+            problems.append(_wrong_value(name, value, origin))
+    problems += _contradictions(Settings.model_construct(**values), wrong=given.keys() - values.keys())
+    if problems:
+        raise ConfigurationError(problems)
+    settings = Settings(**values)
+    settings._origins = {name: origin for name, (_, origin) in given.items()}
+    return settings
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def rule_of(name: str) -> Rule:
+    """What a setting allows."""
+    return next(item for item in Settings.model_fields[name].metadata if isinstance(item, Rule))
+
+
+def description_of(name: str) -> str:
+    return Settings.model_fields[name].description or ""
+
+
+# -- What must fit together ------------------------------------------------------------------------------------------
+
+Contradiction = Callable[[Settings], str | None]
+"""Says what is wrong between settings that are each allowed, or None."""
+
+
+def _contradictions(settings: Settings, *, wrong: frozenset[str] | set[str]) -> Iterator[str]:
+    """All contradictions, but for those that involve a setting whose own value is `wrong` already."""
+    for names, contradiction in _CONTRADICTIONS:
+        if wrong.isdisjoint(names) and (problem := contradiction(settings)):
+            yield problem
+
+
+def _in_order(lower: str, upper: str) -> tuple[tuple[str, ...], Contradiction]:
+    def contradiction(settings: Settings) -> str | None:
+        low, high = getattr(settings, lower), getattr(settings, upper)
+        if low <= high:
+            return None
+        return (
+            f"{variable_of(lower)} is {low} and {variable_of(upper)} is {high}; the first must not be above the other."
+        )
+
+    return (lower, upper), contradiction
+
+
+def _only_off_with_the_simulator(name: str) -> tuple[tuple[str, ...], Contradiction]:
+    """CFG-17, CFG-18, T-33."""
+
+    def contradiction(settings: Settings) -> str | None:
+        if getattr(settings, name) or settings.broker_mode is BrokerMode.SIMULATOR:
+            return None
+        return f"{variable_of(name)} can be off only with IBKR_BROKER_MODE=simulator, and it is {settings.broker_mode}."
+
+    return (name, "broker_mode"), contradiction
+
+
+def _port_of_another_mode(settings: Settings) -> str | None:
+    """ACC-08; that a port looks right proves nothing (FD-19), that it looks wrong stops the start."""
+    ports, kind = (PAPER_PORTS, "paper") if settings.broker_mode is BrokerMode.LIVE else (LIVE_PORTS, "live")
+    if settings.port not in ports:
+        return None
+    return (
+        f"IBKR_PORT is {settings.port}, where TWS or IB Gateway serves {kind} accounts, and IBKR_BROKER_MODE is "
+        f"{settings.broker_mode}; correct one of them."
+    )
+
+
+def _simulator_elsewhere(settings: Settings) -> str | None:
+    if settings.broker_mode is not BrokerMode.SIMULATOR or is_loopback(settings.host):
+        return None
+    return (
+        f"IBKR_HOST is {settings.host!r}, and IBKR_BROKER_MODE is simulator, which runs on this machine; set "
+        "IBKR_BROKER_MODE to paper or live to use a gateway elsewhere, or remove IBKR_HOST."
+    )
+
+
+def _prefix_of_live_accounts(settings: Settings) -> str | None:
+    """IBKR's paper accounts begin with D (DU, DF, DI); any other prefix would let a live account pass as one."""
+    others = [prefix for prefix in settings.allowed_account_prefixes if not prefix.startswith("D")]
+    if settings.broker_mode is not BrokerMode.PAPER or not others:
+        return None
+    return (
+        f"IBKR_ALLOWED_ACCOUNT_PREFIXES contains {', '.join(others)}, and IBKR_BROKER_MODE is paper; paper accounts "
+        "begin with D."
+    )
+
+
+def _log_outside_the_state_directory(name: str) -> tuple[tuple[str, ...], Contradiction]:
+    """AUD-08: outside, a log could lie where others read it or where a reboot erases it."""
+
+    def contradiction(settings: Settings) -> str | None:
+        target: Path | None = getattr(settings, name)
+        if target is None:
+            return None
+        directory = StateDirectory(path=Path(os.path.realpath(settings.state_directory)))
+        resolved = Path(os.path.realpath(target))
+        if directory.path not in resolved.parents:
+            return f"{variable_of(name)} is '{target}'; it must lie under the state directory {directory.path}."
+        if any(resolved == own or own in resolved.parents for own in directory.own_files):
+            return f"{variable_of(name)} is '{target}', which the server keeps for itself; choose another name."
+        return None
+
+    return (name, "state_dir"), contradiction
+
+
+def _one_file_for_two_logs(settings: Settings) -> str | None:
+    if settings.log_file is None or settings.log_file != settings.audit_log_file:
+        return None
+    return f"IBKR_LOG_FILE and IBKR_AUDIT_LOG_FILE are both '{settings.log_file}'; each needs a file of its own."
+
+
+_CONTRADICTIONS: tuple[tuple[tuple[str, ...], Contradiction], ...] = (
+    _in_order("daily_orders_warning", "max_daily_orders"),
+    _in_order("max_orders_per_minute", "max_daily_orders"),
+    _only_off_with_the_simulator("safety_mode"),
+    _only_off_with_the_simulator("require_paper_account_verification"),
+    (("broker_mode", "port"), _port_of_another_mode),
+    (("broker_mode", "host"), _simulator_elsewhere),
+    (("broker_mode", "allowed_account_prefixes"), _prefix_of_live_accounts),
+    _log_outside_the_state_directory("log_file"),
+    _log_outside_the_state_directory("audit_log_file"),
+    (("log_file", "audit_log_file"), _one_file_for_two_logs),
+)
+
+
+# -- What people read about mistakes ---------------------------------------------------------------------------------
+
+
+def _wrong_value(name: str, value: object, origin: Origin) -> str:
+    rule = rule_of(name)
+    return f"{variable_of(name)} is {rule.quoted(value)} ({origin}); it must be {rule.allowed}."
+
+
+def _unknown_variable(variable: str, origin: Origin) -> str:
+    """Never quotes the value: a misspelt secret is still a secret."""
+    known = [variable_of(name) for name in Settings.model_fields]
+    spelling = variable.upper() if variable.upper().startswith(PREFIX) else PREFIX + variable.upper()
+    nearest = difflib.get_close_matches(spelling, known, n=1)
+    hint = f"Did you mean {nearest[0]}?" if nearest else "docs/settings.md lists all settings."
+    return f"{variable[:80]!r} ({origin}) is not a setting. {hint}"
+
+
+# -- The file ---------------------------------------------------------------------------------------------------------
+
+
+def _read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
+    """The `NAME=value` lines of `path`; adds to `problems` what is wrong with the file or a line of it.
+
+    python-dotenv's own reader skips lines that it does not understand and fills in `${NAME}` from the environment;
+    a limit must not get lost that way, so its parser is used directly.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            found, bindings = os.fstat(file.fileno()), list(parse_stream(file))
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"The settings file {path} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}.")
+        return {}
+    variables: dict[str, str] = {}
+    for binding in bindings:
+        line = f"Line {binding.original.line} of the settings file {path}"
+        if binding.error or (binding.key is not None and binding.value is None):
+            problems.append(f"{line} is not of the form NAME=value.")
+        elif binding.key in variables:
+            problems.append(f"{line} sets {binding.key} a second time; keep one of the lines.")
+        elif binding.key is not None and binding.value is not None:
+            variables[binding.key] = binding.value
+    if os.name == "posix":
+        problems += _file_access_problems(path, found, variables)
+    return variables
+
+
+def _file_access_problems(path: Path, found: os.stat_result, variables: Mapping[str, str]) -> Iterator[str]:
+    """Whoever writes to the file decides whether trading is on; whoever reads it has its secrets."""
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid not in (0, os.geteuid()):
+        yield f"The settings file {path} belongs to another user (number {found.st_uid}); use a file of your own."
+    if mode & 0o022:
+        yield f"Other users can change the settings file {path} (mode {mode:04o}); run: chmod 600 '{path}'"
+    secrets = [
+        variable
+        for name in Settings.model_fields
+        if (variable := variable_of(name)) in variables and rule_of(name).privacy is Privacy.SECRET
+    ]
+    if mode & 0o044 and secrets:
+        yield f"Other users can read {', '.join(secrets)} in the settings file {path}; run: chmod 600 '{path}'"
