@@ -86,9 +86,8 @@ async def order_status(operation: Operation, desk: Desk) -> Answer[OrderState]:
 
 async def _find(access: Access, perm_id: int | None, order_ref: str | None) -> BrokerOrder | None:
     def fits(order: BrokerOrder) -> bool:
-        return (perm_id is None or order.perm_id == perm_id) and (
-            order_ref is None or order.order.order_ref == order_ref
-        )
+        same_id = perm_id is None or order.perm_id == perm_id
+        return same_id and (order_ref is None or order.order.order_ref == order_ref)
 
     if not access.broker.link.is_up:
         return next(filter(fits, access.broker.known_orders()), None)

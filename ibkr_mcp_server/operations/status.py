@@ -104,24 +104,17 @@ def gates(settings: Settings) -> dict[str, bool]:
 
 def limits(settings: Settings, minute: int, today: int) -> tuple[Headroom, ...]:
     """Each limit with what is used of it."""
-    per_minute, per_day = settings.max_orders_per_minute, settings.max_daily_orders
     return (
-        Headroom(
-            name="opening_orders_per_minute",
-            used=str(minute),
-            limit=str(per_minute),
-            left=str(max(0, per_minute - minute)),
-        ),
-        Headroom(
-            name="opening_orders_per_trading_day",
-            used=str(today),
-            limit=str(per_day),
-            left=str(max(0, per_day - today)),
-        ),
+        _counted("opening_orders_per_minute", minute, settings.max_orders_per_minute),
+        _counted("opening_orders_per_trading_day", today, settings.max_daily_orders),
         _per_order("order_size_units", settings.max_order_size),
         _per_order("order_value_usd", settings.max_order_value_usd),
         _per_order("price_collar_pct", settings.price_collar_pct),
     )
+
+
+def _counted(name: str, used: int, limit: int) -> Headroom:
+    return Headroom(name=name, used=str(used), limit=str(limit), left=str(max(0, limit - used)))
 
 
 def _per_order(name: str, limit: object) -> Headroom:

@@ -27,7 +27,10 @@ from ibkr_mcp_server.safety.checks.safety_state import CauseGroup, StateCheck
 from ibkr_mcp_server.safety.checks.unresolved_order import UnresolvedOrder
 from ibkr_mcp_server.safety.decision import Code, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
-from ibkr_mcp_server.settings import BrokerMode, Settings
+from ibkr_mcp_server.settings import LIVE_TRADING_ACKNOWLEDGEMENT, BrokerMode, Settings
+
+SWITCHES = frozenset({"kill_switch", "effective_state", "safe_mode"})
+"""The rules that the final gate looks at once more, directly before the socket write (TW-11)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +141,7 @@ def closed_live_locks(settings: Settings) -> tuple[str, ...]:
         return ()
     locks = {
         "IBKR_LIVE_TRADING": settings.live_trading,
-        "IBKR_LIVE_TRADING_ACK": settings.live_trading_acknowledged,
+        "IBKR_LIVE_TRADING_ACK": settings.live_trading_ack == LIVE_TRADING_ACKNOWLEDGEMENT,
         "IBKR_LIVE_ACCOUNTS": bool(settings.live_accounts),
     }
     return tuple(name for name, is_open in locks.items() if not is_open)

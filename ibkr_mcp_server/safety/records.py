@@ -89,7 +89,7 @@ def state_of(kind: str, order: BrokerOrder) -> tuple[IntentState, EventType]:
     return IntentState.ACCEPTED, EventType.ORDER_MODIFIED if kind == "modify" else EventType.ORDER_PLACED
 
 
-def broker_fields(order: BrokerOrder) -> dict[str, object]:
+def broker_fields(order: BrokerOrder) -> Outcome:
     """What an intent keeps of the broker's report."""
     return {
         "perm_id": order.perm_id or None,
@@ -128,8 +128,7 @@ def error_record(outcome: BaseException) -> dict[str, object]:
             "broker_code": outcome.broker_code,
             "broker_text": outcome.broker_text,
         }
-    unknown = OutcomeUnknown(Code.OUTCOME_UNKNOWN, f"The send ended with {type(outcome).__name__}.")
-    return {"code": unknown.code, "message": unknown.message}
+    return {"code": Code.OUTCOME_UNKNOWN, "message": f"The send ended with {type(outcome).__name__}."}
 
 
 def _outcome_record(intent: Intent, outcome: BrokerOrder | BaseException | None) -> dict[str, object]:

@@ -36,7 +36,7 @@ class DailyOrders:
                 retry_after_seconds=(until - seen.now).total_seconds(),
             )
             return Findings(problems=(refusal,), observed=observed, limit=limit)
-        warnings = ()
+        warnings: tuple[str, ...] = ()
         if used >= self.warn_at:
             warnings = (f"This is opening order {used + 1} of the trading day; the limit is {self.per_day}.",)
         return Findings(warnings=warnings, observed=observed, limit=limit)

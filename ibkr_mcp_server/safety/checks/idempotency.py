@@ -17,5 +17,6 @@ class Idempotency:
         earlier = seen.recorded.same_key
         if earlier is None or earlier.fingerprint == seen.recorded.fingerprint:
             return PASSED
-        text = f"client_request_id {earlier.request_key} already stands for {earlier.side} {earlier.quantity} {earlier.symbol}."
+        stands_for = f"{earlier.kind} {earlier.side} {earlier.quantity:f} {earlier.symbol}"
+        text = f"client_request_id {earlier.request_key} already stands for another request: {stands_for}."
         return refuses(problem(Code.IDEMPOTENCY_MISMATCH, text, observed=earlier.request_key))

@@ -27,7 +27,7 @@ class MarketDataRate:
         observed, limit = f"{len(ages)} in the last 60 s", f"{self.per_minute} symbols per 60 s"
         if len(ages) + wanted <= self.per_minute:
             return Findings(observed=observed, limit=limit)
-        text = f"{len(ages)} symbols were quoted in the last 60 s and {wanted} more asked for; the limit is {self.per_minute}."
+        text = f"{len(ages)} symbols were quoted in the last 60 s, {wanted} more are asked for; the limit is {limit}."
         wait = wait_for_room(ages, self.per_minute, wanted)
         refusal = problem(Code.MARKET_DATA_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait)
         return Findings(problems=(refusal,), observed=observed, limit=limit)
