@@ -309,9 +309,7 @@ class TradingSafetyManager:
         recorded = self._read_store(connection, decision.operation, "")
         seen = replace(decision.seen, recorded=replace(decision.seen.recorded, state=recorded.state))
         review = self.policy.review(decision.operation, seen)
-        switches = [
-            found for check, found in review.failures if check in ("kill_switch", "effective_state", "safe_mode")
-        ]
+        switches = [found for check, found in review.failures if check in SWITCHES]
         if switches:
             raise _state_changed(switches[0].message)
         if _is_opening(decision) and latches.current(connection).generation != generation:

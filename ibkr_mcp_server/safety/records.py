@@ -7,7 +7,7 @@ from ibkr_mcp_server.domain.accounts import masked
 from ibkr_mcp_server.domain.orders import BrokerOrder, OrderStatus
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.safety.decision import Code, Decision
-from ibkr_mcp_server.store.intents import Intent, IntentState
+from ibkr_mcp_server.store.intents import Intent, IntentState, Outcome
 
 
 def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> AuditEvent:
