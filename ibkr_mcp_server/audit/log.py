@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +17,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, insert, select
 
-from ibkr_mcp_server.audit.chain import GENESIS, Head, StoredRecord, canonical, canonical_text, digest
+from ibkr_mcp_server.audit.chain import GENESIS, Head, StoredRecord, body_of, canonical, canonical_text, digest
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.errors import Fault, ProductError
@@ -109,10 +110,8 @@ class AuditLog:
 
     async def _flush_soon(self) -> None:
         await self._clock.sleep(GROUP_SECONDS)
-        try:
+        with suppress(ProductError):  # kept, and met again by whoever records next
             await self.flush()
-        except ProductError:
-            pass  # kept, and met again by whoever records next
 
     def _rendered(self, event: AuditEvent) -> StoredRecord:
         """Everything but the place in the chain, fixed now: what was passed in may change later."""
@@ -158,7 +157,7 @@ def _append(connection: Connection, rendered: list[StoredRecord]) -> AuditRecord
     for part in rendered:
         seq += 1
         record = part._replace(seq=seq, prev_hash=prev_hash)
-        prev_hash = digest(record.body())
+        prev_hash = digest(body_of(record))
         rows.append({**record._asdict(), "hash": prev_hash})
     connection.execute(insert(audit_log), rows)
     return _as_record(rows[-1])

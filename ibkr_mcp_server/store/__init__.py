@@ -1,1 +1,1 @@
-"""All durable state in one database: intents, latches, operator attempts and the audit log. Imports nothing by itself."""
+"""All durable state in one database: intents, latches, attempts and the audit log. Imports nothing by itself."""

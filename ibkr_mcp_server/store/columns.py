@@ -32,7 +32,7 @@ class DecimalText(TypeDecorator[Decimal]):
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:
         if value is None:
             return None
-        if not isinstance(value, Decimal) or not value.is_finite():
+        if not value.is_finite():
             raise ValueError(f"only finite decimals are stored, not {value!r}")
         return str(value)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, inspect, make_url, select, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 
 from ibkr_mcp_server.errors import ConfigurationError, Fault
 from ibkr_mcp_server.store.errors import StoreUnavailable, StoreUnreadable, translated
@@ -118,7 +118,14 @@ class Database:
         return self._writer.submit(work)
 
     def _settle(self) -> None:
-        self._kind.prepare()
+        try:
+            self._kind.prepare()
+        except OSError as error:
+            raise StoreUnavailable(
+                "STORE_NOT_WRITABLE",
+                f"The database {self.where} cannot be opened ({error}).",
+                next_step="Give this user write access to it and to its directory.",
+            ) from error
         if self.read_blocking(self._needs_migration):
             if self._read_only:
                 raise StoreUnreadable(
@@ -189,7 +196,7 @@ class _Lane:
                 result = work(self._connection)
                 self._kind.before_commit(self._connection)
             return result
-        except DBAPIError as error:
+        except StatementError as error:
             self._hang_up()
             raise translated(error, self._kind.where) from error
         except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 
 from ibkr_mcp_server.errors import Fault, ProductError, Unavailable
 
@@ -59,12 +59,15 @@ _SENTENCES = {
 }
 
 
-def translated(error: DBAPIError, where: str) -> ProductError:
+def translated(error: StatementError, where: str) -> ProductError:
     """The error of our tree that says what `error`, met in the database `where`, means for the reader."""
-    code = "STORE_UNREACHABLE" if error.connection_invalidated else _code(error.orig)
+    if not isinstance(error, DBAPIError):
+        code = "STORE_FAILED"  # a value that no column takes, such as a Decimal that is not finite
+    else:
+        code = "STORE_UNREACHABLE" if error.connection_invalidated else _code(error.orig)
     says, next_step = _SENTENCES[code]
     message = f"The database {where} {says} ({error.orig})."
-    if code in ("STORE_UNREADABLE",):
+    if code == "STORE_UNREADABLE":
         return StoreUnreadable(code, message, next_step=next_step)
     if code in ("STORE_RULE_BROKEN", "STORE_FAILED"):
         return Fault(code, message, next_step=next_step)

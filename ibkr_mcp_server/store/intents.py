@@ -9,11 +9,10 @@ import json
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, Unpack
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, union_all, update
 from sqlalchemy import insert as insert_into
-from typing_extensions import Unpack
 
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.errors import Fault

@@ -83,23 +83,24 @@ def activate(
     the caller.
     """
     before = current(connection, scope)
-    by = {"actor_type": actor.type, "actor_id": actor.id, "auth": actor.auth, "reason": reason or "unspecified"}
     first = not (before.active and before.is_readable)
+    pressed = Latch(
+        scope=scope,
+        mode=mode,
+        active=True,
+        actor_type=actor.type,
+        actor_id=actor.id,
+        auth=actor.auth,
+        reason=reason or "unspecified",
+        activated_at=now,
+        changed_at=now,
+        generation=_next_generation(before, now),
+        repeats=0,
+    )
     if first:
-        latch = Latch(
-            scope=scope,
-            mode=mode,
-            active=True,
-            **by,
-            activated_at=now,
-            changed_at=now,
-            generation=_next_generation(before, now),
-            repeats=0,
-        )
+        latch = pressed
     elif mode > before.mode:
-        latch = replace(
-            before, mode=mode, **by, changed_at=now, generation=before.generation + 1, repeats=before.repeats + 1
-        )
+        latch = replace(pressed, activated_at=before.activated_at, repeats=before.repeats + 1)
     else:
         latch = replace(before, repeats=before.repeats + 1)
     _store(connection, latch)

@@ -35,9 +35,7 @@ class PostgreSQLServer:
             import psycopg  # noqa: F401
         except ImportError as error:
             raise ConfigurationError(
-                [
-                    "IBKR_DATABASE_URL names a PostgreSQL server, and the driver is missing: pip install 'psycopg[binary]'"
-                ]
+                ["IBKR_DATABASE_URL names a PostgreSQL server; its driver is missing: pip install 'psycopg[binary]'"]
             ) from error
 
     def engine(self, *, reader: bool) -> Engine:

@@ -91,7 +91,8 @@ FOR EACH STATEMENT EXECUTE FUNCTION audit_log_is_append_only()""",
 }
 for _dialect, _statements in APPEND_ONLY.items():
     for _statement in _statements:
-        event.listen(audit_log, "after_create", DDL(_statement).execute_if(dialect=_dialect))
+        _trigger = DDL(_statement).execute_if(dialect=_dialect)  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped
+        event.listen(audit_log, "after_create", _trigger)
 
 intents = Table(
     "intents",

@@ -1,0 +1,108 @@
+"""Verifies the chain, in the store or in an export: read-only, one record at a time, on any machine (AUD-06)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from ibkr_mcp_server.audit.chain import (
+    GENESIS,
+    HASH,
+    PREV_HASH,
+    SEQ,
+    SESSION_ID,
+    ChainReader,
+    Head,
+    StoredRecord,
+    body_of,
+)
+from ibkr_mcp_server.store.database import Database
+from ibkr_mcp_server.store.schema import audit_log
+
+_ROWS_AT_ONCE = 2_000
+_HASH_SUFFIX = len(',"hash":""}') + 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyReport:
+    """What a verification found."""
+
+    ok: bool
+    records: int
+    """Records that fit, from the first on."""
+    first_bad_seq: int | None
+    """Number of the first record that is missing or does not fit."""
+    reason: str | None
+    head: Head
+    """The last record that fits; note it elsewhere to be able to prove later that no tail was cut off."""
+    sessions: int
+    """Server runs that wrote them."""
+
+
+def verify_database(database: Database, *, expected_head: Head | None = None) -> VerifyReport:
+    """Verify the whole log of `database` on one snapshot; `expected_head` is a head noted earlier, elsewhere."""
+    return database.read_blocking(lambda connection: verify(connection, expected_head=expected_head))
+
+
+def verify(connection: Connection, *, expected_head: Head | None = None) -> VerifyReport:
+    """As `verify_database`, inside the caller's read transaction."""
+    chain = ChainReader(expected=expected_head)
+    sessions = set()
+    for row in stored_rows(connection):
+        if not chain.take(row[SEQ], row[PREV_HASH], body_of(row), row[HASH]):
+            break
+        sessions.add(row[SESSION_ID])
+    return report(chain, len(sessions))
+
+
+def verify_export(lines: Iterable[str], *, follows: Head = GENESIS, expected_head: Head | None = None) -> VerifyReport:
+    """Verify an export; `follows` is the head that a later part of a divided export continues."""
+    chain = ChainReader(head=follows, expected=expected_head)
+    sessions = set()
+    for line in lines:
+        try:
+            record = json.loads(line)
+            seq, prev_hash, session, hash = (record[name] for name in ("seq", "prev_hash", "session_id", "hash"))
+            if not isinstance(seq, int) or not isinstance(session, str):
+                raise TypeError("its seq or session_id is of another type")
+        except (ValueError, LookupError, TypeError) as error:
+            chain.stop(chain.head.seq + 1, f"Line {chain.records + 1} is not an audit record: {error}.")
+            break
+        if not chain.take(seq, prev_hash, _body_of_line(line, record), hash):
+            break
+        sessions.add(session)
+    return report(chain, len(sessions))
+
+
+def stored_rows(connection: Connection) -> Iterator[Sequence[Any]]:
+    """All rows of the log in order: the columns of `StoredRecord`, then the hash. Any: text, whole numbers and None."""
+    columns = (audit_log.c[name] for name in (*StoredRecord._fields, "hash"))
+    query = select(*columns).order_by(audit_log.c.seq).execution_options(yield_per=_ROWS_AT_ONCE)
+    for rows in connection.execute(query).partitions():
+        yield from rows
+
+
+def report(chain: ChainReader, sessions: int) -> VerifyReport:
+    """The verdict at the end of the records."""
+    chain.end()
+    return VerifyReport(
+        ok=chain.reason is None,
+        records=chain.records,
+        first_bad_seq=chain.first_bad_seq,
+        reason=chain.reason,
+        head=chain.head,
+        sessions=sessions,
+    )
+
+
+def _body_of_line(line: str, record: dict[str, object]) -> str:
+    """The text that was hashed: the line without its last key, or the same anew if another program rewrote the line."""
+    line = line.rstrip("\r\n")
+    if line[-_HASH_SUFFIX:].startswith(',"hash":"'):
+        return line[:-_HASH_SUFFIX] + "}"
+    rest = {key: value for key, value in record.items() if key != "hash"}
+    return json.dumps(rest, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
