@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ibkr_mcp_server.simulator.instruments import Listing
-from ibkr_mcp_server.simulator.price_paths import SECONDS, DayPath, PricePaths
+from ibkr_mcp_server.simulator.price_paths import SECONDS, PricePaths
 from ibkr_mcp_server.simulator.sessions import Session, zone_of
 from ibkr_mcp_server.simulator.timeline import Span, Timeline
 
@@ -118,14 +118,14 @@ def _covered(timeline: Timeline, listing: Listing, *, end: datetime, duration: s
     count, unit = _parsed(duration)
     last_day = end.astimezone(zone_of(listing)).date()
     first_day = _back(last_day, count, unit)
-    seconds_left = float(count)
+    left = timedelta(seconds=count)
     for number, session in enumerate(timeline.sessions_until(listing, end)):
         start, stop = session.start, min(session.end, end)
         if unit == "S":
-            if seconds_left <= 0:
+            if not left:
                 return
-            start = max(start, stop - timedelta(seconds=seconds_left))
-            seconds_left -= (stop - start).total_seconds()
+            start = max(start, stop - left)
+            left -= stop - start
         elif number >= count if unit == "D" else session.day <= first_day:
             return
         if start < stop:
@@ -178,15 +178,17 @@ def _month(stretch: Stretch) -> tuple[int, int]:
 
 def _parts(paths: PricePaths, listing: Listing, span: Span, what: str) -> Iterator[Part]:
     """The pieces of one replay day: the day as a whole if that is exact, else whole minutes and the odd seconds."""
-    if what in TRADED and (span.first, span.last) == (0, span.minutes * SECONDS - 1):
-        day = paths.day(listing.con_id, span.day)
-        yield Part(day.open * 2, day.high * 2, day.low * 2, day.close * 2, day.volume)
+    spread = (0, 0) if what in TRADED else paths.steady_spread(listing.con_id, span.day)
+    if spread and (span.first, span.last) == (0, span.minutes * SECONDS - 1):
+        day, shift = paths.day(listing.con_id, span.day), _shift(what, *spread)
+        opening, high, low, closing = (price * 2 + shift for price in day[:4])
+        yield Part(opening, high, low, closing, day.volume)
         return
     path = paths.path(listing.con_id, span.day, span.minutes)
     for minute in range(span.first // SECONDS, span.last // SECONDS + 1):
         first = max(span.first - minute * SECONDS, 0)
         last = min(span.last - minute * SECONDS, SECONDS - 1)
-        shift = 0 if what in TRADED else _shift(path, minute, what)
+        shift = _shift(what, path.below[minute], path.above[minute])
         if (first, last) == (0, SECONDS - 1):
             prices = path.points[minute], path.highs[minute], path.lows[minute], path.points[minute + 1]
         else:
@@ -198,27 +200,28 @@ def _parts(paths: PricePaths, listing: Listing, span: Span, what: str) -> Iterat
         yield Part(opening, high, low, closing, volume)
 
 
-def _shift(path: DayPath, minute: int, what: str) -> int:
+def _shift(what: str, below: int, above: int) -> int:
     """How far this kind of price lies from the traded price, in half increments."""
-    below, above = path.below[minute], path.above[minute]
-    return {"BID": -2 * below, "ASK": 2 * above, "MIDPOINT": above - below}[what]
+    return {"BID": -2 * below, "ASK": 2 * above, "MIDPOINT": above - below}.get(what, 0)
 
 
-def _bar(parts: Iterable[Part], *, start: datetime | date, listing: Listing, traded: bool) -> Bar:
-    parts = list(parts)
-    unit = listing.min_tick / 2
+def _bar(parts: list[Part], *, start: datetime | date, listing: Listing, traded: bool) -> Bar:
+    def price(halves: int) -> Decimal:
+        return halves // 2 * listing.min_tick if halves % 2 == 0 else halves * half
+
+    half = listing.min_tick / 2
     volume = sum(part.volume for part in parts)
     # Each part's mean stands for its trades; the parts are minutes or, at the longest, days.
     weights = [part.volume if volume else 1 for part in parts]
     worth = sum(weight * (p.open + p.high + p.low + p.close) for weight, p in zip(weights, parts, strict=True))
     return Bar(
         start=start,
-        open=parts[0].open * unit,
-        high=max(part.high for part in parts) * unit,
-        low=min(part.low for part in parts) * unit,
-        close=parts[-1].close * unit,
+        open=price(parts[0].open),
+        high=price(max(part.high for part in parts)),
+        low=price(min(part.low for part in parts)),
+        close=price(parts[-1].close),
         volume=Decimal(volume) if traded else NOT_TRADED,
-        wap=round(worth * unit / (4 * sum(weights)), 6) if traded else NOT_TRADED,
+        wap=round(worth * half / (4 * sum(weights)), 6) if traded else NOT_TRADED,
         count=max(1, volume // SHARES_A_TRADE) if traded else -1,
     )
 

@@ -130,9 +130,10 @@ class Market:
             last = (bid + ask) / 2 // listing.min_tick * listing.min_tick
         self._withdrawn.discard(con_id)
         self._held.pop(con_id, None)
-        current = self._path_quote(listing, self._position(listing))
-        self._quotes[con_id] = self._scripted(current, bid, ask, last, at=self._now)
-        self._shown[con_id] = self._position(listing)
+        position = self._position(listing)
+        quote = self._scripted(self._path_quote(listing, position), bid, ask, last)
+        self._quotes[con_id] = replace(quote, halted=con_id in self._halted)
+        self._shown[con_id] = position
         if hold:
             self._held[con_id] = bid, ask, last
         self._touched.add(con_id)
@@ -249,7 +250,7 @@ class Market:
         if con_id in self._withdrawn:
             fresh = replace(fresh, bid=None, ask=None, last=None, bid_size=None, ask_size=None, last_size=None)
         elif con_id in self._held:
-            fresh = self._scripted(fresh, *self._held[con_id], at=self._now)
+            fresh = self._scripted(fresh, *self._held[con_id])
         if con_id in self._halted:
             fresh = replace(fresh, halted=True)
         self._shown[con_id] = position
@@ -282,18 +283,12 @@ class Market:
             at=self._now,
         )
 
-    def _scripted(
-        self, quote: MarketQuote, bid: Decimal, ask: Decimal, last: Decimal | None, *, at: datetime
-    ) -> MarketQuote:
-        return replace(
-            quote,
-            bid=bid,
-            ask=ask,
-            last=last,
-            high=quote.high if last is None or quote.high is None else max(quote.high, last),
-            low=quote.low if last is None or quote.low is None else min(quote.low, last),
-            at=at,
-        )
+    def _scripted(self, quote: MarketQuote, bid: Decimal, ask: Decimal, last: Decimal | None) -> MarketQuote:
+        """`quote` with other prices, and high and low widened by the new last price."""
+        if last is None or quote.high is None or quote.low is None:
+            return replace(quote, bid=bid, ask=ask, last=last)
+        high, low = max(quote.high, last), min(quote.low, last)
+        return replace(quote, bid=bid, ask=ask, last=last, high=high, low=low)
 
     def _forget(self, con_id: int) -> None:
         self._quotes.pop(con_id, None)

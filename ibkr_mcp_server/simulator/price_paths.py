@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from itertools import accumulate
 from random import Random
 
 from ibkr_mcp_server.simulator.history import DayBar, History
@@ -69,44 +69,41 @@ DEFAULT_WALK = Walk(base=Decimal(100), beta=0.8, noise=0.012, volume=1_000_000)
 class DayPath:
     """One instrument's replay day, minute by minute, each minute's seconds on demand."""
 
-    def __init__(self, *, key: str, day: DayBar, points: array[int]) -> None:
-        rng = Random(f"{key}:minutes")
+    def __init__(self, *, key: str, day: DayBar, points: array[int], spread: tuple[int, int] | None) -> None:
+        """`spread` is that of the whole day, if it has one; otherwise each minute has its own."""
+        die = Random(f"{key}:minutes").random
         minutes = len(points) - 1
+        usual_move = sum(abs(points[i + 1] - points[i]) for i in range(minutes)) / minutes
+        highs, lows, weights, spreads = [], [], [], []
+        for i in range(minutes):
+            bottom, top = points[i], points[i + 1]
+            if bottom > top:
+                bottom, top = top, bottom
+            highs.append(min(day.high, top + int(die() ** 2 * 3.0 * usual_move)))
+            lows.append(max(day.low, bottom - int(die() ** 2 * 3.0 * usual_move)))
+            from_noon = 2.0 * i / minutes - 1.0
+            weights.append((0.5 + die()) * (1.0 + 2.0 * from_noon * from_noon))  # busiest at open and close
+            spreads.append(spread or SPREADS[int(die() * len(SPREADS))])
+        scale = day.volume / sum(weights)
+        volume_before = [int(so_far * scale) for so_far in accumulate(weights, initial=0.0)]
+        volume_before[minutes] = day.volume
+
         self._key = key
         self._seconds: dict[int, tuple[int, ...]] = {}
+        self._highest_so_far = array("q", accumulate(highs, max))
+        self._lowest_so_far = array("q", accumulate(lows, min))
         self.day = day
         self.minutes = minutes
         self.points = points
         """The price at each minute's beginning, and at the end of the last."""
-        usual_move = sum(abs(points[i + 1] - points[i]) for i in range(minutes)) / minutes
-        self.highs = array("q")
-        self.lows = array("q")
-        weights = []
-        for i in range(minutes):
-            top, bottom = max(points[i], points[i + 1]), min(points[i], points[i + 1])
-            self.highs.append(min(day.high, top + int(rng.expovariate(1.0) * usual_move)))
-            self.lows.append(max(day.low, bottom - int(rng.expovariate(1.0) * usual_move)))
-            from_noon = 2.0 * i / minutes - 1.0
-            weights.append((0.5 + rng.random()) * (1.0 + 2.0 * from_noon * from_noon))  # busiest at open and close
-        # A walk that never left the span between open and close has no point to stretch to the day's high or low.
-        if max(self.highs) < day.high:
-            self.highs[rng.randrange(minutes)] = day.high
-        if min(self.lows) > day.low:
-            self.lows[rng.randrange(minutes)] = day.low
-        self.volume_before = array("q", [0])
+        self.highs = array("q", highs)
+        self.lows = array("q", lows)
+        self.volume_before = array("q", volume_before)
         """The volume traded before each minute; the last entry is the day's."""
-        scale, so_far = day.volume / sum(weights), 0.0
-        for weight in weights:
-            so_far += weight
-            self.volume_before.append(int(so_far * scale))
-        self.volume_before[minutes] = day.volume
-        spreads = [rng.choice(SPREADS) for _ in range(minutes)]
         self.below = bytes(below for below, _ in spreads)
         """Per minute, how far the bid lies below the price."""
         self.above = bytes(above for _, above in spreads)
         """Per minute, how far the ask lies above the price."""
-        self._highest_so_far = _running(max, self.highs)
-        self._lowest_so_far = _running(min, self.lows)
 
     def seconds(self, minute: int) -> tuple[int, ...]:
         """The sixty prices of a minute: the first is its open, the last its close."""
@@ -179,7 +176,18 @@ class PricePaths:
             raw = [bar.open + (bar.close - bar.open) * i / minutes + size * noise[i] for i in range(minutes + 1)]
         else:
             raw = self._following_the_market(listing, bar, day, noise)
-        return DayPath(key=key, day=bar, points=array("q", _stretched(raw, *bar[:4], rng)))
+        points = array("q", _stretched(raw, bar.open, bar.high, bar.low, bar.close, rng))
+        return DayPath(key=key, day=bar, points=points, spread=self.steady_spread(con_id, day))
+
+    def steady_spread(self, con_id: int, day: int) -> tuple[int, int] | None:
+        """How far bid and ask lie from the price all day; None if that changes by the minute, as it does for stocks.
+
+        The steady spread of currencies makes a day's bar of bids, asks or midpoints as cheap as one of prices.
+        """
+        listing = self._listing(con_id)
+        if listing.sec_type != "CASH":
+            return None
+        return Random(f"{self._key(listing)}:{day}:spread").choice(SPREADS)
 
     def _following_the_market(self, listing: Listing, bar: DayBar, day: int, noise: list[float]) -> list[float]:
         walk, minutes = _walk_of(listing), len(noise) - 1
@@ -298,16 +306,13 @@ def _stretched(raw: list[float], opening: int, high: int, low: int, closing: int
             value = bottom - (bottom - value) * downward
         values.append(min(high, max(low, round(value))))
     values[0], values[-1] = opening, closing
-    spare = rng.sample(range(1, len(values) - 1), 2)
+    # A walk that never left the span between open and close had nothing to stretch: it gets a spike instead.
+    inside = range(1, len(values) - 1)
     if max(values) < high:
-        values[spare[0]] = high
+        values[rng.choice(inside)] = high
     if min(values) > low:
-        values[spare[1]] = low
+        where = rng.choice(inside)
+        if values[where] == high:  # perhaps the only one
+            where = where % len(inside) + 1
+        values[where] = low
     return values
-
-
-def _running(pick: Callable[[int, int], int], values: Sequence[int]) -> array[int]:
-    result = array("q", values[:1])
-    for value in values[1:]:
-        result.append(pick(result[-1], value))
-    return result
