@@ -7,13 +7,10 @@ restarted gateway may hand them out again, and a match would credit one order wi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
-from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, Order, OrderStatus
-
-REFERENCE_PREFIX = "ibmcp-"
-"""How the reference of every order of this product begins."""
+from ibkr_mcp_server.domain.orders import ORDER_REF_PREFIX, BrokerOrder, Execution, Order, OrderStatus, OrderType, Side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +18,11 @@ class Unresolved:
     """An order that left, or may have left, and whose fate is not known."""
 
     order_ref: str
-    intended: Order
+    con_id: int
+    side: Side
+    account: str
+    quantity: Decimal
+    order_type: OrderType
     perm_id: int = 0
     """0 when the broker never told it."""
 
@@ -67,17 +68,13 @@ def _find(one: Unresolved, records: Sequence[BrokerOrder], executions: Sequence[
         claims = [seen] if seen is not None else []
     if not claims:
         return Finding(order_ref=one.order_ref)
-    if len(claims) > 1 or not _agrees(claims[0].order, one.intended):
+    if len(claims) > 1 or not _agrees(claims[0].order, one):
         return Finding(order_ref=one.order_ref, conflicts=tuple(claims))
     return Finding(order_ref=one.order_ref, order=claims[0])
 
 
-def _agrees(held: Order, intended: Order) -> bool:
-    return (held.instrument.con_id, held.side, held.account) == (
-        intended.instrument.con_id,
-        intended.side,
-        intended.account,
-    )
+def _agrees(held: Order, intended: Unresolved) -> bool:
+    return (held.instrument.con_id, held.side, held.account) == (intended.con_id, intended.side, intended.account)
 
 
 def _newest_by_perm_id(orders: Iterable[BrokerOrder]) -> list[BrokerOrder]:
@@ -102,8 +99,15 @@ def _from_fills(one: Unresolved, executions: Sequence[Execution]) -> BrokerOrder
     first = fills[0]
     filled = sum((fill.quantity for fill in fills), Decimal())
     value = sum((fill.quantity * fill.price for fill in fills), Decimal())
-    remaining = max(Decimal(), one.intended.quantity - filled)
-    held = replace(one.intended, instrument=first.instrument, side=first.side, account=first.account)
+    remaining = max(Decimal(), one.quantity - filled)
+    held = Order(
+        instrument=first.instrument,
+        account=first.account,
+        side=first.side,
+        quantity=one.quantity,
+        order_type=one.order_type,
+        order_ref=one.order_ref,
+    )
     return BrokerOrder(
         order=held,
         perm_id=first.perm_id,
@@ -115,6 +119,6 @@ def _from_fills(one: Unresolved, executions: Sequence[Execution]) -> BrokerOrder
         remaining=remaining,
         average_fill_price=value / filled if filled else None,
         last_message="Known only through its fills.",
-        placed_here=one.order_ref.startswith(REFERENCE_PREFIX),
+        placed_here=one.order_ref.startswith(ORDER_REF_PREFIX),
         updated_at=max(fill.executed_at for fill in fills),
     )

@@ -9,7 +9,6 @@ from enum import StrEnum
 
 from ibkr_mcp_server.domain.instruments import Instrument
 
-
 ORDER_REF_PREFIX = "ibmcp-"
 """Begins the order reference of every order that this product places."""
 

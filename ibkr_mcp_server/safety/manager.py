@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -39,7 +39,7 @@ from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation
 from ibkr_mcp_server.safety.identity import fingerprint, mint_key, order_ref_for
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.observation import Observer
-from ibkr_mcp_server.safety.policy import Policy, account_check
+from ibkr_mcp_server.safety.policy import SWITCHES, Policy, account_check
 from ibkr_mcp_server.safety.records import broker_fields, decision_event, error_record, intent_event, state_of
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
@@ -115,6 +115,8 @@ class TradingSafetyManager:
         self._quoted_at: deque[float] = deque()
         self._violations: deque[Violation] = deque(maxlen=VIOLATIONS_KEPT)
         self._accepts = account_check(settings).accepts
+        self.on_lost: Callable[[], None] = lambda: None
+        """Called when an outcome was lost, so that the order is looked for."""
 
     # ---- admit
 
@@ -334,7 +336,10 @@ class TradingSafetyManager:
             self._audit.append(connection, intent_event(event_type, decision, settled, outcome))
             return settled
 
-        return await self._database.run(work)
+        settled = await self._database.run(work)
+        if settled.state is IntentState.UNKNOWN:
+            self.on_lost()
+        return settled
 
     def _settled(
         self, connection: Connection, intent: Intent, outcome: BrokerOrder | BaseException

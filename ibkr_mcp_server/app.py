@@ -1,0 +1,169 @@
+"""The composition root: every part is made here from the settings, opened in order and closed in reverse.
+
+Order of the start (SU-01): state directory → store and its integrity → kill switch → paper gateway, when it is ours →
+broker link in the background → order following. Nothing is made at import; two apps can live in one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ibkr_mcp_server import __version__
+from ibkr_mcp_server.audit.events import AuditEvent, EventType
+from ibkr_mcp_server.audit.log import AuditLog
+from ibkr_mcp_server.broker.ib import IBBroker, LinkSettings
+from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.operations import SYSTEM
+from ibkr_mcp_server.log import get_logger
+from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.operations.follow import OrderFollower
+from ibkr_mcp_server.operations.stop import StopWatch
+from ibkr_mcp_server.safety.kill_switch import KillSwitch
+from ibkr_mcp_server.safety.manager import TradingSafetyManager
+from ibkr_mcp_server.safety.send_gate import SendGate
+from ibkr_mcp_server.settings import BrokerMode, Settings
+from ibkr_mcp_server.simulator.server import PaperGateway
+from ibkr_mcp_server.state_dir import StateDirectory
+from ibkr_mcp_server.store.database import Database
+
+BROKER_MESSAGES_PER_SECOND = 50
+"""What IBKR allows one client of the TWS API."""
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """The running product, as its doors see it."""
+
+    desk: Desk
+    follower: OrderFollower
+    stop_watch: StopWatch
+    gateway: PaperGateway | None
+    """The built-in paper gateway, when the broker mode is `simulator`."""
+
+
+@asynccontextmanager
+async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -> AsyncIterator[App]:
+    """Open everything; the link to the broker comes up in the background.
+
+    Raises:
+        Fault: the store cannot be read. Trading is then impossible, and the doors say why.
+    """
+    session_id = str(uuid.uuid4())
+    async with AsyncExitStack() as stack:
+        database = Database.open(_database_location(settings, state))
+        stack.callback(database.close)
+        audit = AuditLog(database, session_id=session_id, config_hash=settings.fingerprint(), clock=clock)
+        stack.push_async_callback(audit.close)
+        await _record_start(audit, settings)
+        stack.push_async_callback(_record_stop, audit)
+
+        gate = SendGate(state.send_lock)
+        kill_switch = KillSwitch(database=database, audit=audit, clock=clock, gate=gate, sentinel=state.sentinel)
+
+        gateway = await _paper_gateway(stack, settings, state, clock)
+        broker = IBBroker(_link_settings(settings, gateway), clock=clock)
+        safety = TradingSafetyManager(
+            settings=settings,
+            broker=broker,
+            database=database,
+            audit=audit,
+            kill_switch=kill_switch,
+            gate=gate,
+            clock=clock,
+            session_id=session_id,
+        )
+        desk = Desk(
+            settings=settings,
+            clock=clock,
+            broker=broker,
+            safety=safety,
+            database=database,
+            audit=audit,
+            session_id=session_id,
+        )
+        follower, stop_watch = OrderFollower(desk), StopWatch(desk)
+        safety.on_lost = follower.look_again
+        broker.listen(follower.listen)
+        await stack.enter_async_context(_background(follower.run(), follower.resolve_unknown(), stop_watch.run()))
+        await broker.open()
+        stack.push_async_callback(broker.close)
+        yield App(desk=desk, follower=follower, stop_watch=stop_watch, gateway=gateway)
+
+
+def _database_location(settings: Settings, state: StateDirectory) -> str:
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return str(state.database)
+
+
+async def _paper_gateway(
+    stack: AsyncExitStack, settings: Settings, state: StateDirectory, clock: Clock
+) -> PaperGateway | None:
+    if settings.broker_mode is not BrokerMode.SIMULATOR:
+        return None
+    return await stack.enter_async_context(
+        PaperGateway(
+            clock=clock,
+            seed=settings.simulator_seed,
+            accounts=settings.simulator_accounts,
+            host=settings.host,
+            port=settings.gateway_port or 0,
+            market_always_open=settings.simulator_market_always_open,
+            speed=settings.simulator_speed,
+            state_dir=state.gateway_world,
+        )
+    )
+
+
+def _link_settings(settings: Settings, gateway: PaperGateway | None) -> LinkSettings:
+    port = gateway.port if gateway is not None else settings.gateway_port
+    assert port is not None  # only the simulator leaves it open
+    return LinkSettings(
+        host=gateway.host if gateway is not None else settings.host,
+        port=port,
+        client_id=settings.client_id,
+        venue=settings.broker_mode,
+        deadline_seconds=float(settings.broker_deadline_seconds),
+        connect_timeout_seconds=float(settings.connect_timeout_seconds),
+        messages_per_second=BROKER_MESSAGES_PER_SECOND * float(settings.api_rate_limit_buffer),
+    )
+
+
+async def _record_start(audit: AuditLog, settings: Settings) -> None:
+    configuration = {"config": settings.effective_redacted(), "config_hash": settings.fingerprint()}
+    await audit.record(AuditEvent(type=EventType.SERVER_START, actor=SYSTEM, outcome={"version": __version__}))
+    await audit.record(AuditEvent(type=EventType.CONFIG_LOADED, actor=SYSTEM, outcome=configuration))
+
+
+async def _record_stop(audit: AuditLog) -> None:
+    await audit.record(AuditEvent(type=EventType.SERVER_STOP, actor=SYSTEM))
+
+
+@asynccontextmanager
+async def _background(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run endless jobs beside the body; one that ends by an error is logged loudly and the others go on."""
+    tasks = [asyncio.create_task(_guarded(job)) for job in jobs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def _guarded(job: Coroutine[Any, Any, None]) -> None:
+    try:
+        await job
+    except Exception:
+        _log.critical("a background job ended", job=str(job), exc_info=True)
+        raise

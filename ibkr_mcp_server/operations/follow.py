@@ -1,0 +1,208 @@
+"""Keeps our record of each order true to what the broker tells afterwards.
+
+Order reports and fills arrive as events and are written in the order told. Orders whose outcome was lost are looked for
+at the broker, by their reference, until they are found or provably never arrived (ID-09, ID-10); nothing is ever sent
+again from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from ibkr_mcp_server.audit.events import AuditEvent, EventType
+from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
+from ibkr_mcp_server.broker.reconcile import Finding, Unresolved, reconcile
+from ibkr_mcp_server.domain.operations import SYSTEM
+from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, OrderType, Side
+from ibkr_mcp_server.errors import ProductError
+from ibkr_mcp_server.log import get_logger
+from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.safety.manager import follow
+from ibkr_mcp_server.safety.records import intent_record, state_of
+from ibkr_mcp_server.store import intents
+from ibkr_mcp_server.store.intents import Intent, IntentState
+
+PROBE_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""ID-09: when to look again for an order whose outcome is unknown; the last one repeats."""
+QUIET_SECONDS = 30.0
+"""ID-10: the link must have been up this long before absence at the broker proves that an order never arrived."""
+
+_log = get_logger(__name__)
+
+
+class OrderFollower:
+    """Applies what the broker tells to the intents of the store."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._events: asyncio.Queue[BrokerEvent] = asyncio.Queue()
+        self._link_up_since: float | None = None
+        self._look = asyncio.Event()
+
+    def listen(self, event: BrokerEvent) -> None:
+        """The adapter's listener; returns at once."""
+        self._events.put_nowait(event)
+
+    async def run(self) -> None:
+        """Apply events until cancelled."""
+        while True:
+            event = await self._events.get()
+            try:
+                await self._apply(event)
+            except (ProductError, OSError):
+                _log.exception("a broker event could not be recorded", kind=event.kind)
+            finally:
+                self._events.task_done()
+
+    async def settled(self) -> None:
+        """Return once every event that has arrived is recorded."""
+        await self._events.join()
+
+    async def _apply(self, event: BrokerEvent) -> None:
+        if event.kind is BrokerEventKind.ORDER_CHANGED and event.order is not None and event.order.placed_here:
+            order = event.order
+            await self._desk.database.run(lambda connection: self._order_changed(connection, order))
+        elif event.kind is BrokerEventKind.EXECUTION and event.execution is not None:
+            fill = event.execution
+            await self._desk.database.run(lambda connection: self._filled(connection, fill))
+        elif event.kind is BrokerEventKind.ACCOUNTS_CHANGED:
+            await self._desk.safety.note_accounts(event.accounts)
+        elif event.kind is BrokerEventKind.LINK_UP:
+            self._link_up_since = self._desk.clock.monotonic()
+            await self._desk.audit.record(_link_event(EventType.LINK_UP, event))
+            self._look.set()
+        elif event.kind is BrokerEventKind.LINK_DOWN:
+            self._link_up_since = None
+            await self._desk.audit.record(_link_event(EventType.LINK_DOWN, event))
+
+    def _order_changed(self, connection: Connection, order: BrokerOrder) -> None:
+        intent = intents.find_by_ref(connection, order.order.order_ref)
+        if intent is None:
+            return
+        state, event_type = state_of(intent.kind, order)
+        after = follow(connection, intent, state, order, self._desk.clock.now())
+        if (after.state, after.broker_status) != (intent.state, intent.broker_status):
+            self._desk.audit.append(connection, _order_event(event_type, after, order))
+
+    def _filled(self, connection: Connection, fill: Execution) -> None:
+        intent = intents.find_by_ref(connection, fill.order_ref) if fill.order_ref else None
+        event = AuditEvent(
+            type=EventType.ORDER_FILLED,
+            actor=SYSTEM,
+            intent_id=intent.intent_id if intent is not None else None,
+            outcome={
+                "execution_id": fill.execution_id,
+                "side": fill.side,
+                "quantity": fill.quantity,
+                "price": fill.price,
+                "currency": fill.instrument.currency,
+                "cumulative_quantity": fill.cumulative_quantity,
+                "executed_at": fill.executed_at,
+                "instrument": fill.instrument.label,
+            },
+            broker_ids={"perm_id": fill.perm_id, "order_id": fill.order_id, "client_id": fill.client_id},
+        )
+        self._desk.audit.append(connection, event)
+
+    # ---- orders whose outcome is unknown
+
+    async def resolve_unknown(self) -> None:
+        """Look for lost orders whenever the link comes up, and again with growing pauses; until cancelled."""
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            for pause in (0.0, *PROBE_SECONDS):
+                if pause:
+                    await self._desk.clock.sleep(pause)
+                if not await self._probe():
+                    break
+            else:
+                self._look.set()
+
+    def look_again(self) -> None:
+        """An order's outcome was just lost: begin to look for it."""
+        self._look.set()
+
+    async def _probe(self) -> bool:
+        """Look once; True while something remains unknown."""
+        lost = [intent for intent in await self._desk.database.read(intents.unresolved) if self._is_lost(intent)]
+        if not lost:
+            return False
+        if not self._desk.broker.link.is_up:
+            return False  # the next LINK_UP begins anew
+        try:
+            findings = await self._findings([intent for intent in lost if intent.state is not IntentState.RESERVED])
+            await self._desk.database.run(lambda connection: self._resolve(connection, lost, findings))
+        except (ProductError, OSError):
+            _log.exception("looking for lost orders failed")
+        return True
+
+    def _is_lost(self, intent: Intent) -> bool:
+        """What this run is sending just now is in flight, not lost."""
+        return intent.state is IntentState.UNKNOWN or intent.session_id != self._desk.session_id
+
+    async def _findings(self, lost: Sequence[Intent]) -> dict[str, Finding]:
+        broker = self._desk.broker
+        found = reconcile(
+            [
+                Unresolved(
+                    order_ref=intent.order_ref,
+                    con_id=intent.con_id,
+                    side=Side(intent.side),
+                    account=intent.account,
+                    quantity=intent.quantity,
+                    order_type=OrderType(intent.order_type),
+                    perm_id=intent.perm_id or 0,
+                )
+                for intent in lost
+            ],
+            open_orders=await broker.open_orders(),
+            completed_orders=await broker.completed_orders(),
+            executions=await broker.executions(),
+        )
+        return {intent.intent_id: finding for intent, finding in zip(lost, found, strict=True)}
+
+    def _resolve(self, connection: Connection, lost: Sequence[Intent], findings: dict[str, Finding]) -> None:
+        now = self._desk.clock.now()
+        up_for = 0.0 if self._link_up_since is None else self._desk.clock.monotonic() - self._link_up_since
+        for intent in lost:
+            if intent.state is IntentState.RESERVED:
+                # An earlier run reserved it and never marked it as sent: it provably did not leave.
+                after = intents.release(connection, intent.intent_id, "the server ended before it was sent", now)
+            else:
+                finding = findings[intent.intent_id]
+                if finding.order is not None:
+                    state, _ = state_of(intent.kind, finding.order)
+                    after = follow(connection, intent, state, finding.order, now)
+                elif intent.kind == "place" and finding.is_absent and up_for >= QUIET_SECONDS:
+                    never = {"code": "NEVER_ARRIVED", "message": "The broker has no such order."}
+                    after = intents.advance(connection, intent.intent_id, IntentState.REJECTED, now=now, result=never)
+                elif intent.state is IntentState.SENT:
+                    after = intents.advance(connection, intent.intent_id, IntentState.UNKNOWN, now=now)
+                else:
+                    continue
+            if after.state is not intent.state:
+                event = EventType.ORDER_UNKNOWN if after.state is IntentState.UNKNOWN else EventType.ORDER_RECONCILED
+                self._desk.audit.append(connection, _order_event(event, after, None))
+
+
+def _order_event(event: EventType, intent: Intent, order: BrokerOrder | None) -> AuditEvent:
+    outcome: dict[str, object] = {"state": intent.state, "status": intent.broker_status}
+    if order is not None:
+        outcome |= {"filled": order.filled, "remaining": order.remaining, "message": order.last_message}
+    return AuditEvent(
+        type=event,
+        actor=SYSTEM,
+        decision_id=intent.decision_id,
+        intent_id=intent.intent_id,
+        order_data=intent_record(intent),
+        outcome=outcome,
+        broker_ids={"perm_id": intent.perm_id, "order_ref": intent.order_ref},
+    )
+
+
+def _link_event(event_type: EventType, event: BrokerEvent) -> AuditEvent:
+    return AuditEvent(type=event_type, actor=SYSTEM, outcome={"text": event.text, "code": event.code})
