@@ -1,9 +1,10 @@
 """What can be traded at the paper gateway: one table of listings, and the ways in which TWS lets one look them up.
 
-To add an instrument, add a row to `LISTINGS` (and, if the defaults do not suit it, one to `price_paths.WALKS`). The
-contract ids of the US names, of the currency pairs and of SAP and ASML are IBKR's own, since agents and scripts know
-them by heart; BARC's is made up. ISINs are the issuers' own. Market rules 26 and 239 are numbered as at IBKR; those
-above 90000 are ours, because the real ones have more steps than a simulator needs.
+To add an instrument, add a row to `LISTINGS` (and, if the defaults do not suit it, one to `price_paths.WALKS`).
+
+The contract ids of AAPL, MSFT, SPY and EUR.USD, and market rule 26, are IBKR's own. The other ids are meant to be, but
+were not compared with a live gateway, and BARC's is made up; so let a program resolve them, as it should anyway. Market
+rules above 90000 are ours: the real ones have more steps than a simulator needs.
 """
 
 from __future__ import annotations

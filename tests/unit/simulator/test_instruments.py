@@ -15,9 +15,7 @@ def symbols(listings: list[Listing]) -> list[str]:
     return [f"{listing.symbol}.{listing.currency}" for listing in listings]
 
 
-@pytest.mark.parametrize(
-    ("con_id", "symbol"), [(265598, "AAPL"), (272093, "MSFT"), (756733, "SPY"), (12087792, "EUR"), (8314, "IBM")]
-)
+@pytest.mark.parametrize(("con_id", "symbol"), [(265598, "AAPL"), (272093, "MSFT"), (756733, "SPY"), (12087792, "EUR")])
 def test_the_contract_ids_that_everyone_knows_are_the_real_ones(con_id: int, symbol: str) -> None:
     listing = CATALOGUE.by_con_id(con_id)
 
