@@ -85,6 +85,7 @@ SLOW_PUSH_SECONDS = 180.0
 """Account values and summaries are told anew this often, and when a position changes (section 4)."""
 BAR_PUSH_SECONDS = 5.0
 LONGEST_SCHEDULE_DAYS = 366 * 5
+HISTORY_REACH = timedelta(days=365 * 20)
 _DAYS_PER_UNIT = {"D": 1, "W": 7, "M": 30, "Y": 365}
 _LIVE_TYPES = frozenset({1, 2})
 _FROZEN_OF = {1: 1, 2: 2, 3: 3, 4: 4}
@@ -614,16 +615,11 @@ class Desk:
             client.send(replies.head_timestamp(request.req_id, self._first_moment(listing), request.format_date))
 
     def _first_moment(self, listing: Listing) -> datetime:
-        """The opening of the oldest session that bars can be asked for."""
-        now = self._clock.now()
-        bars = self._market.bars(
-            listing.con_id, end=now, duration="50 Y", bar_size="1 month", what="MIDPOINT", use_rth=True, now=now
-        )
-        first = bars[0].start if bars else now
-        if isinstance(first, datetime):
-            return first
-        session = self._sessions.session(listing, first)
-        return session.start if session else now - timedelta(days=365)
+        """The opening of the session that history is said to begin with; bars before it exist, but nobody needs them."""
+        day = local_date(listing, self._clock.now()) - HISTORY_REACH
+        while (session := self._sessions.session(listing, day)) is None:
+            day += ONE_DAY
+        return session.start
 
     # --- orders ---
 
