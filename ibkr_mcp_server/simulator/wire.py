@@ -89,7 +89,7 @@ def split_fields(payload: bytes) -> list[str]:
 
 def is_infinite(text: str) -> bool:
     """`ib_async` writes `Infinite`, the official client `Infinity`."""
-    return text.lower().startswith("inf")
+    return text.lower().lstrip("+-").startswith("inf")
 
 
 def parse_decimal(text: str) -> Decimal | None:
@@ -102,7 +102,7 @@ def parse_decimal(text: str) -> Decimal | None:
         raise MalformedMessage(f"{text[:40]!r} is not a number") from None
     if not value.is_finite():
         raise MalformedMessage(f"{text[:40]!r} is not a finite number")
-    if abs(value) >= _UNSET_FROM:
+    if abs(value) >= _UNSET_FROM and value.adjusted() == _UNSET_FROM.adjusted():
         return None
     if value and abs(value.adjusted()) > _WIDEST_EXPONENT:
         raise MalformedMessage(f"{text[:40]!r} is out of range")
