@@ -58,7 +58,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
     """
     session_id = str(uuid.uuid4())
     async with AsyncExitStack() as stack:
-        database = Database.open(_database_location(settings, state))
+        database = Database.open(settings.store_location)
         stack.callback(database.close)
         audit = AuditLog(database, session_id=session_id, config_hash=settings.fingerprint(), clock=clock)
         stack.push_async_callback(audit.close)
@@ -96,12 +96,6 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         await broker.open()
         stack.push_async_callback(broker.close)
         yield App(desk=desk, follower=follower, stop_watch=stop_watch, gateway=gateway)
-
-
-def _database_location(settings: Settings, state: StateDirectory) -> str:
-    if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    return str(state.database)
 
 
 async def _paper_gateway(
