@@ -265,12 +265,9 @@ class Settings(BaseSettings):
 
         return user_state_path("ibkr-mcp-server", appauthor=False)
 
-    @property
-    def store_location(self) -> str:
-        """Where the store is: a PostgreSQL URL, secrets included, or the database file of the state directory."""
-        if self.database_url is not None:
-            return self.database_url.get_secret_value()
-        return str(StateDirectory(path=self.state_directory).database)
+    def store_location(self, state: StateDirectory) -> str:
+        """Where the store is: a PostgreSQL URL, secrets included, or the database file of `state`."""
+        return str(state.database) if self.database_url is None else self.database_url.get_secret_value()
 
     def effective(self) -> list[Setting]:
         """Every setting as it applies, in the order of the documentation."""
