@@ -70,6 +70,10 @@ class Pacer:
         """Count a message that was sent without a permit."""
         self._sent.append(self._clock.monotonic())
 
+    def slow_down(self) -> None:
+        """The broker complained: send nothing more in this second."""
+        self._sent.extend([self._clock.monotonic()] * (self._limit - len(self._sent)))
+
     def discard(self, error: ProductError) -> None:
         """Turn away everyone who waits: what was not sent is never sent (EM-02)."""
         waiting, self._waiting = self._waiting, []

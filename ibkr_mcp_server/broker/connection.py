@@ -1,0 +1,285 @@
+"""Keeps a connection to the gateway, and says where it stands; nobody ever waits for it unless he asks to.
+
+The link is UP only when orders, fills, positions and accounts agree with the broker. Every connection is a new
+`Session` with new requests, so nothing that waited for the old one is ever sent on the new one (EM-02).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind, LinkState, LinkStatus
+from ibkr_mcp_server.broker.book import Book
+from ibkr_mcp_server.broker.contracts import Contracts
+from ibkr_mcp_server.broker.market_data import QuoteBoard
+from ibkr_mcp_server.broker.order_desk import OrderDesk
+from ibkr_mcp_server.broker.pacing import Pacer
+from ibkr_mcp_server.broker.records import Records
+from ibkr_mcp_server.broker.session import LinkProblem, Session
+from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.errors import ProductError, Unavailable
+
+OFFLINE = frozenset({1100, 2110})
+"""The gateway has lost IBKR. Its socket stays up, and its answers may stall."""
+RESTORED = frozenset({1101, 1102})
+DATA_LOST = 1101
+PORT_CHANGED = 1300
+FARM_BROKEN = frozenset({2103, 2105, 2157})
+FARM_FINE = frozenset({2104, 2106, 2158})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkSettings:
+    """Where to connect, as whom, and with how much patience."""
+
+    host: str
+    port: int
+    client_id: int
+    venue: str
+    deadline_seconds: float
+    connect_timeout_seconds: float
+    first_pause_seconds: float
+    longest_pause_seconds: float
+    quote_wait_seconds: float
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Connected:
+    """A connection together with all that can be done on it."""
+
+    def __init__(self, session: Session, settings: LinkSettings, *, clock: Clock, pacer: Pacer, book: Book) -> None:
+        self.session = session
+        self.records = Records(session, book=book, clock=clock)
+        self.contracts = Contracts(session, book=book, clock=clock)
+        self.quotes = QuoteBoard(
+            session,
+            clock=clock,
+            pacer=pacer,
+            wait_seconds=min(settings.quote_wait_seconds, settings.deadline_seconds),
+        )
+        session.ticks = self.quotes
+        self.orders = OrderDesk(
+            session,
+            book=book,
+            pacer=pacer,
+            deadline_seconds=settings.deadline_seconds,
+            read_open_orders=self.records.open_orders,
+        )
+
+
+class Link:
+    """The one connection of this process, remade whenever it ends."""
+
+    def __init__(
+        self, settings: LinkSettings, *, clock: Clock, pacer: Pacer, book: Book, emit: Callable[[BrokerEvent], None]
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._pacer = pacer
+        self._book = book
+        self._emit = emit
+        self._keeper: asyncio.Task[None] | None = None
+        self._connected: Connected | None = None
+        self._current: Connected | None = None
+        self._is_up = asyncio.Event()
+        self._online = asyncio.Event()
+        self._offline_code = 0
+        self._interrupted = asyncio.Event()
+        self._highest_id = 0
+        self.status = LinkStatus(
+            state=LinkState.CLOSED,
+            venue=settings.venue,
+            address=settings.address,
+            client_id=settings.client_id,
+            since=clock.now(),
+        )
+
+    def open(self) -> None:
+        if self._keeper is None:
+            self._move(LinkState.CONNECTING)
+            self._keeper = asyncio.get_running_loop().create_task(self._keep_connected())
+
+    async def close(self) -> None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeper
+        self._pacer.close()
+        self._move(LinkState.CLOSED)
+
+    async def wait_until_up(self, timeout_seconds: float) -> LinkStatus:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._is_up.wait()
+        return self.status
+
+    def up(self) -> Connected:
+        """The connection, if it can be used.
+
+        Raises:
+            Unavailable: it cannot, with what is missing and how to repair it.
+        """
+        if self._connected is not None and self._connected.session.is_alive:
+            return self._connected
+        raise self._unavailable()
+
+    def _unavailable(self) -> Unavailable:
+        status = self.status
+        code, next_step = "LINK_DOWN", "Repair that; the connection is made again by itself."
+        if status.problem is not None:
+            message = status.problem
+            if status.state is LinkState.BROKER_OFFLINE:
+                code, next_step = "BROKER_OFFLINE", "Wait; the gateway reconnects by itself."
+        elif status.state is LinkState.CLOSED:
+            message, next_step = "The connection to the gateway is closed.", "Start the server again."
+        elif status.state is LinkState.SYNCHRONISING:
+            message = "The gateway is connected; its orders and positions are still being read."
+            next_step = "Try again in a moment."
+        else:
+            message = f"The gateway at {status.address} has not answered yet."
+            next_step = "Try again in a moment; if it stays, check that TWS or IB Gateway runs there and is logged in."
+        return Unavailable(code, message, next_step=next_step)
+
+    # ------------------------------------------------------------------------------------------------------ keeping it
+
+    async def _keep_connected(self) -> None:
+        pause = self._settings.first_pause_seconds
+        while True:
+            problem = await self._one_connection()
+            if not self.status.attempts:  # it had been up
+                pause = self._settings.first_pause_seconds
+            self._move(LinkState.LOST, problem.text)
+            await self._clock.sleep(self._settings.longest_pause_seconds if problem.fatal else pause)
+            pause = min(2 * pause, self._settings.longest_pause_seconds)
+
+    async def _one_connection(self) -> LinkProblem:
+        """Connect, serve, and return why it is over."""
+        settings = self._settings
+        self._move(LinkState.CONNECTING, self.status.problem, attempts=self.status.attempts + 1)
+        self._book.new_connection()
+        self._online.set()
+        self._interrupted.clear()
+        session = Session(
+            clock=self._clock,
+            pacer=self._pacer,
+            book=self._book,
+            emit=self._emit,
+            listener=self,
+            client_id=settings.client_id,
+            deadline_seconds=settings.deadline_seconds,
+        )
+        try:
+            problem = await session.connect(settings.host, settings.port, settings.connect_timeout_seconds)
+            if problem is None:
+                # A gateway that was restarted from an old state hands out ids that were used before (ID-07).
+                session.client.updateReqId(self._highest_id + 1)
+                problem = await self._serve(session)
+            session.lose(problem)
+            return problem
+        finally:
+            self._highest_id = max(self._highest_id, session.highest_id)
+            self._current = None
+            self._down("The connection was closed.")
+            await session.close()
+
+    async def _serve(self, session: Session) -> LinkProblem:
+        connected = self._current = Connected(
+            session, self._settings, clock=self._clock, pacer=self._pacer, book=self._book
+        )
+        while not session.ended.done():
+            self._interrupted.clear()
+            if not self._online.is_set():
+                self._move(
+                    LinkState.BROKER_OFFLINE,
+                    f"The gateway has lost its own link to IBKR (code {self._offline_code}) and waits to get it back. "
+                    "Orders at IBKR keep working.",
+                )
+                await self._first(session.ended, self._online.wait())
+                continue
+            self._move(LinkState.SYNCHRONISING)
+            try:
+                await connected.records.synchronise(self.status.accounts)
+            except ProductError as error:
+                if not session.ended.done() and not self._interrupted.is_set():
+                    return LinkProblem(text=f"The gateway did not give its records: {error.message}")
+                continue
+            if not self._interrupted.is_set() and not session.ended.done():
+                self._up(connected, session)
+                await self._first(session.ended, self._interrupted.wait())
+                self._down(
+                    session.ended.result().text if session.ended.done() else "The gateway's link to IBKR changed."
+                )
+        return session.ended.result()
+
+    async def _first(self, ended: asyncio.Future[LinkProblem], event: Any) -> None:
+        waiting = asyncio.ensure_future(event)
+        both: set[asyncio.Future[Any]] = {ended, waiting}
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+
+    def _up(self, connected: Connected, session: Session) -> None:
+        self._connected = connected
+        self._move(LinkState.UP, attempts=0, server_version=session.client.serverVersion())
+        self._is_up.set()
+        self._tell(BrokerEventKind.LINK_UP, f"Connected to {self.status.address}.")
+
+    def _down(self, why: str) -> None:
+        if self._connected is None:
+            return
+        self._connected = None
+        self._is_up.clear()
+        self._pacer.discard(
+            Unavailable(
+                "LINK_DOWN",
+                f"The link was lost while the message waited for its turn; it was not sent. {why}",
+                next_step="Wait for the connection to come back, then try again.",
+            )
+        )
+        self._tell(BrokerEventKind.LINK_DOWN, why)
+
+    def _move(self, state: LinkState, problem: str | None = None, **changes: Any) -> None:
+        since = self.status.since if state is self.status.state else self._clock.now()
+        self.status = replace(self.status, state=state, problem=problem, since=since, **changes)
+
+    def _tell(self, kind: BrokerEventKind, text: str, code: int | None = None) -> None:
+        self._emit(BrokerEvent(kind=kind, at=self._clock.now(), text=text, code=code, accounts=self.status.accounts))
+
+    # --------------------------------------------------------------------------------------------- told by the session
+
+    def accounts_listed(self, accounts: tuple[str, ...]) -> None:
+        """The broker listed the accounts of this login; a change is told, and everything is read anew."""
+        before = self.status.accounts
+        self.status = replace(self.status, accounts=accounts, accounts_verified_at=self._clock.now())
+        if before and set(before) != set(accounts):
+            self._tell(BrokerEventKind.ACCOUNTS_CHANGED, "The gateway serves other accounts than before.")
+            self._interrupted.set()
+
+    def link_code(self, code: int, text: str) -> None:
+        """A message about the gateway's own connections."""
+        if code in OFFLINE:
+            self._offline_code = code
+            self._online.clear()
+            self._interrupted.set()
+        elif code in RESTORED or (code in FARM_FINE and self._offline_code == 2110 and not self._online.is_set()):
+            if code == DATA_LOST and self._current is not None:
+                self._current.quotes.forget_all()
+            self._online.set()
+            self._interrupted.set()
+        elif code == PORT_CHANGED and self._current is not None:
+            self._current.session.lose(
+                LinkProblem(text="The gateway's API port was changed. Set IBKR_PORT to the new one and restart.")
+            )
+        if code in FARM_BROKEN | FARM_FINE:
+            farm = text.rpartition(":")[2].strip()
+            others = tuple(name for name in self.status.farms if name != farm)
+            self.status = replace(self.status, farms=(*others, farm) if code in FARM_BROKEN else others)

@@ -1,0 +1,212 @@
+"""From what a caller says about an instrument to the one contract that it means (ORD-04).
+
+Ambiguity is an answer with candidates, never the first hit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import ib_async
+
+from ibkr_mcp_server.broker import translate
+from ibkr_mcp_server.broker.book import Book
+from ibkr_mcp_server.broker.error_codes import quoted
+from ibkr_mcp_server.broker.pacing import Lane, Pacer
+from ibkr_mcp_server.broker.session import Session
+from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.instruments import NON_US_EXCHANGES, Candidate, Instrument, InstrumentQuery, SecType
+from ibkr_mcp_server.errors import Refused, Unavailable
+
+CURRENCIES = frozenset(
+    {"USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "HKD", "SGD", "SEK", "NOK", "DKK", "CNH", "CZK", "HUF"}
+    | {"ILS", "INR", "KRW", "MXN", "PLN", "TRY", "ZAR", "TWD", "AED", "SAR", "RUB"}
+)
+"""The currencies that IDEALPRO and IBKR's exchanges quote in."""
+
+KEPT_FOR = timedelta(hours=6)
+"""How long a resolved contract is used again; its trading hours cover about a week."""
+
+CONTRACTS_KEPT = 2_000
+CANDIDATES_SHOWN = 10
+MARKET_RULE_SECONDS = 1.0
+_DOTTED_EXCHANGES = tuple(sorted(name for name in NON_US_EXCHANGES if "." in name))
+_CLASS_SHARE = re.compile(r"([A-Z0-9]+)\.([A-Z])")
+
+
+def contract_from(query: InstrumentQuery) -> ib_async.Contract:
+    """The description that is sent to the broker for `query`, with all forms of symbols read."""
+    if query.con_id is not None:
+        return ib_async.Contract(conId=query.con_id, exchange=query.exchange or "")
+    symbol = query.symbol.strip().upper()
+    pair = _currency_pair(symbol) if query.sec_type in (None, SecType.CASH) else None
+    if pair is not None or query.sec_type is SecType.CASH:
+        base, quote = pair or (symbol, query.currency or "")
+        return ib_async.Contract(secType="CASH", symbol=base, currency=quote, exchange=query.exchange or "IDEALPRO")
+    sec_type = query.sec_type or SecType.STK
+    exchange, currency = query.exchange, query.currency
+    listing = _listing(symbol)
+    if listing is not None:
+        symbol, listed_at, listed_in = listing
+        exchange, currency = exchange or listed_at, currency or listed_in
+    if sec_type is SecType.STK:
+        symbol = _CLASS_SHARE.sub(r"\1 \2", symbol) if _CLASS_SHARE.fullmatch(symbol) else symbol  # BRK.B is "BRK B"
+        exchange = exchange or "SMART"
+    return ib_async.Contract(
+        secType=sec_type.value,
+        symbol=symbol,
+        currency=currency or "",
+        exchange=exchange or "",
+        primaryExchange=query.primary_exchange or "",
+    )
+
+
+def _currency_pair(symbol: str) -> tuple[str, str] | None:
+    """`EUR.USD` and `EURUSD` are pairs; `IBM.USD` is not, since IBM is no currency."""
+    text = symbol[:3] + symbol[4:] if len(symbol) == 7 and symbol[3] == "." else symbol
+    base, quote = text[:3], text[3:]
+    return (base, quote) if base in CURRENCIES and quote in CURRENCIES and base != quote else None
+
+
+def _listing(symbol: str) -> tuple[str, str, str] | None:
+    """`VOD.LSE.GBP`, and `KBC.ENEXT.BE.EUR` whose exchange has a dot of its own."""
+    rest, _, currency = symbol.rpartition(".")
+    if currency not in CURRENCIES:
+        return None
+    for exchange in _DOTTED_EXCHANGES:
+        if rest.endswith("." + exchange):
+            return rest.removesuffix("." + exchange), exchange, currency
+    name, _, exchange = rest.rpartition(".")
+    return (name, exchange, currency) if name and exchange else None
+
+
+def the_one(query: InstrumentQuery, found: Sequence[ib_async.ContractDetails]) -> ib_async.ContractDetails:
+    """The only contract among `found`, or the only US listing in dollars when nothing else was asked for.
+
+    Raises:
+        Refused: CONTRACT_NOT_FOUND or CONTRACT_AMBIGUOUS.
+    """
+    contracts = {details.contract.conId: details for details in found if details.contract is not None}
+    if len(contracts) == 1:
+        return next(iter(contracts.values()))
+    if not contracts:
+        raise not_found(query)
+    if query.currency is None and query.exchange is None:
+        at_home = [details for details in contracts.values() if _is_us_listing(details)]
+        if len(at_home) == 1:
+            return at_home[0]
+    candidates = [translate.candidate_from_details(details) for details in contracts.values()]
+    shown = candidates[:CANDIDATES_SHOWN]
+    hidden = len(candidates) - len(shown)
+    raise Refused(
+        "CONTRACT_AMBIGUOUS",
+        f"{query.symbol} can mean {len(candidates)} contracts" + (f"; {hidden} are not shown." if hidden else "."),
+        next_step="Say which one: by con_id, or as SYMBOL.EXCHANGE.CURRENCY.",
+        details=[
+            f"{one.symbol}.{one.primary_exchange}.{one.currency} {one.sec_type} con_id {one.con_id}"
+            f" ({quoted(one.description)})"
+            for one in shown
+        ],
+    )
+
+
+def _is_us_listing(details: ib_async.ContractDetails) -> bool:
+    contract = details.contract
+    return (
+        contract is not None
+        and contract.secType == SecType.STK
+        and contract.currency == "USD"
+        and contract.primaryExchange not in NON_US_EXCHANGES
+    )
+
+
+def not_found(query: InstrumentQuery, *, code: int | None = None, text: str | None = None) -> Refused:
+    asked = str(query.con_id) if query.con_id is not None else query.symbol
+    pair = _currency_pair(query.symbol.strip().upper())
+    hint = f" The pair may be listed as {pair[1]}.{pair[0]}." if pair else ""
+    return Refused(
+        "CONTRACT_NOT_FOUND",
+        f"The broker knows no contract for {asked!r}.",
+        next_step=f"Search for the symbol and use its exact form.{hint}",
+        broker_code=code,
+        broker_text=text,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    instrument: Instrument
+    at: datetime
+
+
+class Contracts:
+    """Resolves and searches, and remembers what was resolved on this connection."""
+
+    def __init__(self, session: Session, *, book: Book, clock: Clock) -> None:
+        self._session = session
+        self._book = book
+        self._clock = clock
+        self._searches = Pacer(clock, messages_per_second=1)
+        self._kept: dict[InstrumentQuery, _Kept] = {}
+        self._rules: dict[int, list[ib_async.PriceIncrement]] = {}
+        self._turns: dict[InstrumentQuery, asyncio.Lock] = {}
+
+    async def resolve(self, query: InstrumentQuery) -> Instrument:
+        """See `BrokerReads.resolve`."""
+        turn = self._turns.setdefault(query, asyncio.Lock())
+        async with self._session.bounded(f"the contract of {query.symbol!r}", sent=True), turn:
+            kept = self._kept.get(query)
+            if kept is not None and self._clock.now() - kept.at < KEPT_FOR:
+                return kept.instrument
+            try:
+                instrument = await self._ask(query)
+            finally:
+                self._turns.pop(query, None)
+            kept = _Kept(instrument=instrument, at=self._clock.now())
+            while len(self._kept) > CONTRACTS_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[query] = kept
+            self._kept[InstrumentQuery(symbol=instrument.symbol, con_id=instrument.con_id)] = kept
+        self._book.learn(instrument)
+        return instrument
+
+    async def search(self, pattern: str) -> list[Candidate]:
+        """See `BrokerReads.search`. The broker allows one search per second."""
+        what, client = f"symbols like {pattern!r}", self._session.client
+        async with self._session.bounded(what) as call, self._searches.permit(Lane.READ):
+            call.sent = True
+            found = await self._session.numbered(what, lambda req_id: client.reqMatchingSymbols(req_id, pattern))
+        return [translate.candidate_from_search(one) for one in found if one.contract is not None]
+
+    async def _ask(self, query: InstrumentQuery) -> Instrument:
+        contract = contract_from(query)
+        client = self._session.client
+        try:
+            found = await self._session.numbered(
+                f"contract details of {query.symbol!r}", lambda req_id: client.reqContractDetails(req_id, contract)
+            )
+        except Refused as refusal:
+            if refusal.broker_code == 200:
+                raise not_found(query, code=200, text=refusal.broker_text) from refusal
+            raise
+        details = the_one(query, found)
+        return translate.instrument_from_details(details, await self._increments(details))
+
+    async def _increments(self, details: ib_async.ContractDetails) -> list[ib_async.PriceIncrement] | None:
+        """The market rule of the contract; without an answer its smallest tick has to do."""
+        rule = translate.market_rule_id(details)
+        if rule is None:
+            return None
+        if rule not in self._rules:
+            try:
+                async with asyncio.timeout(MARKET_RULE_SECONDS):
+                    self._rules[rule] = await self._session.unnumbered(
+                        f"market rule {rule}", lambda: self._session.client.reqMarketRule(rule)
+                    )
+            except (TimeoutError, Unavailable):
+                return None
+        return self._rules[rule]

@@ -1,0 +1,150 @@
+"""`Broker` on TWS and IB Gateway, by the socket client of `ib_async`.
+
+Importing this module loads that library (and numpy with it), so only the composition root does it, when the broker is
+opened.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from ibkr_mcp_server.broker.base import BrokerEvent, EventListener, LinkStatus, Refusal
+from ibkr_mcp_server.broker.book import Book
+from ibkr_mcp_server.broker.connection import Link, LinkSettings
+from ibkr_mcp_server.broker.pacing import Pacer
+from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.accounts import AccountSummary, Position
+from ibkr_mcp_server.domain.instruments import Candidate, Instrument, InstrumentQuery
+from ibkr_mcp_server.domain.operations import ApprovedCancellation, ApprovedModification, ApprovedOrder, FinalGate
+from ibkr_mcp_server.domain.orders import BrokerOrder, Execution
+from ibkr_mcp_server.domain.quotes import Quote
+from ibkr_mcp_server.errors import Refused
+
+logger = logging.getLogger(__name__)
+
+
+class IBBroker:
+    """The adapter; see `Broker` for what each method promises.
+
+    Deadlines are real seconds, since they guard against a real gateway; everything else follows `clock`.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        host: str,
+        port: int,
+        client_id: int,
+        venue: str,
+        deadline_seconds: float = 5.0,
+        messages_per_second: float = 40.0,
+        connect_timeout_seconds: float = 4.0,
+        first_pause_seconds: float = 1.0,
+        longest_pause_seconds: float = 60.0,
+        quote_wait_seconds: float = 2.0,
+    ) -> None:
+        self._listeners: list[EventListener] = []
+        self._book = Book(clock, self._emit)
+        self._link = Link(
+            LinkSettings(
+                host=host,
+                port=port,
+                client_id=client_id,
+                venue=venue,
+                deadline_seconds=deadline_seconds,
+                connect_timeout_seconds=connect_timeout_seconds,
+                first_pause_seconds=first_pause_seconds,
+                longest_pause_seconds=longest_pause_seconds,
+                quote_wait_seconds=quote_wait_seconds,
+            ),
+            clock=clock,
+            pacer=Pacer(clock, messages_per_second),
+            book=self._book,
+            emit=self._emit,
+        )
+
+    # ---------------------------------------------------------------------------------------------------------- life
+
+    def listen(self, listener: EventListener) -> None:
+        self._listeners.append(listener)
+
+    async def open(self) -> None:
+        self._link.open()
+
+    async def wait_until_up(self, timeout_seconds: float) -> LinkStatus:
+        return await self._link.wait_until_up(timeout_seconds)
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    @property
+    def link(self) -> LinkStatus:
+        return self._link.status
+
+    def _emit(self, event: BrokerEvent) -> None:
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:  # a listener's mistake must not cost the others, nor the connection, a message
+                logger.exception("A listener failed on %s.", event.kind)
+
+    # --------------------------------------------------------------------------------------------------------- reads
+
+    async def verify_accounts(self) -> LinkStatus:
+        await self._link.up().records.verify_accounts()
+        return self._link.status
+
+    async def account_summary(self, account: str) -> AccountSummary:
+        self._require_served(account)
+        return await self._link.up().records.account_summary(account)
+
+    async def positions(self, account: str | None = None) -> Sequence[Position]:
+        if account is not None:
+            self._require_served(account)
+        return await self._link.up().records.positions(account)
+
+    async def resolve(self, query: InstrumentQuery) -> Instrument:
+        return await self._link.up().contracts.resolve(query)
+
+    async def search(self, pattern: str) -> Sequence[Candidate]:
+        return await self._link.up().contracts.search(pattern)
+
+    async def quotes(self, instruments: Sequence[Instrument]) -> Sequence[Quote | Refusal]:
+        return await self._link.up().quotes.quotes(instruments)
+
+    async def open_orders(self) -> Sequence[BrokerOrder]:
+        return await self._link.up().records.open_orders()
+
+    async def completed_orders(self) -> Sequence[BrokerOrder]:
+        return await self._link.up().records.completed_orders()
+
+    async def executions(self) -> Sequence[Execution]:
+        return await self._link.up().records.executions()
+
+    def known_orders(self) -> Sequence[BrokerOrder]:
+        return self._book.orders()
+
+    def known_positions(self) -> Sequence[Position] | None:
+        return self._book.positions()
+
+    def _require_served(self, account: str) -> None:
+        self._link.up()
+        if account not in self._link.status.accounts:
+            raise Refused(
+                "ACCOUNT_NOT_SERVED",
+                f"The connected login does not serve account {account}.",
+                next_step="Name one of the accounts in the connection status.",
+            )
+
+    # -------------------------------------------------------------------------------------------------------- writes
+
+    async def place_order(self, approved: ApprovedOrder, gate: FinalGate) -> BrokerOrder:
+        return await self._link.up().orders.place(approved, gate)
+
+    async def modify_order(self, approved: ApprovedModification, gate: FinalGate) -> BrokerOrder:
+        return await self._link.up().orders.modify(approved, gate)
+
+    async def cancel_order(self, approved: ApprovedCancellation, gate: FinalGate) -> BrokerOrder:
+        return await self._link.up().orders.cancel(approved, gate)

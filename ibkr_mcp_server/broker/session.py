@@ -1,0 +1,745 @@
+"""One connection to a gateway, from its handshake to its end; never used twice.
+
+The client library's socket client and decoder do the protocol; this object takes the place of the library's own
+wrapper. So the library's bookkeeping has no say here: no order is listed before the broker spoke of it, no remark turns
+an order's state into "ValidationError" or "Cancelled", no answer is looked up by a name that two callers share, and
+nothing of a lost connection survives into the next.
+
+Requests with an id are matched by it. Those without one ("positions", "open orders") are asked one at a time, and
+each is heard out to its end marker even when its caller has gone, so that late rows never pass for a fresh answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sys
+import traceback
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, Protocol, cast
+
+import ib_async
+from ib_async.client import Client
+from ib_async.util import UNSET_INTEGER
+
+from ibkr_mcp_server.broker import translate
+from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
+from ibkr_mcp_server.broker.book import Book
+from ibkr_mcp_server.broker.error_codes import Kind, explain, is_pacing, quoted, request_error
+from ibkr_mcp_server.broker.pacing import Lane, Pacer
+from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.orders import Order, OrderStatus
+from ibkr_mcp_server.errors import Fault, Unavailable
+
+logger = logging.getLogger(__name__)
+
+# The library's debug lines repeat whole messages, account ids included.
+logging.getLogger("ib_async").setLevel(logging.WARNING)
+
+READ_ATTEMPTS = 3
+ORDER_MESSAGES = frozenset({"3", "5", "11", "59", "101"})
+"""orderStatus, openOrder, execDetails, commissionReport, completedOrder: none of them may be missed."""
+
+
+class WireClient(Protocol):
+    """What is used of the library's socket client."""
+
+    MaxRequests: int
+    conn: Any
+    decoder: Any
+
+    def connectAsync(self, host: str, port: int, clientId: int, timeout: float) -> Coroutine[Any, Any, None]: ...
+    def disconnect(self) -> None: ...
+    def isReady(self) -> bool: ...
+    def serverVersion(self) -> int: ...
+    def getReqId(self) -> int: ...
+    def updateReqId(self, minReqId: int) -> None: ...
+    def placeOrder(self, orderId: int, contract: ib_async.Contract, order: ib_async.Order) -> None: ...
+    def cancelOrder(self, orderId: int, manualCancelOrderTime: str = "") -> None: ...
+    def reqAccountSummary(self, reqId: int, groupName: str, tags: str) -> None: ...
+    def cancelAccountSummary(self, reqId: int) -> None: ...
+    def reqAccountUpdates(self, subscribe: bool, acctCode: str) -> None: ...
+    def reqAllOpenOrders(self) -> None: ...
+    def reqCompletedOrders(self, apiOnly: bool) -> None: ...
+    def reqContractDetails(self, reqId: int, contract: ib_async.Contract) -> None: ...
+    def reqCurrentTime(self) -> None: ...
+    def reqExecutions(self, reqId: int, execFilter: ib_async.ExecutionFilter) -> None: ...
+    def reqManagedAccts(self) -> None: ...
+    def reqMarketDataType(self, marketDataType: int) -> None: ...
+    def reqMarketRule(self, marketRuleId: int) -> None: ...
+    def reqMatchingSymbols(self, reqId: int, pattern: str) -> None: ...
+    def reqMktData(
+        self,
+        reqId: int,
+        contract: ib_async.Contract,
+        genericTickList: str,
+        snapshot: bool,
+        regulatorySnapshot: bool,
+        mktDataOptions: Sequence[object],
+    ) -> None: ...
+    def cancelMktData(self, reqId: int) -> None: ...
+    def reqPositions(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkProblem:
+    """Why a connection did not come about or ended, and how to repair it."""
+
+    text: str
+    fatal: bool = False
+    """Only a person can repair it: trying again soon is of no use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remark:
+    """A message of the broker about one request or order."""
+
+    code: int
+    text: str
+
+    @property
+    def kind(self) -> Kind:
+        return explain(self.code).kind
+
+
+class LinkLost(Exception):
+    """The connection ended while something was waited for."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Hearing:
+    """What the broker says about one order after something was sent about it."""
+
+    sent: Order | None = None
+    echo: ib_async.Order | None = None
+    status: OrderStatus | None = None
+    remarks: list[Remark] = field(default_factory=list)
+    lost: bool = False
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def no(self) -> Remark | None:
+        """The newest remark by which the broker refused what was sent."""
+        return self.remark(Kind.REFUSED, Kind.UNAVAILABLE)
+
+    def remark(self, *kinds: Kind) -> Remark | None:
+        """The newest remark of one of `kinds`, leaving out the mere notice of a cancellation."""
+        fitting = (remark for remark in reversed(self.remarks) if remark.kind in kinds and remark.code != 202)
+        return next(fitting, None)
+
+    async def until(self, enough: Callable[[], bool]) -> None:
+        """Wait until what was said is `enough`.
+
+        Raises:
+            LinkLost: the connection ended first.
+        """
+        while not enough():
+            if self.lost:
+                raise LinkLost
+            self.news.clear()
+            await self.news.wait()
+
+
+class TickListener(Protocol):
+    """Where market data goes."""
+
+    def price(self, req_id: int, tick_type: int, price: float, size: float) -> None: ...
+    def size(self, req_id: int, tick_type: int, size: float) -> None: ...
+    def generic(self, req_id: int, tick_type: int, value: float) -> None: ...
+    def data_type(self, req_id: int, data_type: int) -> None: ...
+    def remark(self, req_id: int, remark: Remark) -> bool: ...
+    def lost(self) -> None: ...
+
+
+class SessionListener(Protocol):
+    """Where news about the link goes."""
+
+    def accounts_listed(self, accounts: tuple[str, ...]) -> None: ...
+    def link_code(self, code: int, text: str) -> None: ...
+
+
+@dataclass(kw_only=True)
+class _Answer:
+    what: str
+    rows: list[Any] = field(default_factory=list)
+    done: asyncio.Future[list[Any]]
+
+    def end(self) -> None:
+        if not self.done.done():
+            self.done.set_result(self.rows)
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+            self.done.exception()  # its caller may have gone
+
+
+@dataclass(kw_only=True)
+class Call:
+    """A request on its way."""
+
+    sent: bool = False
+
+
+class _DecoderAlarm:
+    """Takes the place of the decoder's logger: a message that cannot be read is an event, not a log line."""
+
+    def __init__(self, alarm: Callable[[], None]) -> None:
+        self._alarm = alarm
+
+    def exception(self, _text: str) -> None:
+        self._alarm()
+
+
+class Session:
+    """A connection, and everything that is asked and heard on it."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        pacer: Pacer,
+        book: Book,
+        emit: Callable[[BrokerEvent], None],
+        listener: SessionListener,
+        client_id: int,
+        deadline_seconds: float,
+    ) -> None:
+        self.client_id = client_id
+        self.ended: asyncio.Future[LinkProblem] = asyncio.get_running_loop().create_future()
+        self.ticks: TickListener | None = None
+        self.handshaken = False
+        self.highest_id = 0
+        self._clock = clock
+        self._pacer = pacer
+        self._book = book
+        self._emit = emit
+        self._listener = listener
+        self._deadline_seconds = deadline_seconds
+        self._answers: dict[int, _Answer] = {}
+        self._families: dict[str, _Answer] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._hearings: dict[int, list[Hearing]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._probe: asyncio.Task[None] | None = None
+        self._message_id = ""
+        # The decoder reads these two of its wrapper, to date fills that carry no time zone.
+        self.ib = SimpleNamespace(TimezoneTWS="")
+        self.defaultTimezone = ib_async.IBDefaults().timezone
+
+        # The library leaves its client without annotations; the protocol above says what is used of it.
+        self.client = cast(WireClient, Client(self))  # type: ignore[no-untyped-call]
+        self.client.MaxRequests = 0  # no queue inside the library: the pacer stands before the write
+        self.client.decoder.logger = _DecoderAlarm(self._unreadable)
+        interpret = self.client.decoder.interpret
+
+        def interpret_and_remember(fields: list[str]) -> None:
+            self._message_id = fields[0] if fields else ""
+            interpret(fields)
+
+        self.client.decoder.interpret = interpret_and_remember
+
+    # ----------------------------------------------------------------------------------------------------- life
+
+    async def connect(self, host: str, port: int, timeout_seconds: float) -> LinkProblem | None:
+        """Make the connection; None when the gateway is ready for requests, else what is wrong."""
+        attempt = asyncio.ensure_future(self.client.connectAsync(host, port, self.client_id, timeout_seconds))
+        try:
+            first: set[asyncio.Future[Any]] = {attempt, self.ended}
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not attempt.done():
+                attempt.cancel()
+            with suppress(BaseException):
+                await attempt
+        if not attempt.cancelled() and (error := attempt.exception()) is not None:
+            return self._connect_problem(error, host, port)
+        return self.ended.result() if self.ended.done() else None
+
+    def _connect_problem(self, error: BaseException, host: str, port: int) -> LinkProblem:
+        if self.ended.done() and self.ended.result().fatal:
+            return self.ended.result()
+        if isinstance(error, ConnectionRefusedError):
+            return LinkProblem(
+                text=f"Nothing listens at {host}:{port}. Start TWS or IB Gateway, enable its socket API (Configure, "
+                "API, Settings), and compare its port with IBKR_PORT."
+            )
+        if self.client.conn.numMsgSent and isinstance(error, TimeoutError):
+            return LinkProblem(
+                text=f"The gateway at {host}:{port} accepted the connection and does not answer. A dialog may wait on "
+                "its screen, or it hangs: log in, accept the connection, or restart it."
+            )
+        if isinstance(error, TimeoutError):
+            return LinkProblem(text=f"{host}:{port} cannot be reached. Check IBKR_HOST, the network and the firewall.")
+        return LinkProblem(
+            text=f"The connection to {host}:{port} failed ({quoted(str(error)) or type(error).__name__}). "
+            "Check IBKR_HOST and IBKR_PORT."
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        return not self.ended.done() and self.client.isReady()
+
+    def next_id(self) -> int:
+        """A number that no request or order of this client has used; both share one sequence."""
+        self.highest_id = self.client.getReqId()
+        return self.highest_id
+
+    def check_alive(self) -> None:
+        if not self.is_alive:
+            raise Unavailable(
+                "LINK_DOWN",
+                "The connection to the gateway was lost; nothing was sent.",
+                next_step="Wait for the connection to come back, then try again.",
+            )
+
+    def check_unblocked(self) -> None:
+        """Refuse to add to bytes that the gateway does not take: they could reach it much later (EM-02)."""
+        self.check_alive()
+        transport = self.client.conn.transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            self.suspect()
+            raise Unavailable(
+                "LINK_DOWN",
+                "The gateway does not take what is sent to it; nothing was sent.",
+                next_step="See the connection status; restart the gateway if it stays.",
+            )
+
+    def lose(self, problem: LinkProblem) -> None:
+        """End this connection at once; what waits is told, and bytes that have not left are dropped."""
+        self._end_all(problem)
+        if (transport := self.client.conn.transport) is not None:
+            transport.abort()
+
+    async def close(self) -> None:
+        """End this connection politely."""
+        self._end_all(LinkProblem(text="The connection was closed."))
+        self.client.disconnect()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _end_all(self, problem: LinkProblem) -> None:
+        if self.ended.done():
+            return
+        self.ended.set_result(problem)
+        error = Unavailable(
+            "LINK_DOWN",
+            f"The connection to the gateway was lost before it answered. {problem.text}",
+            next_step="Wait for the connection to come back, then ask again.",
+        )
+        self._pacer.discard(error)
+        for answer in [*self._answers.values(), *self._families.values()]:
+            answer.fail(error)
+        for hearing in (one for listeners in self._hearings.values() for one in listeners):
+            hearing.lost = True
+            hearing.news.set()
+        if self.ticks is not None:
+            self.ticks.lost()
+
+    def suspect(self) -> None:
+        """Something took too long: ask for the time, and end the connection if that is not answered either."""
+        if not self.ended.done() and (self._probe is None or self._probe.done()):
+            self._probe = self._spawn(self._ask_for_a_sign_of_life())
+
+    async def _ask_for_a_sign_of_life(self) -> None:
+        try:
+            async with asyncio.timeout(self._deadline_seconds), self._turn("current time"):
+                answer = self._begin("current time")
+                async with self._pacer.permit(Lane.PROBE):
+                    self.check_alive()
+                    self.client.reqCurrentTime()
+                await answer.done
+        except TimeoutError:
+            self.lose(
+                LinkProblem(
+                    text=f"The gateway stopped answering: no reply to two requests within {self._deadline_seconds:g} s "
+                    "each. It is connected to again; restart it if this repeats."
+                )
+            )
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+
+        def finished(done: asyncio.Task[Any]) -> None:
+            self._tasks.discard(done)
+            if not done.cancelled():
+                done.exception()  # whoever still waits has it
+
+        task.add_done_callback(finished)
+        return task
+
+    # ------------------------------------------------------------------------------------------------- requests
+
+    async def numbered(
+        self, what: str, send: Callable[[int], None], cancel: Callable[[int], None] | None = None
+    ) -> list[Any]:
+        """Rows of a request that carries an id; asked again, up to three times, when the broker asks for patience.
+
+        `cancel` ends the subscription that some requests start.
+
+        Raises:
+            Refused: the broker said no.
+            Unavailable: no link, no complete answer in time, or too many requests.
+        """
+        async with self.bounded(what) as call:
+            for attempt in range(1, READ_ATTEMPTS + 1):
+                try:
+                    return await self._ask(what, send, cancel, call)
+                except Unavailable as error:
+                    if error.code != "BROKER_PACING" or attempt == READ_ATTEMPTS:
+                        raise
+                call.sent = False
+                await self._clock.sleep(2 ** (attempt - 1) * random.uniform(0.5, 1.0))
+            raise AssertionError("unreachable")
+
+    async def _ask(
+        self, what: str, send: Callable[[int], None], cancel: Callable[[int], None] | None, call: Call
+    ) -> list[Any]:
+        async with self._pacer.permit(Lane.READ):
+            self.check_alive()
+            req_id = self.next_id()
+            answer = _Answer(what=what, done=asyncio.get_running_loop().create_future())
+            self._answers[req_id] = answer
+            send(req_id)
+            call.sent = True
+        try:
+            return await answer.done
+        finally:
+            del self._answers[req_id]
+            if cancel is not None and not self.ended.done():
+                self._spawn(self._send_cancel(cancel, req_id))
+
+    async def _send_cancel(self, cancel: Callable[[int], None], req_id: int) -> None:
+        async with self._pacer.permit(Lane.READ):
+            self.check_alive()
+            cancel(req_id)
+
+    async def unnumbered(self, what: str, send: Callable[[], None]) -> list[Any]:
+        """Rows of a request that is told apart by its kind only; raises as `numbered` does."""
+        async with self.bounded(what) as call:
+            exchange = self._spawn(self._hear_out(what, send, call))
+            return cast("list[Any]", await asyncio.shield(exchange))
+
+    async def _hear_out(self, what: str, send: Callable[[], None], call: Call) -> list[Any]:
+        async with self._turn(what):
+            async with self._pacer.permit(Lane.READ):
+                self.check_alive()
+                answer = self._begin(what)
+                send()
+                call.sent = True
+            try:
+                async with asyncio.timeout(2 * self._deadline_seconds):
+                    return await answer.done
+            except TimeoutError:
+                # Its end could still come and be taken for the end of the next request of its kind.
+                self.lose(LinkProblem(text=f"The gateway never finished its answer about {what}. Connecting again."))
+                raise
+            finally:
+                self._families.pop(what, None)
+
+    def _turn(self, what: str) -> asyncio.Lock:
+        return self._turns.setdefault(what, asyncio.Lock())
+
+    def _begin(self, what: str) -> _Answer:
+        answer = _Answer(what=what, done=asyncio.get_running_loop().create_future())
+        self._families[what] = answer
+        return answer
+
+    @asynccontextmanager
+    async def bounded(self, what: str, *, sent: bool = False) -> AsyncIterator[Call]:
+        """Bound the block by the deadline; when it runs out after something was `sent`, the gateway is suspected.
+
+        Raises:
+            Unavailable: the deadline passed.
+        """
+        call = Call(sent=sent)
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                yield call
+        except TimeoutError as error:
+            if not call.sent:
+                raise Unavailable(
+                    "BROKER_PACING",
+                    f"The request for {what} found no room among the messages of the last "
+                    f"{self._deadline_seconds:g} s; it was not sent.",
+                    next_step="Wait a moment and ask again, with fewer requests.",
+                    retry_after_seconds=1.0,
+                ) from error
+            self.suspect()
+            raise Unavailable(
+                "BROKER_TIMEOUT",
+                f"The gateway did not answer the request for {what} within {self._deadline_seconds:g} s.",
+                next_step="See the connection status, then ask again.",
+            ) from error
+
+    def listen(self, order_id: int, hearing: Hearing) -> None:
+        """Tell `hearing` everything about one order of this client from now on, until `stop_listening`."""
+        hearing.lost = self.ended.done()
+        self._hearings.setdefault(order_id, []).append(hearing)
+
+    def stop_listening(self, order_id: int, hearing: Hearing) -> None:
+        listeners = self._hearings.get(order_id, [])
+        if hearing in listeners:
+            listeners.remove(hearing)
+        if not listeners:
+            self._hearings.pop(order_id, None)
+
+    # -------------------------------------------------------------------- the wrapper: called by client and decoder
+
+    def connectAck(self) -> None:
+        self.handshaken = True
+        self._pacer.note()  # startApi went out
+
+    def setEventsDone(self) -> None:
+        """The socket is gone."""
+        if self.client.isReady():
+            text = "The gateway closed the connection."
+        elif self.handshaken:
+            text = (
+                "The gateway closed the connection before it was ready. Accept the connection on its screen, or add "
+                "this machine to its trusted addresses; it may also be that its login has not finished."
+            )
+        else:
+            text = "The gateway closed the connection during the handshake: it may be too old, or no TWS at all."
+        self.lose(LinkProblem(text=text))
+
+    def connectionClosed(self) -> None:
+        """Nothing more to do: `setEventsDone` came first."""
+
+    def managedAccounts(self, text: str) -> None:
+        accounts = tuple(name.strip() for name in text.split(",") if name.strip())
+        if not accounts:
+            self.lose(
+                LinkProblem(
+                    text="The gateway lists no account. Log in to it with a user that has one, and wait until it has "
+                    "finished starting."
+                )
+            )
+            return
+        self._listener.accounts_listed(accounts)
+        self._end("managed accounts", list(accounts))
+
+    def currentTime(self, _time: int) -> None:
+        self._end("current time")
+
+    def error(self, req_id: int, code: int, text: str, _advanced: str) -> None:
+        remark = Remark(code=code, text=text)
+        if req_id == -1:
+            self._link_remark(remark)
+        elif (answer := self._answers.get(req_id)) is not None:
+            if remark.kind not in (Kind.WARNING, Kind.INFO):
+                answer.fail(request_error(code, text, what=answer.what))
+        elif self.ticks is None or not self.ticks.remark(req_id, remark):
+            order = self._book.remark(self.client_id, req_id, code, quoted(text))
+            for hearing in self._hearings.get(req_id, ()):
+                hearing.remarks.append(remark)
+                hearing.status = order.status if order is not None and code == 202 else hearing.status
+                hearing.news.set()
+            self._notice(code, text)
+        if is_pacing(code, text):
+            self._pacer.slow_down()
+
+    def _link_remark(self, remark: Remark) -> None:
+        if remark.code == 326:
+            self.lose(
+                LinkProblem(
+                    text=f"Client id {self.client_id} is in use by another program at this gateway. Stop that program, "
+                    "or give this one another id with IBKR_CLIENT_ID; it never takes another id by itself.",
+                    fatal=True,
+                )
+            )
+        elif remark.code == 321 and "read-only" in remark.text.lower():
+            self.lose(
+                LinkProblem(
+                    text="The gateway's API is read-only and does not show orders. Untick Read-Only API in its API "
+                    "settings."
+                )
+            )
+        else:
+            self._listener.link_code(remark.code, quoted(remark.text))
+            self._notice(remark.code, remark.text)
+
+    def _notice(self, code: int, text: str) -> None:
+        self._emit(BrokerEvent(kind=BrokerEventKind.NOTICE, at=self._clock.now(), code=code, text=quoted(text)))
+
+    def _unreadable(self) -> None:
+        error, trace = sys.exc_info()[0], traceback.extract_tb(sys.exc_info()[2])
+        where = f"{trace[-1].filename.rpartition('/')[2]}:{trace[-1].lineno}" if trace else "?"
+        name = error.__name__ if error is not None else "?"
+        # The fields stay out of the log: they hold account ids.
+        logger.error(
+            "A message of type %s from the gateway could not be read (%s at %s).", self._message_id, name, where
+        )
+        if self._message_id in ORDER_MESSAGES:
+            self.lose(
+                LinkProblem(
+                    text=f"A message about orders (type {self._message_id}) could not be read, so the orders known "
+                    "here may be incomplete. Connecting again to read them anew."
+                )
+            )
+
+    # Orders and fills
+
+    def openOrder(
+        self, order_id: int, contract: ib_async.Contract, order: ib_async.Order, state: ib_async.OrderState
+    ) -> None:
+        if order.whatIf:
+            return
+        told = self._book.open_order(order_id, contract, order, state)
+        if (rows := self._families.get("open orders")) is not None:
+            rows.rows.append(told.perm_id or (told.client_id, told.order_id))
+        if order.clientId == self.client_id:
+            self.client.updateReqId(order_id + 1)
+            for hearing in self._hearings.get(order_id, ()):
+                hearing.echo = order
+                hearing.status = told.status
+                hearing.news.set()
+
+    def orderStatus(
+        self,
+        order_id: int,
+        status: str,
+        filled: float,
+        remaining: float,
+        average_fill_price: float,
+        perm_id: int,
+        _parent_id: int,
+        _last_fill_price: float,
+        client_id: int,
+        why_held: str,
+        _cap_price: float = 0.0,
+    ) -> None:
+        listeners = self._hearings.get(order_id, []) if client_id == self.client_id else []
+        told = self._book.order_status(
+            perm_id=perm_id,
+            client_id=client_id,
+            order_id=order_id,
+            status=status,
+            filled=filled,
+            remaining=remaining,
+            average_fill_price=average_fill_price,
+            why_held=why_held,
+            sent=next((hearing.sent for hearing in listeners if hearing.sent is not None), None),
+        )
+        if told is not None:
+            for hearing in listeners:
+                hearing.status = told.status
+                hearing.news.set()
+
+    def openOrderEnd(self) -> None:
+        self._end("open orders")
+
+    def completedOrder(self, contract: ib_async.Contract, order: ib_async.Order, state: ib_async.OrderState) -> None:
+        self._row("completed orders", (contract, order, state))
+
+    def completedOrdersEnd(self) -> None:
+        self._end("completed orders")
+
+    def execDetails(self, req_id: int, contract: ib_async.Contract, execution: ib_async.Execution) -> None:
+        if execution.orderId == UNSET_INTEGER:
+            execution.orderId = 0
+        fill = self._book.fill(contract, execution)
+        if (answer := self._answers.get(req_id)) is not None:
+            answer.rows.append(fill.execution_id)
+
+    def execDetailsEnd(self, req_id: int) -> None:
+        self._end_numbered(req_id)
+
+    def commissionReport(self, report: ib_async.CommissionReport) -> None:
+        self._book.commission(report)
+
+    def orderBound(self, _perm_id: int, _client_id: int, _order_id: int) -> None:
+        """The openOrder that follows says it all."""
+
+    # Accounts
+
+    def accountSummary(self, req_id: int, account: str, tag: str, value: str, currency: str) -> None:
+        if (answer := self._answers.get(req_id)) is not None:
+            answer.rows.append(translate.SummaryRow(account=account, tag=tag, value=value, currency=currency))
+
+    def accountSummaryEnd(self, req_id: int) -> None:
+        self._end_numbered(req_id)
+
+    def updateAccountValue(self, _tag: str, _value: str, _currency: str, _account: str) -> None:
+        """Balances are asked for when they are wanted; the subscription is kept for the valued positions."""
+
+    def updatePortfolio(self, contract: ib_async.Contract, *values: Any) -> None:
+        self._book.valued(ib_async.PortfolioItem(contract, *values))
+
+    def accountDownloadEnd(self, _account: str) -> None:
+        self._end("account updates")
+
+    def position(self, account: str, contract: ib_async.Contract, held: float, average_cost: float) -> None:
+        self._row("positions", (account, contract, held, average_cost))
+        self._book.position(account, contract, held, average_cost)
+
+    def positionEnd(self) -> None:
+        self._end("positions")
+
+    # Contracts
+
+    def contractDetails(self, req_id: int, details: ib_async.ContractDetails) -> None:
+        if (answer := self._answers.get(req_id)) is not None:
+            answer.rows.append(details)
+
+    bondContractDetails = contractDetails
+
+    def contractDetailsEnd(self, req_id: int) -> None:
+        self._end_numbered(req_id)
+
+    def symbolSamples(self, req_id: int, found: list[ib_async.ContractDescription]) -> None:
+        if (answer := self._answers.get(req_id)) is not None:
+            answer.rows.extend(found)
+            answer.end()
+
+    def marketRule(self, rule_id: int, increments: list[ib_async.PriceIncrement]) -> None:
+        self._end(f"market rule {rule_id}", increments)
+
+    # Market data
+
+    def marketDataType(self, req_id: int, data_type: int) -> None:
+        if self.ticks is not None:
+            self.ticks.data_type(req_id, data_type)
+
+    def priceSizeTick(self, req_id: int, tick_type: int, price: float, size: float) -> None:
+        if self.ticks is not None:
+            self.ticks.price(req_id, tick_type, price, size)
+
+    def tickSize(self, req_id: int, tick_type: int, size: float) -> None:
+        if self.ticks is not None:
+            self.ticks.size(req_id, tick_type, size)
+
+    def tickGeneric(self, req_id: int, tick_type: int, value: float) -> None:
+        if self.ticks is not None:
+            self.ticks.generic(req_id, tick_type, value)
+
+    def tickOptionComputation(self, *_values: object) -> None:
+        """Greeks come with option quotes, which are not asked for."""
+
+    # Answers
+
+    def _row(self, what: str, row: Any) -> None:
+        if (answer := self._families.get(what)) is not None:
+            answer.rows.append(row)
+
+    def _end(self, what: str, rows: Sequence[Any] = ()) -> None:
+        if (answer := self._families.get(what)) is not None:
+            answer.rows.extend(rows)
+            answer.end()
+
+    def _end_numbered(self, req_id: int) -> None:
+        if (answer := self._answers.get(req_id)) is not None:
+            answer.end()
+
+    def account_mismatch(self, sent: str, told: str) -> Fault:
+        """ACC-09: the broker holds the order in another account than the one it was sent for."""
+        return Fault(
+            "ACCOUNT_ECHO_MISMATCH",
+            f"The order was sent for account {sent} and the broker holds it in account {told}.",
+            next_step="Stop trading, cancel the order, and find out which account this login trades.",
+            details=(f"sent: {sent}", f"told: {told}"),
+        )

@@ -1,0 +1,453 @@
+"""Between the words of `domain/` and the client library's objects, both ways; pure functions.
+
+What the library fills in for "not set" (NaN, the largest double, 2147483647, and -1 for prices) ends here as None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import ib_async
+from ib_async.util import UNSET_INTEGER
+
+from ibkr_mcp_server.domain.accounts import AccountSummary
+from ibkr_mcp_server.domain.instruments import Candidate, HoursUnknown, Instrument, SecType, TradingSession, parse_hours
+from ibkr_mcp_server.domain.money import Money, finite_decimal
+from ibkr_mcp_server.domain.orders import (
+    ORDER_REF_PREFIX,
+    BrokerOrder,
+    Execution,
+    Order,
+    OrderStatus,
+    OrderType,
+    Side,
+    TimeInForce,
+)
+from ibkr_mcp_server.errors import Refused
+
+# ---------------------------------------------------------------------------------------------------------- numbers
+
+
+class WireDecimal(Decimal):
+    """A number that the client library writes digit for digit: it sends `str()` of types it does not know."""
+
+    def __str__(self) -> str:
+        return format(self, "f")
+
+
+def on_wire(number: Decimal) -> WireDecimal:
+    return WireDecimal(number)
+
+
+def number(value: object) -> Decimal | None:
+    """A number of the broker without needless zeros; None when it is not set."""
+    found = finite_decimal(value)
+    if found is None or abs(found) == UNSET_INTEGER:
+        return None
+    return found.quantize(Decimal(1)) if found == found.to_integral_value() else found.normalize()
+
+
+def price(value: object) -> Decimal | None:
+    """A price; None also for the 0 and -1 that stand for "none"."""
+    found = number(value)
+    return found if found is not None and found > 0 else None
+
+
+def quantity(value: object) -> Decimal:
+    """An amount of an order or a fill; not set is nothing."""
+    return number(value) or Decimal()
+
+
+# ------------------------------------------------------------------------------------------------------ instruments
+
+_NEEDS_MULTIPLIER = frozenset({SecType.OPT, SecType.FUT, SecType.FOP, SecType.WAR, SecType.BAG, SecType.OTHER})
+
+_Word = TypeVar("_Word", SecType, OrderType, TimeInForce)
+
+
+def _word(kind: type[_Word], text: str) -> _Word:
+    try:
+        return kind(text)
+    except ValueError:
+        return kind("OTHER")
+
+
+def instrument_of(contract: ib_async.Contract) -> Instrument:
+    """What a contract in an order, a fill or a position tells; its trading rules are not known."""
+    sec_type = _word(SecType, contract.secType)
+    multiplier = number(contract.multiplier or None)
+    if not multiplier:
+        multiplier = None if sec_type in _NEEDS_MULTIPLIER else Decimal(1)
+    return Instrument(
+        con_id=contract.conId,
+        symbol=contract.symbol,
+        sec_type=sec_type,
+        exchange=contract.exchange or "SMART",
+        primary_exchange=contract.primaryExchange,
+        currency=contract.currency,
+        local_symbol=contract.localSymbol,
+        trading_class=contract.tradingClass,
+        multiplier=multiplier,
+        last_trade_date=contract.lastTradeDateOrContractMonth,
+        strike=number(contract.strike) or None,
+        right=contract.right if contract.right not in ("?", "0") else "",
+    )
+
+
+def instrument_from_details(
+    details: ib_async.ContractDetails, increments: Sequence[ib_async.PriceIncrement] | None
+) -> Instrument:
+    """The contract with the rules that orders in it follow. `increments` is the market rule of its routing exchange."""
+    contract = details.contract
+    assert contract is not None  # the decoder always sets it
+    plain = instrument_of(contract)
+    size_increment, min_size = price(details.sizeIncrement), price(details.minSize)
+    if plain.sec_type is SecType.STK:
+        # Stocks report fractional sizes, but the API refuses fractional orders (code 10243).
+        size_increment, min_size = (
+            max(size_increment or Decimal(1), Decimal(1)),
+            max(min_size or Decimal(1), Decimal(1)),
+        )
+    return Instrument(
+        con_id=plain.con_id,
+        symbol=plain.symbol,
+        sec_type=plain.sec_type,
+        exchange=routing_exchange(details),
+        primary_exchange=plain.primary_exchange,
+        currency=plain.currency,
+        local_symbol=plain.local_symbol,
+        trading_class=plain.trading_class,
+        long_name=details.longName,
+        multiplier=plain.multiplier,
+        min_tick=price(details.minTick),
+        price_increments=tuple(
+            sorted((Decimal(str(rule.lowEdge)), Decimal(str(rule.increment))) for rule in increments or ())
+        ),
+        price_magnifier=details.priceMagnifier or 1,
+        size_increment=size_increment,
+        min_size=min_size,
+        last_trade_date=plain.last_trade_date,
+        strike=plain.strike,
+        right=plain.right,
+        time_zone_id=details.timeZoneId,
+        trading_hours=_hours(details.tradingHours, details.timeZoneId),
+        liquid_hours=_hours(details.liquidHours, details.timeZoneId),
+        hours_known_until=_known_until(details.liquidHours, details.timeZoneId),
+    )
+
+
+def routing_exchange(details: ib_async.ContractDetails) -> str:
+    """Where orders in it go: SMART where the contract can be routed by it, else its own exchange."""
+    assert details.contract is not None
+    return "SMART" if "SMART" in details.validExchanges.split(",") else details.contract.exchange
+
+
+def market_rule_id(details: ib_async.ContractDetails) -> int | None:
+    """The market rule of the routing exchange; `validExchanges` and `marketRuleIds` are parallel lists."""
+    rules = dict(zip(details.validExchanges.split(","), details.marketRuleIds.split(","), strict=False))
+    rule = rules.get(routing_exchange(details), "")
+    return int(rule) if rule.isdigit() else None
+
+
+def _hours(text: str, time_zone_id: str) -> tuple[TradingSession, ...] | None:
+    if not text:
+        return None
+    try:
+        return parse_hours(text, time_zone_id)
+    except HoursUnknown:
+        return None
+
+
+def _known_until(text: str, time_zone_id: str) -> datetime | None:
+    """The end of the last day that the hours tell about, open or closed."""
+    days = [part[:8] for part in text.split(";") if part]
+    try:
+        last = datetime.strptime(max(days, default=""), "%Y%m%d").replace(tzinfo=ZoneInfo(time_zone_id))
+    except (ValueError, ZoneInfoNotFoundError):
+        return None
+    return (last + timedelta(days=1)).astimezone(UTC)
+
+
+def candidate_from_details(details: ib_async.ContractDetails) -> Candidate:
+    contract = details.contract
+    assert contract is not None
+    return Candidate(
+        con_id=contract.conId,
+        symbol=contract.symbol,
+        sec_type=contract.secType,
+        primary_exchange=contract.primaryExchange or contract.exchange,
+        currency=contract.currency,
+        description=details.longName,
+    )
+
+
+def candidate_from_search(found: ib_async.ContractDescription) -> Candidate:
+    contract = found.contract
+    assert contract is not None
+    return Candidate(
+        con_id=contract.conId,
+        symbol=contract.symbol,
+        sec_type=contract.secType,
+        primary_exchange=contract.primaryExchange,
+        currency=contract.currency,
+        description=contract.description,
+    )
+
+
+def contract_for(instrument: Instrument) -> ib_async.Contract:
+    """The contract as requests and orders carry it: by its id, with enough words to be read in a log."""
+    return ib_async.Contract(
+        conId=instrument.con_id,
+        symbol=instrument.symbol,
+        secType=instrument.sec_type.value,
+        exchange=instrument.exchange,
+        currency=instrument.currency,
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- orders
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderForm:
+    """Which prices an order type carries: the limit in `lmtPrice`, the stop or trigger in `auxPrice`."""
+
+    limit: bool = False
+    stop: bool = False
+
+
+ORDER_FORMS: Mapping[OrderType, OrderForm] = {
+    OrderType.MKT: OrderForm(),
+    OrderType.LMT: OrderForm(limit=True),
+    OrderType.STP: OrderForm(stop=True),
+    OrderType.STP_LMT: OrderForm(limit=True, stop=True),
+    OrderType.MIT: OrderForm(stop=True),
+    OrderType.LIT: OrderForm(limit=True, stop=True),
+    OrderType.MOC: OrderForm(),
+    OrderType.LOC: OrderForm(limit=True),
+}
+"""The types that can be sent, the only place that says how."""
+
+_LIMIT_IN_ECHO = frozenset(
+    {type_ for type_, form in ORDER_FORMS.items() if form.limit}
+    | {OrderType.TRAIL_LIMIT, OrderType.REL, OrderType.MIDPRICE, OrderType.OTHER}
+)
+_STOP_IN_ECHO = frozenset({type_ for type_, form in ORDER_FORMS.items() if form.stop} | {OrderType.OTHER})
+_TRAILING = frozenset({OrderType.TRAIL, OrderType.TRAIL_LIMIT})
+
+
+def wire_order(order: Order) -> ib_async.Order:
+    """The library's order for `order`; a market order with a cap travels as a limit order at the cap (ORD-09).
+
+    Raises:
+        Refused: the type cannot be sent, or a price that it needs is missing.
+    """
+    order_type, limit = order.order_type, order.limit_price
+    if order_type is OrderType.MKT and order.cap_price is not None:
+        order_type, limit = OrderType.LMT, order.cap_price
+    form = ORDER_FORMS.get(order_type)
+    if form is None or order.time_in_force is TimeInForce.OTHER:
+        raise Refused(
+            "ORDER_TYPE_UNSUPPORTED",
+            f"Orders of type {order_type} with time in force {order.time_in_force} cannot be sent.",
+            next_step=f"Use one of {', '.join(ORDER_FORMS)}.",
+        )
+    for needed, name, given in ((form.limit, "limit price", limit), (form.stop, "stop price", order.stop_price)):
+        if needed and given is None:
+            raise Refused(
+                "ORDER_INCOMPLETE", f"An order of type {order_type} needs a {name}.", next_step=f"State the {name}."
+            )
+    sent = ib_async.Order(
+        action=order.side.value,
+        totalQuantity=on_wire(order.quantity),  # type: ignore[arg-type]  # annotated float; any number is written
+        orderType=order_type.value,
+        tif=order.time_in_force.value,
+        outsideRth=order.outside_rth,
+        account=order.account,
+        orderRef=order.order_ref,
+    )
+    if form.limit and limit is not None:
+        sent.lmtPrice = on_wire(limit)
+    if form.stop and order.stop_price is not None:
+        sent.auxPrice = on_wire(order.stop_price)
+    return sent
+
+
+_KEPT_BY_A_CHANGE = (
+    "parentId ocaGroup ocaType transmit triggerMethod goodTillDate goodAfterTime hidden displaySize allOrNone minQty "
+    "openClose origin discretionaryAmt trailStopPrice trailingPercent lmtPriceOffset modelCode rule80A algoStrategy "
+    "algoParams conditions conditionsCancelOrder conditionsIgnoreRth orderRef"
+).split()
+"""What a change does not state and must not erase: sending an order again replaces all of it."""
+
+
+def changed_wire_order(order: Order, held: ib_async.Order) -> ib_async.Order:
+    """The whole order to send again for a change, with everything kept that the broker `held` and nobody changed."""
+    sent = wire_order(order)
+    for name in _KEPT_BY_A_CHANGE:
+        value = getattr(held, name)
+        if value != "?":
+            setattr(sent, name, value)
+    if sent.displaySize == UNSET_INTEGER:
+        sent.displaySize = 0
+    return sent
+
+
+def states_the_same(echo: ib_async.Order, sent: ib_async.Order) -> bool:
+    """Whether the broker's echo carries the quantity, prices, type and time in force that were sent."""
+
+    def same(ours: object, theirs: object) -> bool:
+        return price(ours) is None or number(ours) == number(theirs)
+
+    return (
+        number(echo.totalQuantity) == number(sent.totalQuantity)
+        and echo.orderType == sent.orderType
+        and same(sent.lmtPrice, echo.lmtPrice)
+        and same(sent.auxPrice, echo.auxPrice)
+    )
+
+
+def order_of(contract: ib_async.Contract, echo: ib_async.Order, instrument: Instrument | None) -> Order:
+    """An order as the broker tells it. `instrument` is the resolved one, when it is known."""
+    order_type = _word(OrderType, echo.orderType)
+    stop = price(echo.auxPrice) if order_type in _STOP_IN_ECHO else None
+    if order_type in _TRAILING:
+        stop = price(echo.trailStopPrice)
+    return Order(
+        instrument=instrument or instrument_of(contract),
+        account=echo.account,
+        side=Side.BUY if echo.action == "BUY" else Side.SELL,  # the others, SSHORT and SLONG, sell
+        quantity=quantity(echo.totalQuantity),
+        order_type=order_type,
+        limit_price=price(echo.lmtPrice) if order_type in _LIMIT_IN_ECHO else None,
+        stop_price=stop,
+        time_in_force=_word(TimeInForce, echo.tif or "DAY"),
+        outside_rth=bool(echo.outsideRth),
+        order_ref=echo.orderRef,
+    )
+
+
+_STATUS: Mapping[str, OrderStatus] = {
+    **{status.value: status for status in OrderStatus},
+    "ApiPending": OrderStatus.PENDING_SUBMIT,
+    "ApiCancelled": OrderStatus.CANCELLED,
+}
+
+
+def status_of(text: str) -> OrderStatus:
+    """The broker's status word; one that is not known counts as working, never as ended."""
+    return _STATUS.get(text, OrderStatus.PENDING_SUBMIT)
+
+
+def is_ours(order_ref: str) -> bool:
+    return order_ref.startswith(ORDER_REF_PREFIX)
+
+
+def completed_order(
+    contract: ib_async.Contract,
+    held: ib_async.Order,
+    state: ib_async.OrderState,
+    *,
+    instrument: Instrument | None,
+    average_fill_price: Decimal | None,
+    now: datetime,
+) -> BrokerOrder:
+    """A finished order; the broker tells neither its order id nor its client any more."""
+    order = order_of(contract, held, instrument)
+    filled, status = quantity(held.filledQuantity), status_of(state.status)
+    if not order.quantity:  # gateways report 0 for filled ones
+        order = replace(order, quantity=filled)
+    return BrokerOrder(
+        order=order,
+        perm_id=held.permId,
+        order_id=0,
+        client_id=0,
+        status=status if status.is_final else OrderStatus.INACTIVE,
+        filled=filled,
+        remaining=max(Decimal(), order.quantity - filled),
+        average_fill_price=average_fill_price,
+        last_message=state.completedStatus,
+        parent_perm_id=held.parentPermId if held.parentPermId != UNSET_INTEGER else 0,
+        placed_here=is_ours(order.order_ref),
+        updated_at=now,
+    )
+
+
+def execution_of(contract: ib_async.Contract, told: ib_async.Execution, instrument: Instrument | None) -> Execution:
+    """One fill."""
+    return Execution(
+        execution_id=told.execId,
+        perm_id=told.permId,
+        order_id=told.orderId if told.orderId != UNSET_INTEGER else 0,  # unset for orders placed by hand
+        client_id=told.clientId,
+        account=told.acctNumber,
+        instrument=instrument or instrument_of(contract),
+        side=Side.BUY if told.side == "BOT" else Side.SELL,
+        quantity=quantity(told.shares),
+        price=number(told.price) or Decimal(),
+        cumulative_quantity=quantity(told.cumQty),
+        average_price=number(told.avgPrice) or Decimal(),
+        executed_at=told.time.astimezone(UTC),
+        exchange=told.exchange,
+        order_ref=told.orderRef,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- accounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummaryRow:
+    """One row of an account summary, as sent."""
+
+    account: str
+    tag: str
+    value: str
+    currency: str
+
+
+SUMMARY_TAGS = (
+    "NetLiquidation,TotalCashValue,SettledCash,BuyingPower,AvailableFunds,ExcessLiquidity,GrossPositionValue,"
+    "InitMarginReq,MaintMarginReq,$LEDGER:ALL"
+)
+"""`$LEDGER:ALL` adds one set of cash rows per currency, and one under the name BASE."""
+
+
+def account_summary(account: str, rows: Iterable[SummaryRow], now: datetime) -> AccountSummary:
+    """The balances of `account`; a figure that was not sent, or cannot be read, is None."""
+    values = {(row.tag, row.currency): row.value for row in rows if row.account == account}
+    base = next((currency for tag, currency in values if tag == "NetLiquidation" and currency), None)
+
+    def money(tag: str, currency: str | None = base) -> Money | None:
+        amount = number(values.get((tag, currency or "")))
+        return Money(amount=amount, currency=base) if amount is not None and base else None
+
+    def by_currency(tag: str, keep: Callable[[Decimal], bool] = lambda _: True) -> dict[str, Decimal]:
+        found = {currency: number(value) for (told, currency), value in values.items() if told == tag}
+        return {
+            name: amount for name, amount in found.items() if amount is not None and name != "BASE" and keep(amount)
+        }
+
+    return AccountSummary(
+        account=account,
+        received_at=now,
+        base_currency=base,
+        net_liquidation=money("NetLiquidation"),
+        total_cash=money("TotalCashValue"),
+        settled_cash=money("SettledCash"),
+        buying_power=money("BuyingPower"),
+        available_funds=money("AvailableFunds"),
+        excess_liquidity=money("ExcessLiquidity"),
+        gross_position_value=money("GrossPositionValue"),
+        initial_margin=money("InitMarginReq"),
+        maintenance_margin=money("MaintMarginReq"),
+        unrealized_pnl=money("UnrealizedPnL", "BASE"),
+        realized_pnl=money("RealizedPnL", "BASE"),
+        cash_balances=by_currency("CashBalance"),
+        exchange_rates=by_currency("ExchangeRate", lambda rate: rate > 0),
+    )
