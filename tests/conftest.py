@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Generator
 
 import pytest
 
@@ -21,3 +22,14 @@ async def gateway(clock: ManualClock) -> AsyncIterator[PaperGateway]:
     """A paper gateway on a free port. Its market ticks when `clock` advances and is never closed."""
     async with PaperGateway(clock=clock, market_always_open=True) as running:
         yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """On a machine that has every service, a skipped test is a failed one."""
+    report = yield
+    if report.skipped and os.environ.get("IBKR_TEST_NOTHING_SKIPS") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+    return report

@@ -1,0 +1,103 @@
+"""Table 0.1 and the sign test behind it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ibkr_mcp_server.domain.accounts import Position
+from ibkr_mcp_server.domain.orders import OrderStatus, OrderType, Side
+from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.exposure import action_of, exposure_of, is_protective, opens_more
+from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, Permission, SafetyState
+from tests.unit.safety import builders as world
+
+causes = st.builds(
+    Cause,
+    state=st.sampled_from(SafetyState),
+    code=st.just(Code.KILL_SWITCH_ACTIVE),
+    reason=st.just("."),
+    is_latch=st.booleans(),
+)
+
+
+@given(st.lists(causes, max_size=6), causes, st.sampled_from(Action))
+def test_another_cause_never_permits_more(active: list[Cause], added: Cause, action: Action) -> None:
+    """RM-06 and invariant 3: cell by cell the strictest row counts."""
+    before = EffectiveState(causes=tuple(active)).permission(action)
+    after = EffectiveState(causes=(*active, added)).permission(action)
+    assert after <= before
+    assert after == min(before, EffectiveState(causes=(added,)).permission(action))
+
+
+@pytest.mark.parametrize("state", [state for state in SafetyState if state not in ("NORMAL", "REDUCE")])
+def test_no_row_below_reduce_permits_opening(state: SafetyState) -> None:
+    effective = EffectiveState(causes=(Cause(state=state, code="X", reason=".", is_latch=True),))
+    assert effective.permission(Action.OPEN) is Permission.NO
+    assert effective.name is state
+
+
+@pytest.mark.parametrize("state", [SafetyState.HALT, SafetyState.SAFE, SafetyState.OBSERVE])
+def test_entries_can_be_cancelled_while_stopped(state: SafetyState) -> None:
+    """Invariant 6, T-13."""
+    effective = EffectiveState(causes=(Cause(state=state, code="X", reason=".", is_latch=True),))
+    assert effective.permission(Action.CANCEL_ENTRY) is Permission.YES
+
+
+def position(quantity: int) -> Position:
+    return Position(account="DU9000001", instrument=world.instrument(), quantity=Decimal(quantity), average_cost=None)
+
+
+units = st.integers(-300, 300)
+
+
+@given(held=units, working=st.lists(st.tuples(st.sampled_from(Side), st.integers(1, 100)), max_size=5),
+       side=st.sampled_from(Side), quantity=st.integers(1, 400))  # fmt: skip
+def test_a_reduction_strictly_reduces_and_never_crosses_zero_whatever_else_fills(
+    held: int, working: list[tuple[Side, int]], side: Side, quantity: int
+) -> None:
+    """KS-13, PL of section 0: counting all working orders on the same side as filled first."""
+    orders = [
+        world.broker_order(world.order(side=its_side, quantity=Decimal(size)), perm_id=place + 1)
+        for place, (its_side, size) in enumerate(working)
+    ]
+    exposure = exposure_of(265598, "DU9000001", [position(held)], orders)
+    action = action_of(world.order(side=side, quantity=Decimal(quantity)), exposure)
+    same_side = sum(size for its_side, size in working if its_side is side)
+    after = held + side.sign * (same_side + quantity)
+    reduces = held * side.sign < 0 and after * (1 if held > 0 else -1) >= 0
+    assert (action is Action.REDUCE) is reduces
+
+
+def test_unknown_positions_make_every_order_an_opening_one() -> None:
+    """Invariant 5."""
+    exposure = exposure_of(265598, "DU9000001", None, [])
+    assert action_of(world.order(side=Side.SELL), exposure) is Action.OPEN
+
+
+def test_a_reducing_stop_is_protective_and_an_opening_stop_is_not() -> None:
+    sell_stop = world.broker_order(world.order(side=Side.SELL, order_type=OrderType.STP, stop_price=Decimal(90)))
+    buy_stop = world.broker_order(world.order(side=Side.BUY, order_type=OrderType.STP, stop_price=Decimal(110)))
+    assert is_protective(sell_stop, [position(100)])
+    assert not is_protective(buy_stop, [position(100)])
+    assert not is_protective(sell_stop, [])
+    assert is_protective(buy_stop, None), "while positions are unknown, protection is not taken away by mistake"
+    assert not is_protective(world.broker_order(world.order(side=Side.SELL)), [position(100)])
+
+
+def test_finished_orders_use_up_no_reduction() -> None:
+    sold = world.broker_order(world.order(side=Side.SELL, quantity=Decimal(60)), status=OrderStatus.CANCELLED)
+    exposure = exposure_of(265598, "DU9000001", [position(100)], [sold])
+    assert exposure.reducible(Side.SELL) == 100
+
+
+def test_asking_for_more_units_or_a_worse_price_opens_more() -> None:
+    """ORD-19."""
+    before = world.order()
+    assert opens_more(before, world.order(quantity=Decimal(11)))
+    assert opens_more(before, world.order(limit_price=Decimal("100.01")))
+    assert not opens_more(before, world.order(quantity=Decimal(9)))
+    assert not opens_more(before, world.order(limit_price=Decimal("99.00")))
