@@ -63,6 +63,7 @@ class AuditLog:
         self._clock = clock
         self._waiting: list[StoredRecord] = []
         self._flusher: asyncio.Task[None] | None = None
+        self._commits: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
         self._failed = False
 
@@ -88,18 +89,11 @@ class AuditLog:
             self._flusher = asyncio.create_task(self._flush_soon(), name="audit-flusher")
 
     async def flush(self) -> None:
-        """Make everything that waits durable now."""
-        async with self._turn:
-            batch, self._waiting = self._waiting, []
-            if not batch:
-                return
-            try:
-                await self._database.run(lambda connection: _append(connection, batch))
-            except ProductError:
-                self._waiting = batch + self._waiting
-                self._failed = True
-                raise
-            self._failed = False
+        """Make everything that waits durable now; goes on to its end even if the caller is cancelled."""
+        commit = asyncio.create_task(self._commit(), name="audit-commit")
+        self._commits.add(commit)
+        commit.add_done_callback(self._committed)
+        await asyncio.shield(commit)
 
     async def close(self) -> None:
         """Flush; the log takes no background work after this."""
@@ -109,9 +103,28 @@ class AuditLog:
         await self.flush()
 
     async def _flush_soon(self) -> None:
-        await self._clock.sleep(GROUP_SECONDS)
-        with suppress(ProductError):  # kept, and met again by whoever records next
-            await self.flush()
+        with suppress(ProductError):  # what failed is kept, and met again by whoever records next
+            while self._waiting:
+                await self._clock.sleep(GROUP_SECONDS)
+                await self.flush()
+
+    async def _commit(self) -> None:
+        async with self._turn:
+            batch, self._waiting = self._waiting, []
+            if not batch:
+                return
+            try:
+                await self._database.run(lambda connection: _append(connection, batch))
+            except BaseException:
+                self._waiting = batch + self._waiting
+                self._failed = True
+                raise
+            self._failed = False
+
+    def _committed(self, commit: asyncio.Task[None]) -> None:
+        self._commits.discard(commit)
+        if not commit.cancelled():
+            commit.exception()  # seen; a caller that was cancelled will not look at it
 
     def _rendered(self, event: AuditEvent) -> StoredRecord:
         """Everything but the place in the chain, fixed now: what was passed in may change later."""

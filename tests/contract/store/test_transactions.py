@@ -1,0 +1,172 @@
+"""A transaction is whole, durable and alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, delete, insert, select, text, update
+
+from ibkr_mcp_server.errors import Fault
+from ibkr_mcp_server.store.database import Database, StoreUnavailable, StoreUnreadable
+from ibkr_mcp_server.store.migrations.upgrade import configuration
+from ibkr_mcp_server.store.schema import HEAD, meta, metadata
+
+
+def note(name: str, connection: Connection) -> None:
+    connection.execute(insert(meta).values(name=name, value="x"))
+
+
+def notes(connection: Connection) -> set[str]:
+    return set(connection.execute(select(meta.c.name)).scalars())
+
+
+async def test_what_was_committed_is_there_for_the_next_process(url: str) -> None:
+    first = Database.open(url)
+    await first.run(lambda connection: note("kept", connection))
+    first.close()
+    second = Database.open(url)
+    assert "kept" in await second.read(notes)
+    second.close()
+
+
+async def test_work_that_raises_leaves_nothing_behind(database: Database) -> None:
+    def work(connection: Connection) -> None:
+        note("half", connection)
+        raise RuntimeError("changed my mind")
+
+    with pytest.raises(RuntimeError, match="changed my mind"):
+        await database.run(work)
+    assert "half" not in await database.read(notes)
+    await database.run(lambda connection: note("whole", connection))
+    assert "whole" in await database.read(notes)
+
+
+async def test_work_that_swallows_a_database_error_is_not_taken_for_success(database: Database) -> None:
+    def work(connection: Connection) -> None:
+        note("half", connection)
+        try:
+            connection.execute(text("SELECT * FROM no_such_table"))
+        except Exception:
+            connection.exec_driver_sql("ROLLBACK")
+
+    with pytest.raises(StoreUnreadable, match="took the transaction back"):
+        await database.run(work)
+    assert "half" not in await database.read(notes)
+
+
+async def test_a_read_cannot_write(database: Database) -> None:
+    with pytest.raises((StoreUnavailable, Fault)):
+        await database.read(lambda connection: note("sneaked", connection))
+    assert "sneaked" not in await database.read(notes)
+
+
+async def test_a_read_sees_one_snapshot_and_waits_for_no_writer(database: Database) -> None:
+    writing, go_on = threading.Event(), threading.Event()
+
+    def work(connection: Connection) -> None:
+        note("new", connection)
+        writing.set()
+        assert go_on.wait(10)
+
+    async with asyncio.timeout(10):
+        task = asyncio.create_task(database.run(work))
+        await asyncio.to_thread(writing.wait, 10)
+        assert "new" not in await database.read(notes)
+        go_on.set()
+        await task
+    assert "new" in await database.read(notes)
+
+
+async def test_a_cancelled_caller_hears_of_it_only_when_the_commit_is_done(database: Database) -> None:
+    writing, go_on = threading.Event(), threading.Event()
+
+    def work(connection: Connection) -> None:
+        writing.set()
+        assert go_on.wait(10)
+        note("finished", connection)
+
+    async with asyncio.timeout(10):
+        task = asyncio.create_task(database.run(work))
+        await asyncio.to_thread(writing.wait, 10)
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert "finished" in await database.read(notes)
+
+
+async def test_writers_of_two_processes_take_turns_and_the_wait_is_bounded(url: str, database: Database) -> None:
+    other = Database.open(url)
+    writing, go_on = threading.Event(), threading.Event()
+
+    def hold(connection: Connection) -> None:
+        writing.set()
+        assert go_on.wait(30)
+
+    async with asyncio.timeout(20):
+        holder = asyncio.create_task(other.run(hold))
+        await asyncio.to_thread(writing.wait, 10)
+        with pytest.raises(StoreUnavailable, match="busy") as caught:
+            await database.run(lambda connection: note("waited", connection))
+        assert caught.value.code == "STORE_BUSY"
+        go_on.set()
+        await holder
+        await database.run(lambda connection: note("waited", connection))
+    other.close()
+
+
+async def test_a_closed_database_says_so(database: Database) -> None:
+    database.close()
+    with pytest.raises(Fault, match="closed already"):
+        await database.run(notes)
+
+
+async def test_a_migrated_database_equals_the_metadata(database: Database) -> None:
+    def differences(connection: Connection) -> list[object]:
+        found: list[object] = compare_metadata(
+            MigrationContext.configure(connection, opts={"compare_type": True}), metadata
+        )
+        return found
+
+    assert await database.read(differences) == []
+    assert ScriptDirectory.from_config(configuration()).get_current_head() == HEAD
+
+
+def test_a_newer_database_is_refused(url: str) -> None:
+    newer = Database.open(url)
+    newer.run_blocking(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
+    newer.close()
+    with pytest.raises(StoreUnreadable, match="version 9999"):
+        Database.open(url)
+
+
+def test_a_foreign_database_is_refused(url: str) -> None:
+    foreign = Database.open(url)
+    foreign.run_blocking(lambda connection: connection.execute(text("DROP TABLE alembic_version")))
+    foreign.close()
+    with pytest.raises(StoreUnreadable, match="not ours"):
+        Database.open(url)
+
+
+def test_a_database_that_lost_its_id_is_refused(url: str) -> None:
+    database = Database.open(url)
+    database.run_blocking(lambda connection: connection.execute(delete(meta)))
+    database.close()
+    with pytest.raises(StoreUnreadable, match="lost its id"):
+        Database.open(url)
+
+
+def test_opened_for_reading_only_it_reads_and_refuses_to_write(url: str) -> None:
+    Database.open(url).close()
+    database = Database.open(url, read_only=True)
+    assert "store_id" in database.read_blocking(notes)
+    with pytest.raises(Fault, match="reading only"):
+        database.run_blocking(lambda connection: connection.execute(update(meta).values(value="")))
+    database.close()
