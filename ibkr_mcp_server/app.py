@@ -17,7 +17,7 @@ from typing import Any
 from ibkr_mcp_server import __version__
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.log import AuditLog
-from ibkr_mcp_server.broker.ib import IBBroker, LinkSettings
+from ibkr_mcp_server.broker.ib import IBBroker
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.operations import SYSTEM
 from ibkr_mcp_server.log import get_logger
@@ -69,7 +69,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         kill_switch = KillSwitch(database=database, audit=audit, clock=clock, gate=gate, sentinel=state.sentinel)
 
         gateway = await _paper_gateway(stack, settings, state, clock)
-        broker = IBBroker(_link_settings(settings, gateway), clock=clock)
+        broker = _adapter(settings, gateway, clock)
         safety = TradingSafetyManager(
             settings=settings,
             broker=broker,
@@ -117,10 +117,11 @@ async def _paper_gateway(
     )
 
 
-def _link_settings(settings: Settings, gateway: PaperGateway | None) -> LinkSettings:
+def _adapter(settings: Settings, gateway: PaperGateway | None, clock: Clock) -> IBBroker:
     port = gateway.port if gateway is not None else settings.gateway_port
     assert port is not None  # only the simulator leaves it open
-    return LinkSettings(
+    return IBBroker(
+        clock=clock,
         host=gateway.host if gateway is not None else settings.host,
         port=port,
         client_id=settings.client_id,
