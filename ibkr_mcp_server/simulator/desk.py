@@ -615,7 +615,7 @@ class Desk:
             client.send(replies.head_timestamp(request.req_id, self._first_moment(listing), request.format_date))
 
     def _first_moment(self, listing: Listing) -> datetime:
-        """The opening of the session that history is said to begin with; bars before it exist, but nobody needs them."""
+        """The opening of the session with which history is said to begin."""
         day = local_date(listing, self._clock.now()) - HISTORY_REACH
         while (session := self._sessions.session(listing, day)) is None:
             day += ONE_DAY

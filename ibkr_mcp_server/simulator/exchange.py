@@ -51,6 +51,7 @@ from ibkr_mcp_server.simulator.tws_time import eastern, parse_moment
 
 FIRST_PERM_ID = 1_500_000_001
 BRACKET_OCA_TYPE = 3
+NOT_EXECUTABLE = "Cancelled by System:Not executable immediately"
 _CANCEL_REST = 1
 """ocaType 1: any fill cancels the others; 2 and 3 reduce them by what was filled."""
 
@@ -76,13 +77,15 @@ class Exchange:
         self._accounts = accounts
         self._journal: Journal | None = None
         self._orders: dict[int, Order] = {}
+        self._alive: dict[int, Order] = {}
+        """The orders of `_orders` that are not done: a day's thousands of finished ones must not slow a tick."""
         self._perm_ids: dict[tuple[int, int], int] = {}
         self._executions: dict[str, Execution] = {}
         self._next_ids: dict[int, int] = {}
         self._next_perm_id = FIRST_PERM_ID
         self._trading_day = trading_day(clock.now())
-        self._taken: dict[tuple[int, bool], Decimal] = {}
-        """Displayed size already bought (True) or sold (False) per instrument since the last tick."""
+        self._taken: dict[tuple[int, bool, Decimal], Decimal] = {}
+        """Displayed size already bought (True) or sold (False) since the last tick, by instrument and price."""
         self._events: list[OrderEvent] = []
         self._changed_orders: set[int] = set()
         self._new_executions: list[Execution] = []
@@ -173,11 +176,7 @@ class Exchange:
 
     def open_orders(self, client_id: int | None = None) -> list[Order]:
         """Live orders that TWS would list, of one client or of all."""
-        return [
-            order
-            for order in self._orders.values()
-            if not order.is_done and not order.staged and client_id in (None, order.client_id)
-        ]
+        return [order for order in self._alive.values() if not order.staged and client_id in (None, order.client_id)]
 
     def completed_orders(self) -> list[Order]:
         """Orders that ended on this trading day, in the order of their end."""
@@ -241,9 +240,7 @@ class Exchange:
     def _restore(self, journal: Journal) -> None:
         state = journal.load()
         for row in state.get("orders", {}).values():
-            order = decode(Order, row)
-            self._orders[order.perm_id] = order
-            self._perm_ids[order.key] = order.perm_id
+            self._remember(decode(Order, row))
         for row in state.get("executions", {}).values():
             execution = decode(Execution, row)
             self._executions[execution.exec_id] = execution
@@ -328,7 +325,7 @@ class Exchange:
         if not terms.parent_id:
             return None
         parent = self.order(client_id, terms.parent_id)
-        if parent is None:
+        if parent is None or (parent.is_done and parent.status != FILLED):
             raise OrderRefusal(135, f"Can't find order with id = {terms.parent_id}")
         return parent
 
@@ -351,19 +348,22 @@ class Exchange:
     def _go_live(self, order: Order) -> None:
         """Transmit an order, and with it whatever was staged in the same bracket."""
         listing = self._listing(order)
-        if not self._affords(order, listing):
-            self._turn_down(order, 201, self._insufficient_funds(order))
-            return
         family = [other for other in self._live() if other.staged and self._same_bracket(order, other)]
-        for member in sorted([*family, order], key=lambda member: member.order_id):
+        family = sorted([*family, order], key=lambda member: member.order_id)
+        # Children only undo what their parent does, so the parent's margin is the bracket's.
+        if not all(member.parent_perm_id or self._affords(member, listing) for member in family):
+            for member in family:
+                self._turn_down(member, 201, self._insufficient_funds(member))
+            return
+        for member in family:
             live = replace(member, staged=False, status=PRE_SUBMITTED, why_held=self._why_held(member))
             self._update(live)
             if not self._is_trading(live, listing) and live.tif not in IMMEDIATE_TIFS:
                 self._say(live.client_id, live.order_id, 399, self._waits_for_the_open(live, listing))
-        for member in sorted([*family, order], key=lambda member: member.order_id):
+        for member in family:
             self._work(member.perm_id)
-            if member.tif in IMMEDIATE_TIFS and not self._orders[member.perm_id].is_done:
-                self._cancel(member.perm_id, because="Cancelled by System:Not executable immediately", announced=True)
+            if member.tif in IMMEDIATE_TIFS:
+                self._cancel(member.perm_id, because=NOT_EXECUTABLE, announced=True)
 
     def _same_bracket(self, order: Order, other: Order) -> bool:
         root = order.parent_perm_id or order.perm_id
@@ -455,8 +455,8 @@ class Exchange:
             raise OrderRefusal(201, self._insufficient_funds(changed))
         self._update(replace(changed, why_held=self._why_held(changed)))
         self._work(order.perm_id)
-        if changed.tif in IMMEDIATE_TIFS and not self._orders[order.perm_id].is_done:
-            self._cancel(order.perm_id, because="Cancelled by System:Not executable immediately", announced=True)
+        if changed.tif in IMMEDIATE_TIFS:
+            self._cancel(order.perm_id, because=NOT_EXECUTABLE, announced=True)
 
     def _cancel(self, perm_id: int, *, because: str, announced: bool = False) -> None:
         order = self._orders[perm_id]
@@ -467,14 +467,13 @@ class Exchange:
         done = replace(order, status=CANCELLED, why_held="", done_at=self._clock.now(), done_because=because)
         self._update(done, status_only=True)
         self._say(order.client_id, order.order_id, 202, "Order Canceled - reason:")
-        if order.status != FILLED:
-            for child in [other for other in self._live() if other.parent_perm_id == perm_id]:
-                self._cancel(child.perm_id, because="Cancelled by System:Parent order cancelled")
+        for child in [other for other in self._live() if other.parent_perm_id == perm_id]:
+            self._cancel(child.perm_id, because="Cancelled by System:Parent order cancelled")
 
     # --- working orders ---
 
     def _live(self) -> list[Order]:
-        return [order for order in self._orders.values() if not order.is_done]
+        return list(self._alive.values())
 
     def _listing(self, order: Order) -> Listing:
         listing = self._catalogue.by_con_id(order.con_id)
@@ -576,7 +575,7 @@ class Exchange:
             return
         if order.limit_price is not None and (price > order.limit_price if order.is_buy else price < order.limit_price):
             return
-        side = order.con_id, order.is_buy
+        side = order.con_id, order.is_buy, price
         left = order.remaining if size is None else max(size - self._taken.get(side, _ZERO), _ZERO)
         quantity = min(order.remaining, left)
         if not quantity or (quantity < order.remaining and (order.tif == "FOK" or order.terms.all_or_none)):
@@ -655,9 +654,16 @@ class Exchange:
     # --- bookkeeping ---
 
     def _keep(self, order: Order) -> None:
-        self._orders[order.perm_id] = order
-        self._perm_ids[order.key] = order.perm_id
+        self._remember(order)
         self._changed_orders.add(order.perm_id)
+
+    def _remember(self, order: Order) -> None:
+        self._orders[order.perm_id] = order
+        if order.is_done:
+            self._alive.pop(order.perm_id, None)
+        else:
+            self._alive[order.perm_id] = order
+        self._perm_ids[order.key] = order.perm_id
 
     def _update(self, order: Order, *, status_only: bool = False) -> None:
         self._keep(order)

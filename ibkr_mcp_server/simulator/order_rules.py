@@ -46,6 +46,8 @@ KINDS = {
 TIFS = frozenset({"DAY", "GTC", "IOC", "FOK", "GTD"})
 IMMEDIATE_TIFS = frozenset({"IOC", "FOK"})
 DEFAULT_TIF = "DAY"
+LARGEST_QUANTITY = Decimal(10) ** 9
+HIGHEST_PRICE = Decimal(10) ** 9
 NO_SECURITY = "No security definition has been found for the request"
 
 
@@ -135,6 +137,8 @@ def _check_quantity(listing: Listing, quantity: Decimal | None) -> None:
         raise OrderRefusal(
             388, f"Order size {quantity} is smaller than the minimum required size of {listing.min_size}."
         )
+    if quantity > LARGEST_QUANTITY:
+        raise OrderRefusal(383, "The order size exceeds the maximum of the precautionary settings.")
     if quantity % listing.size_increment:
         raise invalid(f"Order size {quantity} does not conform to the size increment {listing.size_increment}")
 
@@ -166,7 +170,7 @@ def _needed(price: Decimal | None, name: str) -> Decimal:
 
 
 def on_grid(catalogue: Catalogue, listing: Listing, exchange: str, price: Decimal) -> bool:
-    return price > 0 and price % price_increment(catalogue, listing, exchange, price) == 0
+    return 0 < price <= HIGHEST_PRICE and price % price_increment(catalogue, listing, exchange, price) == 0
 
 
 def price_increment(catalogue: Catalogue, listing: Listing, exchange: str, price: Decimal) -> Decimal:

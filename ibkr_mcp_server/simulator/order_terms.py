@@ -96,7 +96,7 @@ class OrderTerms:
     limit_price_offset: Decimal | None = None
     what_if: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """Every attribute by its TWS name, as the client wrote it."""
+    """Every attribute that was not empty, by its TWS name, as the client wrote it."""
     combo_legs: tuple[tuple[str, ...], ...] = ()
     combo_leg_prices: tuple[str, ...] = ()
     routing_parameters: tuple[tuple[str, str], ...] = ()
@@ -182,7 +182,7 @@ def read_order_terms(reader: FieldReader, version: int, *, sec_type: str, exchan
         trailing_percent=parse_decimal(sent["trailingPercent"]),
         limit_price_offset=parse_decimal(sent["lmtPriceOffset"]),
         what_if=parse_boolean(sent["whatIf"]),
-        attributes=sent,
+        attributes={name: text for name, text in sent.items() if text},
         combo_legs=legs,
         combo_leg_prices=leg_prices,
         routing_parameters=routing,

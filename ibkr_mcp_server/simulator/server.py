@@ -58,7 +58,7 @@ MESSAGES_PER_SECOND = 50
 _BURST = 2 * MESSAGES_PER_SECOND
 """A client that keeps to 45 a second by its own clock may arrive bunched; only sustained excess is an error 100."""
 DUPLICATE_ID_LINGER_SECONDS = 0.2
-REMEMBERED_REQUESTS = 50_000
+REMEMBERED_REQUESTS = 20_000
 
 CLIENT_ID_IN_USE = "Unable to connect as the client id is already in use. Retry with a unique client id."
 _TRADING = (PlaceOrder, CancelOrder, GlobalCancel)
@@ -334,7 +334,7 @@ class PaperGateway:
         if not isinstance(request, _TRADING):
             self._desk.handle(client, request)
             return
-        placing = isinstance(request, PlaceOrder)
+        placing = isinstance(request, PlaceOrder) and not request.terms.what_if
         if placing and self.faults.take("disconnect_before_order"):
             connection.drop()
             return
@@ -370,7 +370,7 @@ class PaperGateway:
         self._unflushed.add(connection)
 
     def _flush(self) -> None:
-        while self._unflushed:
+        while self._unflushed and not self.faults.frozen:
             self._unflushed.pop().flush()
 
     def _wake_waiters(self) -> None:
@@ -385,6 +385,7 @@ class PaperGateway:
         if what == "thawed":
             for connection in list(self._connections):
                 connection.thaw()
+            self._flush()
             return
         code, text = CONNECTIVITY_TEXTS[what]
         self._desk.broadcast(code, text)

@@ -20,6 +20,8 @@ LARGEST_FRAME_BYTES = 1 << 20
 
 _UNSET_FROM = Decimal("1.797E308")
 _WIDEST_EXPONENT = 40
+_LONGEST_NUMBER = 40
+"""No client prints more; longer ones would leave the precision that `Decimal` computes with."""
 _LENGTH = struct.Struct(">I")
 
 
@@ -102,9 +104,9 @@ def parse_decimal(text: str) -> Decimal | None:
         raise MalformedMessage(f"{text[:40]!r} is not a number") from None
     if not value.is_finite():
         raise MalformedMessage(f"{text[:40]!r} is not a finite number")
-    if abs(value) >= _UNSET_FROM and value.adjusted() == _UNSET_FROM.adjusted():
+    if value.adjusted() == _UNSET_FROM.adjusted() and abs(value) >= _UNSET_FROM:
         return None
-    if value and abs(value.adjusted()) > _WIDEST_EXPONENT:
+    if value and (abs(value.adjusted()) > _WIDEST_EXPONENT or len(text) > _LONGEST_NUMBER):
         raise MalformedMessage(f"{text[:40]!r} is out of range")
     return value if value else Decimal(0)
 

@@ -370,7 +370,12 @@ async def test_what_if_answers_with_margins_and_keeps_nothing(gateway: PaperGate
     ("order", "code"),
     [
         (LimitOrder("BUY", 10, 190.005), 110),
+        (LimitOrder("BUY", 10, -5), 110),
+        (LimitOrder("BUY", 10, 1e30), 110),
         (LimitOrder("BUY", 0, 190), 434),
+        (LimitOrder("BUY", -5, 190), 321),
+        (LimitOrder("BUY", 1e30, 190), 383),
+        (LimitOrder("BUY", 0.00001, 190), 388),
         (Order(action="BUY", totalQuantity=1, orderType="NONSENSE"), 321),
         (LimitOrder("HOLD", 10, 190), 321),
         (LimitOrder("BUY", 10, 190, tif="SOON"), 321),
