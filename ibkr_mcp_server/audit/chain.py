@@ -105,10 +105,12 @@ def canonical_text(text: str | None) -> str | None:
 
 def _plain(value: object, *, account: bool = False) -> object:
     """`value` in the types of JSON; redaction happens here and nowhere else."""
+    if type(value) is str:
+        return masked(value) if account else redacted_text(value)
     if isinstance(value, Enum):  # before str: a StrEnum is one
         return value.value if isinstance(value.value, str) else value.name
     if isinstance(value, str):
-        return masked(value) if account else redacted_text(value)
+        return _plain(str(value), account=account)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -120,7 +122,7 @@ def _plain(value: object, *, account: bool = False) -> object:
         return rfc3339(value) if value.tzinfo is not None else value.isoformat()
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):
         return _object((str(key), item) for key, item in value.items())
     if is_dataclass(value) and not isinstance(value, type):
         return _object((field.name, getattr(value, field.name)) for field in fields(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ibkr_mcp_server.domain.accounts import masked
 
@@ -25,11 +26,13 @@ _SECRET_TEXT = re.compile(
 _ACCOUNT_TEXT = re.compile(r"(?<![A-Za-z0-9])(?:D?[UFI]|DUH|DUN|FA|DFA)[A-Z]?\d{5,9}[A-Z]?(?![A-Za-z0-9])")
 
 
+@lru_cache(maxsize=1024)
 def is_secret_key(key: str) -> bool:
     """Whether the value under `key` must never be recorded."""
     return _SECRET_KEY.search(key) is not None
 
 
+@lru_cache(maxsize=1024)
 def is_account_key(key: str) -> bool:
     """Whether the texts under `key` are account numbers."""
     return _ACCOUNT_KEY.search(key) is not None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from ibkr_mcp_server.audit.chain import (
     GENESIS,
@@ -21,7 +21,6 @@ from ibkr_mcp_server.audit.chain import (
     body_of,
 )
 from ibkr_mcp_server.store.database import Database
-from ibkr_mcp_server.store.schema import audit_log
 
 _ROWS_AT_ONCE = 2_000
 _HASH_SUFFIX = len(',"hash":""}') + 64
@@ -80,10 +79,16 @@ def verify_export(lines: Iterable[str], *, follows: Head = GENESIS, expected_hea
 
 def stored_rows(connection: Connection) -> Iterator[Sequence[Any]]:
     """All rows of the log in order: the columns of `StoredRecord`, then the hash. Any: text, whole numbers and None."""
-    columns = (audit_log.c[name] for name in (*StoredRecord._fields, "hash"))
-    query = select(*columns).order_by(audit_log.c.seq).execution_options(yield_per=_ROWS_AT_ONCE)
-    for rows in connection.execute(query).partitions():
-        yield from rows
+    # The driver's own rows: every column is plain text or a number, and this is twice as fast. A named cursor keeps
+    # PostgreSQL from sending the whole log at once.
+    name = ("audit_rows",) if connection.dialect.name == "postgresql" else ()
+    cursor = connection.connection.cursor(*name)
+    try:
+        cursor.execute(f"SELECT {', '.join(StoredRecord._fields)}, hash FROM audit_log ORDER BY seq")
+        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+            yield from rows
+    finally:
+        cursor.close()
 
 
 def report(chain: ChainReader, sessions: int) -> VerifyReport:

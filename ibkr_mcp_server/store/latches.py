@@ -65,12 +65,12 @@ def current(connection: Connection, scope: str = ACCOUNT) -> Latch:
     try:
         row = connection.execute(select(latches).where(latches.c.scope == scope)).mappings().one_or_none()
         if row is None:
-            return _unreadable(scope, "its record is missing")
+            return unreadable(scope, "its record is missing")
         latch = Latch(**{**row, "mode": KillMode(row["mode"]), "actor_type": ActorType(row["actor_type"])})
     except (ValueError, TypeError, LookupError) as error:
-        return _unreadable(scope, f"its record cannot be read: {error}")
+        return unreadable(scope, f"its record cannot be read: {error}")
     if problem := _inconsistency(latch):
-        return _unreadable(scope, problem)
+        return unreadable(scope, problem)
     return latch
 
 
@@ -145,7 +145,8 @@ def _inconsistency(latch: Latch) -> str | None:
     return None
 
 
-def _unreadable(scope: str, problem: str) -> Latch:
+def unreadable(scope: str, problem: str) -> Latch:
+    """What counts when nobody can tell: on."""
     return Latch(
         scope=scope,
         mode=KillMode.HALT_ONLY,
