@@ -88,7 +88,7 @@ LONGEST_SCHEDULE_DAYS = 366 * 5
 HISTORY_REACH = timedelta(days=365 * 20)
 _DAYS_PER_UNIT = {"D": 1, "W": 7, "M": 30, "Y": 365}
 _LIVE_TYPES = frozenset({1, 2})
-_FROZEN_OF = {1: 1, 2: 2, 3: 3, 4: 4}
+_FROZEN_TYPES = frozenset({2, 4})
 
 
 class Desk:
@@ -308,13 +308,13 @@ class Desk:
     def _account_updates_multi(self, client: Client, request: ReqAccountUpdatesMulti) -> None:
         for account in self._accounts_of(request.account):
             feed = ValuesFeed(account=account, model_code=request.model_code)
-            client.multi_updates[request.req_id] = feed
+            client.multi_updates[request.req_id, account] = feed
             for row in _news(feed, self._accounts.values(account)):
                 client.send(replies.account_value_multi(request.req_id, row, account, request.model_code))
         client.send(replies.account_values_multi_end(request.req_id))
 
     def _cancel_account_updates_multi(self, client: Client, request: CancelAccountUpdatesMulti) -> None:
-        client.multi_updates.pop(request.req_id, None)
+        _forget(client.multi_updates, request.req_id)
 
     def _account_summary(self, client: Client, request: ReqAccountSummary) -> None:
         if len(client.summaries) >= ACCOUNT_SUMMARIES or request.req_id in client.summaries:
@@ -358,7 +358,8 @@ class Desk:
 
     def _positions_multi(self, client: Client, request: ReqPositionsMulti) -> None:
         for account in self._accounts_of(request.account):
-            client.multi_positions[request.req_id] = ValuesFeed(account=account, model_code=request.model_code)
+            feed = ValuesFeed(account=account, model_code=request.model_code)
+            client.multi_positions[request.req_id, account] = feed
             for row in self._held(account):
                 client.send(self._position_multi(request.req_id, row, account, request.model_code))
         client.send(replies.positions_multi_end(request.req_id))
@@ -367,7 +368,7 @@ class Desk:
         return replies.position_multi(req_id, row.listing, account, model_code, row.quantity, row.average_cost)
 
     def _cancel_positions_multi(self, client: Client, request: CancelPositionsMulti) -> None:
-        client.multi_positions.pop(request.req_id, None)
+        _forget(client.multi_positions, request.req_id)
 
     def _pnl(self, client: Client, request: ReqPnl) -> None:
         if self._serves(client, request.req_id, request.account):
@@ -402,7 +403,7 @@ class Desk:
         for client in self.clients.values():
             if client.positions:
                 client.send(replies.position(row.listing, account, row.quantity, row.average_cost))
-            for req_id, multi in client.multi_positions.items():
+            for (req_id, _), multi in client.multi_positions.items():
                 if multi.account == account:
                     client.send(self._position_multi(req_id, row, account, multi.model_code))
             feed = client.account_updates
@@ -417,7 +418,7 @@ class Desk:
         if feed is not None and feed.account == account:
             self._push_account_values(client, feed)
             client.send(replies.account_time(self._time_of_day()))
-        for req_id, multi in client.multi_updates.items():
+        for (req_id, _), multi in client.multi_updates.items():
             if multi.account == account:
                 for row in _news(multi, self._accounts.values(account)):
                     client.send(replies.account_value_multi(req_id, row, account, multi.model_code))
@@ -490,7 +491,7 @@ class Desk:
     # --- market data ---
 
     def _market_data_type(self, client: Client, request: ReqMarketDataType) -> None:
-        client.market_data_type = request.market_data_type if request.market_data_type in _FROZEN_OF else 1
+        client.market_data_type = request.market_data_type if request.market_data_type in range(1, 5) else 1
 
     def _market_data(self, client: Client, request: ReqMarketData) -> None:
         listing = self._find(client, request.req_id, request.contract)
@@ -504,9 +505,10 @@ class Desk:
         if len(client.market_feeds) >= MARKET_DATA_LINES:
             client.send(replies.error(request.req_id, 101, "Max number of tickers has been reached"))
             return
-        live = client.market_data_type in _LIVE_TYPES
-        if self._faults.live_data_denied:
-            if live:
+        # Types 3 and 4 allow delayed data; an account with live data gets live data all the same.
+        delayed = self._faults.live_data_denied
+        if delayed:
+            if client.market_data_type in _LIVE_TYPES:
                 text = (
                     "Requested market data requires additional subscription for API. See link in 'Market Data"
                     " Connections' dialog for more details. Delayed market data is available."
@@ -515,21 +517,22 @@ class Desk:
                 return
             text = "Requested market data is not subscribed. Displaying delayed market data."
             client.send(replies.error(request.req_id, 10167, text))
-        feed = MarketFeed(req_id=request.req_id, listing=listing, delayed=not live)
+        feed = MarketFeed(req_id=request.req_id, listing=listing, delayed=delayed)
         client.send(replies.tick_request_parameters(request.req_id, listing))
-        client.send(replies.market_data_type(request.req_id, self._announced_type(client, listing)))
+        client.send(replies.market_data_type(request.req_id, self._announced_type(client, listing, delayed=delayed)))
         self._send_all(client, feed.ticks(self._market.quote(listing.con_id)))
         if request.snapshot:
             client.send(replies.tick_snapshot_end(request.req_id))
         else:
             client.market_feeds[request.req_id] = feed
 
-    def _announced_type(self, client: Client, listing: Listing) -> int:
-        """The frozen types are what the plain ones become while the exchange is closed."""
-        open_now = self._sessions.is_regular(listing, self._clock.now())
-        return (
-            {2: 1, 4: 3}.get(client.market_data_type, client.market_data_type) if open_now else client.market_data_type
-        )
+    def _announced_type(self, client: Client, listing: Listing, *, delayed: bool) -> int:
+        """The frozen types are what the plain ones become while the exchange is closed, if the client allows them."""
+        closed = not self._sessions.is_regular(listing, self._clock.now())
+        frozen = closed and client.market_data_type in _FROZEN_TYPES
+        if delayed:
+            return 4 if frozen else 3
+        return 2 if frozen else 1
 
     def _cancel_market_data(self, client: Client, request: CancelMarketData) -> None:
         if client.market_feeds.pop(request.req_id, None) is None:
@@ -687,6 +690,11 @@ def _owner_of(event: OrderUpdated | Executed | Charged | OrderMessage | WhatIfAn
     if isinstance(event, Executed | Charged):
         return event.execution.client_id
     return event.client_id
+
+
+def _forget(feeds: dict[tuple[int, str], ValuesFeed], req_id: int) -> None:
+    for key in [key for key in feeds if key[0] == req_id]:
+        del feeds[key]
 
 
 def _news(feed: ValuesFeed, rows: Iterable[AccountValue]) -> list[AccountValue]:
