@@ -347,17 +347,17 @@ class Exchange:
 
     def _go_live(self, order: Order) -> None:
         """Transmit an order, and with it whatever was staged in the same bracket."""
-        listing = self._listing(order)
         family = [other for other in self._live() if other.staged and self._same_bracket(order, other)]
         family = sorted([*family, order], key=lambda member: member.order_id)
         # Children only undo what their parent does, so the parent's margin is the bracket's.
-        if not all(member.parent_perm_id or self._affords(member, listing) for member in family):
+        if not all(member.parent_perm_id or self._affords(member, self._listing(member)) for member in family):
             for member in family:
                 self._turn_down(member, 201, self._insufficient_funds(member))
             return
         for member in family:
             live = replace(member, staged=False, status=PRE_SUBMITTED, why_held=self._why_held(member))
             self._update(live)
+            listing = self._listing(live)
             if not self._is_trading(live, listing) and live.tif not in IMMEDIATE_TIFS:
                 self._say(live.client_id, live.order_id, 399, self._waits_for_the_open(live, listing))
         for member in family:
@@ -421,23 +421,29 @@ class Exchange:
         other_account = terms.account not in ("", order.account)
         if listing.con_id != order.con_id or terms.action != order.terms.action or other_account:
             raise OrderRefusal(105, "Order being modified does not match original order.")
+        # A client's own copy of the order lacks what the gateway gave it: keep that (section 12).
+        terms = replace(
+            terms,
+            tif=terms.tif or order.tif,
+            good_till_date=terms.good_till_date or order.terms.good_till_date,
+            order_ref=terms.order_ref or order.terms.order_ref,
+            parent_id=terms.parent_id or order.terms.parent_id,
+        )
         check_terms(self._catalogue, listing, contract.exchange or order.exchange, terms)
         quantity = terms.quantity or order.quantity
         if quantity <= order.filled:
             raise OrderRefusal(201, f"Order rejected - reason:{order.filled} of this order are filled already.")
-        # A client's own copy of the order lacks what the gateway gave it: keep that (section 12).
-        kept = replace(terms, order_ref=terms.order_ref or order.terms.order_ref)
         trails = KINDS[terms.order_type].trigger == "trail" and terms.order_type == order.terms.order_type
         changed = replace(
             order,
-            terms=kept,
+            terms=terms,
             quantity=quantity,
-            tif=terms.tif or order.tif,
+            tif=terms.tif,
             exchange=contract.exchange or order.exchange,
             oca_group=terms.oca_group or order.oca_group,
             oca_type=terms.oca_type if terms.oca_group and terms.oca_type else order.oca_type,
             triggered=order.triggered and terms.order_type == order.terms.order_type,
-            expires_at=self._expiry(listing, replace(terms, tif=terms.tif or order.tif), self._clock.now()),
+            expires_at=self._expiry(listing, terms, self._clock.now()),
         )
         changed = self._with_prices(changed, listing)
         if trails and terms.trail_stop_price is None:

@@ -123,7 +123,7 @@ class SummaryFeed:
 
 @dataclass(kw_only=True)
 class ValuesFeed:
-    """reqAccountUpdates (`req_id` None) or reqAccountUpdatesMulti."""
+    """One account's values or positions, for reqAccountUpdates and the "multi" requests."""
 
     account: str
     model_code: str = ""
@@ -142,9 +142,10 @@ class Client:
     bar_feeds: dict[int, BarFeed] = field(default_factory=dict)
     account_updates: ValuesFeed | None = None
     summaries: dict[int, SummaryFeed] = field(default_factory=dict)
-    multi_updates: dict[int, ValuesFeed] = field(default_factory=dict)
+    multi_updates: dict[tuple[int, str], ValuesFeed] = field(default_factory=dict)
+    """By request id and account: an empty account asks for all of them."""
     positions: bool = False
-    multi_positions: dict[int, ValuesFeed] = field(default_factory=dict)
+    multi_positions: dict[tuple[int, str], ValuesFeed] = field(default_factory=dict)
     pnl: dict[int, str] = field(default_factory=dict)
     """Account by request id."""
     pnl_single: dict[int, tuple[str, int]] = field(default_factory=dict)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 
 import pytest
 
 from ibkr_mcp_server.clock import ManualClock
-from ibkr_mcp_server.simulator.server import PaperGateway
+from ibkr_mcp_server.simulator.server import PaperGateway, serve_until_stopped
 from tests.contract.clients import RawClient, raw_client
 
 AAPL = 265598
@@ -133,6 +134,34 @@ async def test_third_summary_subscription_is_322(gateway: PaperGateway) -> None:
         while (error := await client.next_of(4))[3] in ("2104", "2106", "2158"):
             pass
         assert error[2:4] == ["3", "322"]
+
+
+async def test_cancelling_what_was_never_asked_for_is_an_error(gateway: PaperGateway) -> None:
+    async with raw_client(gateway) as client:
+        await client.handshake()
+        client.send(2, 2, 77)
+        client.send(25, 1, 78)
+        codes: list[list[str]] = []
+        while len(codes) < 2:
+            error = await client.next_of(4)
+            codes += [error[2:4]] if error[2] != "-1" else []
+        assert codes == [["77", "300"], ["78", "366"]]
+
+
+async def test_serving_says_where_and_ends_when_told() -> None:
+    ready, stopped = asyncio.get_running_loop().create_future(), asyncio.Event()
+    serving = asyncio.create_task(
+        serve_until_stopped(
+            clock=ManualClock(), stopped=stopped, ready=ready.set_result, port=0, faults=["delay_acks:1"]
+        )
+    )
+    async with asyncio.timeout(5):
+        host, _, port = (await ready).partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        stopped.set()
+        await serving
+        assert await reader.read() == b""
+        writer.close()
 
 
 async def test_slow_reader_is_cut_off_and_its_orders_stay(clock: ManualClock) -> None:

@@ -188,6 +188,24 @@ async def test_historical_bars_end_at_the_clock_and_bad_sizes_are_321(
     assert head < datetime(2010, 1, 1, tzinfo=getattr(head, "tzinfo", None))
 
 
+async def test_bars_kept_up_to_date_follow_the_clock(gateway: PaperGateway, clock: ManualClock) -> None:
+    await clock.advance(120)
+    async with connected(gateway) as ib:
+        aapl = await ib.stock("AAPL")
+        async with asyncio.timeout(5):
+            bars = await ib.reqHistoricalDataAsync(aapl, "", "3600 S", "1 min", "TRADES", True, keepUpToDate=True)
+        last = bars[-1].date
+        await clock.advance(65)
+        await ib.until(lambda: bars[-1].date > last)
+
+
+async def test_schedule_lists_the_sessions(gateway: PaperGateway) -> None:
+    async with connected(gateway) as ib, asyncio.timeout(5):
+        schedule = await ib.reqHistoricalScheduleAsync(await ib.stock("AAPL"), 3, "20261120 16:00:00 US/Eastern")
+    assert [session.refDate for session in schedule.sessions] == ["20261118", "20261119", "20261120"]
+    assert schedule.timeZone == "US/Eastern"
+
+
 # --- orders ---
 
 
@@ -337,6 +355,31 @@ async def test_bracket_children_wait_for_the_parent_and_then_exclude_each_other(
         await ib.until(lambda: profit.isDone() and loss.isDone())
         assert (profit.orderStatus.status, loss.orderStatus.status) == ("Filled", "Cancelled")
         assert ib.positions() == []
+
+
+async def test_bracket_that_the_account_cannot_carry_is_refused_as_a_whole(gateway: PaperGateway) -> None:
+    gateway.market.set_quote(AAPL, bid="199.98", ask="200.00")
+    async with connected(gateway) as ib:
+        aapl = await ib.stock("AAPL")
+        orders = ib.bracketOrder("BUY", 100_000, limitPrice=200, takeProfitPrice=210, stopLossPrice=180)
+        for order in orders:
+            order.account = ACCOUNT
+        trades = [ib.placeOrder(aapl, order) for order in orders]
+        await ib.until(lambda: ib.errors.codes() == [201, 201, 201])
+        await ib.until(lambda: all(trade.isDone() for trade in trades))
+        assert gateway.exchange.open_orders() == []
+
+
+async def test_group_of_which_one_cancels_all_leaves_one_fill(gateway: PaperGateway, clock: ManualClock) -> None:
+    gateway.market.set_quote(AAPL, bid="199.98", ask="200.00")
+    async with connected(gateway) as ib:
+        aapl = await ib.stock("AAPL")
+        near = await ib.place(aapl, LimitOrder("BUY", 10, 195, ocaGroup="either", ocaType=1), until=RESTING)
+        far = await ib.place(aapl, LimitOrder("BUY", 10, 190, ocaGroup="either", ocaType=1), until=RESTING)
+        gateway.market.set_quote(AAPL, bid="189.00", ask="189.02")
+        await clock.advance(1)
+        await ib.until(lambda: near.isDone() and far.isDone())
+        assert [near.orderStatus.status, far.orderStatus.status] == ["Filled", "Cancelled"]
 
 
 async def test_untransmitted_order_is_silent_until_it_is_transmitted(gateway: PaperGateway) -> None:
