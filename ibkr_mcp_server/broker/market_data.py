@@ -1,8 +1,8 @@
 """Quotes from a bounded set of streaming lines.
 
 The first request for an instrument opens a line and waits a moment for its first prices; later ones read what the line
-has heard. The line that nobody asked for the longest makes room for a new one. Type 3 is requested, which gives live
-data where the account may see it and delayed data elsewhere; the quote says which of them it is.
+has heard. The line that nobody asked for the longest makes room for a new one. Live data is requested first; where the
+account may not see it, delayed data instead. The quote says which of them it is.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ LINES = 40
 SETTLE_SECONDS = 0.2
 """How long to wait, once both sides are known, for the last price and the previous close."""
 
-DELAYED_ALLOWED = 3
-"""reqMarketDataType: live where permitted, else delayed."""
+LIVE, DELAYED = 1, 3
+"""reqMarketDataType: applies to the subscriptions that follow."""
+
+NOT_SUBSCRIBED = frozenset({354, 10089, 10186})
+"""The answers to a request for live data after which delayed data may still be had."""
 
 _TYPES = {
     1: MarketDataType.LIVE,
@@ -112,7 +115,8 @@ class QuoteBoard:
         self._lines: OrderedDict[int, Line] = OrderedDict()
         self._by_request: dict[int, Line] = {}
         self._opening = asyncio.Lock()
-        self._type_requested = False
+        self._requested_type = LIVE
+        self._delayed_only: set[int] = set()
 
     async def quotes(self, instruments: Sequence[Instrument]) -> list[Quote | Refusal]:
         """The newest quote of each instrument, in the order asked.
@@ -128,12 +132,10 @@ class QuoteBoard:
         return results
 
     async def _quote(self, instrument: Instrument) -> Quote | Refusal:
-        line = await self._line(instrument)
-        line.users += 1
-        try:
-            await self._first_prices(line)
-        finally:
-            line.users -= 1
+        line = await self._line_with_prices(instrument)
+        if line.refusal is not None and line.refusal.broker_code in NOT_SUBSCRIBED:
+            self._delayed_only.add(instrument.con_id)
+            line = await self._line_with_prices(instrument)
         if line.lost:
             raise Unavailable(
                 "LINK_DOWN",
@@ -151,6 +153,15 @@ class QuoteBoard:
                 next_step="Ask again later; its market may be closed, or it may not trade.",
             )
         return quote
+
+    async def _line_with_prices(self, instrument: Instrument) -> Line:
+        line = await self._line(instrument)
+        line.users += 1
+        try:
+            await self._first_prices(line)
+        finally:
+            line.users -= 1
+        return line
 
     async def _first_prices(self, line: Line) -> None:
         """Return when all prices are there, or soon after both sides are, or when the time is over."""
@@ -190,11 +201,12 @@ class QuoteBoard:
                     retry_after_seconds=1.0,
                 )
             await self._close(idle)
-        if not self._type_requested:
+        wanted_type = DELAYED if instrument.con_id in self._delayed_only else LIVE
+        if wanted_type != self._requested_type:
             async with self._pacer.permit(Lane.READ):
                 self._session.check_alive()
-                self._session.client.reqMarketDataType(DELAYED_ALLOWED)
-            self._type_requested = True
+                self._session.client.reqMarketDataType(wanted_type)
+            self._requested_type = wanted_type
         async with self._pacer.permit(Lane.READ):
             self._session.check_alive()
             line = Line(con_id=instrument.con_id, req_id=self._session.next_id())

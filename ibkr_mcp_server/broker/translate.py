@@ -279,10 +279,32 @@ def wire_order(order: Order) -> ib_async.Order:
 
 
 _KEPT_BY_A_CHANGE = (
-    "parentId ocaGroup ocaType transmit triggerMethod goodTillDate goodAfterTime hidden displaySize allOrNone minQty "
-    "openClose origin discretionaryAmt trailStopPrice trailingPercent lmtPriceOffset modelCode rule80A algoStrategy "
-    "algoParams conditions conditionsCancelOrder conditionsIgnoreRth orderRef"
-).split()
+    "parentId",
+    "ocaGroup",
+    "ocaType",
+    "transmit",
+    "triggerMethod",
+    "goodTillDate",
+    "goodAfterTime",
+    "hidden",
+    "displaySize",
+    "allOrNone",
+    "minQty",
+    "openClose",
+    "origin",
+    "discretionaryAmt",
+    "trailStopPrice",
+    "trailingPercent",
+    "lmtPriceOffset",
+    "modelCode",
+    "rule80A",
+    "algoStrategy",
+    "algoParams",
+    "conditions",
+    "conditionsCancelOrder",
+    "conditionsIgnoreRth",
+    "orderRef",
+)
 """What a change does not state and must not erase: sending an order again replaces all of it."""
 
 
