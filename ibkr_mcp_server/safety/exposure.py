@@ -13,6 +13,7 @@ from decimal import Decimal
 from ibkr_mcp_server.domain.accounts import Position
 from ibkr_mcp_server.domain.orders import STOP_TYPES, BrokerOrder, Order, OrderType, Side
 from ibkr_mcp_server.safety.state import Action
+from ibkr_mcp_server.store.intents import Intent
 
 ZERO = Decimal(0)
 
@@ -82,6 +83,23 @@ def is_protective(order: BrokerOrder, positions: Iterable[Position] | None) -> b
         return True
     held = exposure_of(order.order.instrument.con_id, order.order.account, positions, ())
     return held.position is not None and held.position * order.order.side.sign < 0
+
+
+def reserved_by(
+    unresolved: Iterable[Intent], orders: Iterable[BrokerOrder], con_id: int, account: str
+) -> list[tuple[Side, Decimal]]:
+    """What intents may still trade that the broker has not told of yet.
+
+    An order that was decided on a moment ago, and one whose outcome is unknown, both count as if they were working; a
+    modification counts in full, because the order it changes may fill with the new quantity.
+    """
+    told = {order.order.order_ref for order in orders if order.order.order_ref}
+    return [
+        (Side(intent.side), intent.quantity)
+        for intent in unresolved
+        if (intent.con_id, intent.account) == (con_id, account)
+        and (intent.kind == "modify" or (intent.kind == "place" and intent.order_ref not in told))
+    ]
 
 
 def opens_more(before: Order, after: Order) -> bool:

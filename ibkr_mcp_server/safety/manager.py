@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,7 +22,7 @@ from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.broker.base import BrokerReads, LinkState
 from ibkr_mcp_server.clock import Clock, trading_day
-from ibkr_mcp_server.domain.accounts import masked
+from ibkr_mcp_server.domain.accounts import Position, masked
 from ibkr_mcp_server.domain.operations import (
     SYSTEM,
     ApprovedCancellation,
@@ -38,7 +38,7 @@ from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.identity import fingerprint, mint_key, order_ref_for
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
-from ibkr_mcp_server.safety.observation import Observer
+from ibkr_mcp_server.safety.observation import Observer, classified
 from ibkr_mcp_server.safety.policy import SWITCHES, Policy, account_check
 from ibkr_mcp_server.safety.records import broker_fields, decision_event, error_record, intent_event, state_of
 from ibkr_mcp_server.safety.send_gate import SendGate
@@ -141,7 +141,12 @@ class TradingSafetyManager:
             return await self._refused(decision_id, operation, observed, Code.CHECK_ERROR, text)
         try:
             if operation.operation_class.writes_orders and not operation.preview:
-                admission = await self._database.run(lambda c: self._decide_write(c, decision_id, operation, observed))
+                # Positions and orders are taken here, on the loop, in the step that queues the transaction: whatever
+                # is decided or settled meanwhile is either among them or stands in the store before this is read.
+                positions, orders = self._broker.known_positions(), self._broker.known_orders()
+                admission = await self._database.run(
+                    lambda c: self._decide_write(c, decision_id, operation, observed, positions, orders)
+                )
             else:
                 admission = await self._decide_read(decision_id, operation, observed)
         except (ProductError, OSError) as error:
@@ -150,12 +155,18 @@ class TradingSafetyManager:
         return admission
 
     def _decide_write(
-        self, connection: Connection, decision_id: str, operation: Operation, observed: Observed
+        self,
+        connection: Connection,
+        decision_id: str,
+        operation: Operation,
+        observed: Observed,
+        positions: Sequence[Position] | None,
+        orders: Sequence[BrokerOrder],
     ) -> Admission:
         asked = fingerprint(operation.tool, operation.arguments)
         key = operation.client_request_id
         recorded = self._read_store(connection, operation, asked)
-        seen = Snapshot(observed=observed, recorded=recorded)
+        seen = Snapshot(observed=classified(observed, positions, orders, recorded.unresolved), recorded=recorded)
         earlier = recorded.same_key
         if earlier is not None and earlier.fingerprint == asked:
             return self._repeat(connection, decision_id, operation, seen, earlier)
@@ -201,6 +212,8 @@ class TradingSafetyManager:
     async def _decide_read(self, decision_id: str, operation: Operation, observed: Observed) -> Admission:
         recorded = await self._database.read(lambda connection: self._read_store(connection, operation, ""))
         ages = self._quote_ages()
+        positions, orders = self._broker.known_positions(), self._broker.known_orders()
+        observed = classified(observed, positions, orders, recorded.unresolved)
         seen = Snapshot(observed=observed, recorded=replace(recorded, market_data_ages_seconds=ages))
         validation = self.policy.review(operation, seen)
         decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
@@ -300,8 +313,9 @@ class TradingSafetyManager:
         async def gate() -> AsyncIterator[None]:
             async with self._gate.held():
                 await self._database.run(lambda connection: self._last_look(connection, decision, intent, generation))
+                # Committing took a moment; whoever only has a file to stop with must not wait for the next order.
                 if self.kill_switch.sentinel_present() and _is_opening(decision):
-                    raise _state_changed("the sentinel file appeared")
+                    raise _state_changed("the sentinel file appeared.")
                 yield
 
         return gate
@@ -352,6 +366,12 @@ class TradingSafetyManager:
             # The gate never marked it as sent, so it provably did not leave.
             released = intents.release(connection, intent.intent_id, _reason(outcome), now)
             return EventType.SAFETY_VIOLATION, released
+        if isinstance(outcome, Refused) and outcome.code == Code.STATE_CHANGED:
+            # Marked as sent and stopped a moment later: nothing left, but the quota stays used, to be on the safe side.
+            dropped = intents.advance(
+                connection, intent.intent_id, IntentState.EXPIRED, now=now, result=error_record(outcome)
+            )
+            return EventType.SAFETY_VIOLATION, dropped
         if isinstance(outcome, Refused):
             rejected = intents.advance(
                 connection, intent.intent_id, IntentState.REJECTED, now=now, result=error_record(outcome)

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from ibkr_mcp_server.broker.base import BrokerReads, LinkStatus
 from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.accounts import Position
 from ibkr_mcp_server.domain.instruments import Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.money import round_to_grid
 from ibkr_mcp_server.domain.operations import (
@@ -27,11 +28,12 @@ from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.safety import valuation
 from ibkr_mcp_server.safety.decision import Code, problem
-from ibkr_mcp_server.safety.exposure import action_of, exposure_of, is_protective, opens_more
+from ibkr_mcp_server.safety.exposure import ZERO, action_of, exposure_of, is_protective, opens_more, reserved_by
 from ibkr_mcp_server.safety.identity import order_ref_for
 from ibkr_mcp_server.safety.snapshot import Observed
 from ibkr_mcp_server.safety.state import Action
 from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.store.intents import Intent
 
 
 class Observer:
@@ -112,7 +114,7 @@ class Observer:
         return replace(nothing, current=current, action=action)
 
     async def _judged(self, seen: Observed, order: Order, current: BrokerOrder | None) -> Observed:
-        """Add price, value and effect on the position."""
+        """Add price and value; the effect on the position is judged with the decision (`classified`)."""
         instrument = order.instrument
         quote, (usd_per_unit, usd_source) = await asyncio.gather(
             self._quote(instrument), self._usd(instrument.currency)
@@ -122,17 +124,6 @@ class Observer:
         if order.order_type is OrderType.MKT and current is None and reference is not None:
             order = replace(order, cap_price=self._cap(order, reference))
         worst = valuation.worst_case_price(order, quote, now, self._quote_max_age)
-        exposure = exposure_of(
-            instrument.con_id,
-            order.account,
-            self._broker.known_positions(),
-            self._broker.known_orders(),
-            without_perm_id=current.perm_id if current is not None else None,
-        )
-        filled = current.filled if current is not None else Decimal(0)
-        action = action_of(order, exposure, already_filled=filled)
-        if current is not None and action is Action.OPEN and not opens_more(current.order, order):
-            action = Action.REDUCE  # asks for less than what was approved before
         return replace(
             seen,
             order=order,
@@ -140,8 +131,6 @@ class Observer:
             quote=quote,
             usd_per_unit=usd_per_unit,
             usd_source=usd_source,
-            exposure=exposure,
-            action=action,
             reference_price=reference,
             value_usd=valuation.worst_case_value_usd(order, worst, usd_per_unit),
         )
@@ -206,6 +195,34 @@ class Observer:
             if price is not None:
                 return (1 / price if inverse else price), f"{symbol} {'bid' if inverse else 'ask'} {price:f}"
         return None, None
+
+
+def classified(
+    observed: Observed,
+    positions: Sequence[Position] | None,
+    orders: Sequence[BrokerOrder],
+    unresolved: Sequence[Intent],
+) -> Observed:
+    """Add what the order does to the position, counting all that works and all that was decided on (T-23).
+
+    `positions` and `orders` must have been taken at one moment, and `unresolved` read no earlier than that.
+    """
+    order, current = observed.order, observed.current
+    if order is None:
+        return observed
+    con_id = order.instrument.con_id
+    exposure = exposure_of(
+        con_id,
+        order.account,
+        positions,
+        orders,
+        without_perm_id=current.perm_id if current is not None else None,
+        reserved=reserved_by(unresolved, orders, con_id, order.account),
+    )
+    action = action_of(order, exposure, already_filled=current.filled if current is not None else ZERO)
+    if current is not None and action is Action.OPEN and not opens_more(current.order, order):
+        action = Action.REDUCE  # asks for less than what was approved before
+    return replace(observed, exposure=exposure, action=action)
 
 
 def _match(reference: OrderReference, orders: Sequence[BrokerOrder]) -> BrokerOrder | None:

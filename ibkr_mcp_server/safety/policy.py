@@ -23,6 +23,7 @@ from ibkr_mcp_server.safety.checks.order_price import OrderPrice
 from ibkr_mcp_server.safety.checks.order_rate import OrderRate
 from ibkr_mcp_server.safety.checks.order_size import OrderSize
 from ibkr_mcp_server.safety.checks.order_value import OrderValue
+from ibkr_mcp_server.safety.checks.registered_tool import RegisteredTool
 from ibkr_mcp_server.safety.checks.safety_state import CauseGroup, StateCheck
 from ibkr_mcp_server.safety.checks.unresolved_order import UnresolvedOrder
 from ibkr_mcp_server.safety.decision import Code, Findings, Validation, Verdict, problem, refuses
@@ -48,6 +49,7 @@ class Policy:
     """The table, filled with this configuration's limits."""
 
     def __init__(self, settings: Settings) -> None:
+        known = Rule(name="registered_tool", step=0, check=RegisteredTool())
         kill = Rule(name="kill_switch", step=1, check=StateCheck(group=CauseGroup.KILL_SWITCH))
         state = Rule(name="effective_state", step=2, check=StateCheck(group=CauseGroup.CONDITION))
         safe_mode = Rule(name="safe_mode", step=3, check=StateCheck(group=CauseGroup.SAFE_MODE))
@@ -91,7 +93,7 @@ class Policy:
         self._safety_mode = settings.safety_mode
         switches = (kill, state, safe_mode)
         limits = (rate, daily, account, form, kind, size, value, price, unresolved, key)
-        order_rules = (*switches, gates, hours, *limits)
+        order_rules = (known, *switches, gates, hours, *limits)
         read_rules = (*switches, form)
         self.table: dict[OperationClass, tuple[Rule, ...]] = {
             OperationClass.ORDER_PLACEMENT: order_rules,

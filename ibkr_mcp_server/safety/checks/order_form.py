@@ -20,7 +20,9 @@ class OrderForm:
     """All faults are told together (ORD-05)."""
 
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
-        found = [*operation.problems, *seen.observed.problems]
+        # That of a tool which does not exist is told by its own rule.
+        asked = [found for found in operation.problems if found.code != Code.UNKNOWN_TOOL]
+        found = [*asked, *seen.observed.problems]
         order = seen.order
         if order is not None:
             found += _quantity_problems(order)
