@@ -65,7 +65,7 @@ class Client(IB):
     # The library's order methods below have no annotations, which strict typing wants said once.
 
     def cancel(self, trade: Trade) -> None:
-        self.cancelOrder(trade.order)  # type: ignore[no-untyped-call]
+        self.cancelOrder(trade.order)
 
     def cancel_everything(self) -> None:
         self.reqGlobalCancel()  # type: ignore[no-untyped-call]
