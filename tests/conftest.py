@@ -24,12 +24,16 @@ async def gateway(clock: ManualClock) -> AsyncIterator[PaperGateway]:
         yield running
 
 
+SERVICES = ("PostgreSQL", "psycopg", "Redis", "Chromium")
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """On a machine that has every service, a skipped test is a failed one."""
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where the services are known to run, a test that skips for want of one has failed."""
     report = yield
-    if report.skipped and os.environ.get("IBKR_TEST_NOTHING_SKIPS") and not hasattr(report, "wasxfail"):
-        report.outcome = "failed"
+    if report.skipped and os.environ.get("IBKR_TEST_SERVICES_REQUIRED") and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        if any(service in reason for service in SERVICES):
+            report.outcome = "failed"
+            report.longrepr = f"a required service is missing: {reason}"
     return report
