@@ -127,7 +127,7 @@ class Link:
         Raises:
             Unavailable: it cannot, with what is missing and how to repair it.
         """
-        if self._connected is not None and self._connected.session.is_alive:
+        if self._connected is not None and self._connected.session.is_alive and not self._interrupted.is_set():
             return self._connected
         raise self._unavailable()
 
@@ -187,7 +187,7 @@ class Link:
         finally:
             self._highest_id = max(self._highest_id, session.highest_id)
             self._current = None
-            self._down("The connection was closed.")
+            self._down(LinkState.LOST, "The connection was closed.")
             await session.close()
 
     async def _serve(self, session: Session) -> LinkProblem:
@@ -197,11 +197,7 @@ class Link:
         while not session.ended.done():
             self._interrupted.clear()
             if not self._online.is_set():
-                self._move(
-                    LinkState.BROKER_OFFLINE,
-                    f"The gateway has lost its own link to IBKR (code {self._offline_code}) and waits to get it back. "
-                    "Orders at IBKR keep working.",
-                )
+                self._move(LinkState.BROKER_OFFLINE, self._offline_problem())
                 await self._first(session.ended, self._online.wait())
                 continue
             self._move(LinkState.SYNCHRONISING)
@@ -214,10 +210,19 @@ class Link:
             if not self._interrupted.is_set() and not session.ended.done():
                 self._up(connected, session)
                 await self._first(session.ended, self._interrupted.wait())
-                self._down(
-                    session.ended.result().text if session.ended.done() else "The gateway's link to IBKR changed."
-                )
+                if session.ended.done():
+                    self._down(LinkState.LOST, session.ended.result().text)
+                elif not self._online.is_set():
+                    self._down(LinkState.BROKER_OFFLINE, self._offline_problem())
+                else:
+                    self._down(LinkState.SYNCHRONISING, "The gateway has news; everything is read anew.")
         return session.ended.result()
+
+    def _offline_problem(self) -> str:
+        return (
+            f"The gateway has lost its own link to IBKR (code {self._offline_code}) and waits to get it back. "
+            "Orders at IBKR keep working."
+        )
 
     async def _first(self, ended: asyncio.Future[LinkProblem], event: Any) -> None:
         waiting = asyncio.ensure_future(event)
@@ -230,14 +235,17 @@ class Link:
     def _up(self, connected: Connected, session: Session) -> None:
         self._connected = connected
         self._move(LinkState.UP, attempts=0, server_version=session.client.serverVersion())
+        session.may_write = True
         self._is_up.set()
         self._tell(BrokerEventKind.LINK_UP, f"Connected to {self.status.address}.")
 
-    def _down(self, why: str) -> None:
+    def _down(self, state: LinkState, why: str) -> None:
         if self._connected is None:
             return
+        self._connected.session.may_write = False
         self._connected = None
         self._is_up.clear()
+        self._move(state, why)
         self._pacer.discard(
             Unavailable(
                 "LINK_DOWN",
@@ -256,25 +264,31 @@ class Link:
 
     # --------------------------------------------------------------------------------------------- told by the session
 
+    def _interrupt(self) -> None:
+        """From this moment on nothing is sent; the keeper of the connection does the rest in its turn."""
+        if self._current is not None:
+            self._current.session.may_write = False
+        self._interrupted.set()
+
     def accounts_listed(self, accounts: tuple[str, ...]) -> None:
         """The broker listed the accounts of this login; a change is told, and everything is read anew."""
         before = self.status.accounts
         self.status = replace(self.status, accounts=accounts, accounts_verified_at=self._clock.now())
         if before and set(before) != set(accounts):
             self._tell(BrokerEventKind.ACCOUNTS_CHANGED, "The gateway serves other accounts than before.")
-            self._interrupted.set()
+            self._interrupt()
 
     def link_code(self, code: int, text: str) -> None:
         """A message about the gateway's own connections."""
         if code in OFFLINE:
             self._offline_code = code
             self._online.clear()
-            self._interrupted.set()
+            self._interrupt()
         elif code in RESTORED or (code in FARM_FINE and self._offline_code == 2110 and not self._online.is_set()):
             if code == DATA_LOST and self._current is not None:
                 self._current.quotes.forget_all()
             self._online.set()
-            self._interrupted.set()
+            self._interrupt()
         elif code == PORT_CHANGED and self._current is not None:
             self._current.session.lose(
                 LinkProblem(text="The gateway's API port was changed. Set IBKR_PORT to the new one and restart.")

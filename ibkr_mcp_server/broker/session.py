@@ -213,6 +213,8 @@ class Session:
         self.ended: asyncio.Future[LinkProblem] = asyncio.get_running_loop().create_future()
         self.ticks: TickListener | None = None
         self.handshaken = False
+        self.may_write = False
+        """Set by the link while it is up."""
         self.highest_id = 0
         self._clock = clock
         self._pacer = pacer
@@ -300,6 +302,12 @@ class Session:
     def check_unblocked(self) -> None:
         """Refuse to add to bytes that the gateway does not take: they could reach it much later (EM-02)."""
         self.check_alive()
+        if not self.may_write:
+            raise Unavailable(
+                "LINK_DOWN",
+                "The link changed while this waited for its turn; nothing was sent.",
+                next_step="See the connection status, then try again.",
+            )
         transport = self.client.conn.transport
         if transport is None or transport.is_closing() or transport.get_write_buffer_size():
             self.suspect()
@@ -432,7 +440,8 @@ class Session:
                 send()
                 call.sent = True
             try:
-                async with asyncio.timeout(2 * self._deadline_seconds):
+                # Longer than its caller waits and the sign of life that is asked for after that.
+                async with asyncio.timeout(3 * self._deadline_seconds):
                     return await answer.done
             except TimeoutError:
                 # Its end could still come and be taken for the end of the next request of its kind.

@@ -1,4 +1,4 @@
-"""What the tests of the broker adapter share: the adapter on a paper gateway, orders, gates, and a line that tampers."""
+"""What the tests of the broker adapter share: the adapter on a paper gateway, orders, gates, a line that tampers."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ class Events(list[BrokerEvent]):
             while not predicate():
                 self._news.clear()
                 await self._news.wait()
+
+
+async def until(predicate: Callable[[], object]) -> None:
+    """Let everything run until `predicate` holds."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not predicate():
+            await asyncio.sleep(0)  # noqa: ASYNC110  # a failed attempt to connect is a state, not an event
 
 
 @asynccontextmanager

@@ -81,7 +81,7 @@ async def test_positions_carry_prices_of_the_account_that_is_asked_for(
     async with connected(gateway, clock) as broker:
         gateway.add_position(ACCOUNT, "AAPL", 100, "150.00")
         [held] = await broker.positions(ACCOUNT)
-        assert (held.instrument.symbol, held.quantity, held.average_cost) == ("AAPL", 100, 150)
+        assert (held.instrument.symbol, held.quantity, held.average_cost) == ("AAPL", Decimal(100), Decimal(150))
         assert held.market_price is not None
         assert held.market_value is not None
         [other] = await broker.positions("DU9000002")
@@ -96,7 +96,9 @@ async def test_positions_are_known_without_asking_and_follow_fills(gateway: Pape
         filled = await broker.place_order(approved(marketable(await aapl(broker))), Gate())
         assert filled.status is OrderStatus.FILLED
         await broker.verify_accounts()  # a round trip: what was pushed before has arrived
-        assert [(held.instrument.symbol, held.quantity) for held in broker.known_positions() or ()] == [("AAPL", 10)]
+        assert [(held.instrument.symbol, held.quantity) for held in broker.known_positions() or ()] == [
+            ("AAPL", Decimal(10))
+        ]
 
 
 async def test_closed_broker_says_so(clock: ManualClock, gateway: PaperGateway) -> None:
@@ -134,7 +136,7 @@ async def test_symbol_forms_resolve_to_one_contract(
 async def test_resolved_contract_carries_the_rules_of_its_orders(gateway: PaperGateway, clock: ManualClock) -> None:
     async with connected(gateway, clock) as broker:
         found = await aapl(broker)
-        assert (found.exchange, found.primary_exchange, found.multiplier) == ("SMART", "NASDAQ", 1)
+        assert (found.exchange, found.primary_exchange, found.multiplier) == ("SMART", "NASDAQ", Decimal(1))
         assert found.price_increment(Decimal(100)) == Decimal("0.01")
         assert found.size_increment == 1
         assert found.in_regular_hours(clock.now())
@@ -279,9 +281,9 @@ async def test_completed_orders_and_executions_of_the_day(gateway: PaperGateway,
     async with connected(gateway, clock) as broker:
         placed = await broker.place_order(approved(marketable(await aapl(broker))), Gate())
         [done] = await broker.completed_orders()
-        assert (done.perm_id, done.status, done.filled) == (placed.perm_id, OrderStatus.FILLED, 10)
+        assert (done.perm_id, done.status, done.filled) == (placed.perm_id, OrderStatus.FILLED, Decimal(10))
         [fill] = await broker.executions()
-        assert (fill.quantity, fill.order_ref, fill.perm_id) == (10, "ibmcp-test-1", placed.perm_id)
+        assert (fill.quantity, fill.order_ref, fill.perm_id) == (Decimal(10), "ibmcp-test-1", placed.perm_id)
         assert fill.commission is not None
         assert fill.executed_at == clock.now()
 

@@ -63,7 +63,7 @@ async def test_market_order_with_a_cap_travels_as_a_limit_order_at_the_cap(
         [sent] = gateway.received_orders
         assert (sent.terms.order_type, sent.terms.limit_price) == ("LMT", Decimal(206))
         assert placed.status is OrderStatus.FILLED
-        assert (placed.filled, placed.average_fill_price) == (10, 200)
+        assert (placed.filled, placed.average_fill_price) == (Decimal(10), Decimal(200))
 
 
 async def test_stop_price_travels_in_its_own_field(gateway: PaperGateway, clock: ManualClock) -> None:
@@ -155,14 +155,16 @@ async def test_remark_about_a_living_order_does_not_kill_it(
             seen["5"] += 1
         return [fields]
 
-    async with TamperedLine(gateway.port) as line:
-        async with connected(gateway, clock, port=line.port, deadline_seconds=1.0) as broker:
-            instrument = await aapl(broker)
-            line.tamper = remark_first
-            placed = await broker.place_order(approved(resting(instrument)), Gate())
-            assert placed.is_working
-            assert placed.perm_id > 0
-            assert [known.status.is_final for known in broker.known_orders()] == [False]
+    async with (
+        TamperedLine(gateway.port) as line,
+        connected(gateway, clock, port=line.port, deadline_seconds=1.0) as broker,
+    ):
+        instrument = await aapl(broker)
+        line.tamper = remark_first
+        placed = await broker.place_order(approved(resting(instrument)), Gate())
+        assert placed.is_working
+        assert placed.perm_id > 0
+        assert [known.status.is_final for known in broker.known_orders()] == [False]
 
 
 async def test_unknown_message_about_an_order_that_is_not_listed_is_its_rejection(
@@ -173,13 +175,15 @@ async def test_unknown_message_about_an_order_that_is_not_listed_is_its_rejectio
     def only_the_message(fields: list[str]) -> list[list[str]]:
         return [] if fields[0] in ("3", "5") else [fields]
 
-    async with TamperedLine(gateway.port) as line:
-        async with connected(gateway, clock, port=line.port, deadline_seconds=1.0) as broker:
-            instrument = await aapl(broker)
-            line.tamper = only_the_message
-            with pytest.raises(Refused) as refusal:
-                await broker.place_order(approved(resting(instrument)), Gate())
-            assert refusal.value.broker_code == 77777
+    async with (
+        TamperedLine(gateway.port) as line,
+        connected(gateway, clock, port=line.port, deadline_seconds=1.0) as broker,
+    ):
+        instrument = await aapl(broker)
+        line.tamper = only_the_message
+        with pytest.raises(Refused) as refusal:
+            await broker.place_order(approved(resting(instrument)), Gate())
+        assert refusal.value.broker_code == 77777
 
 
 async def test_order_held_in_another_account_is_a_fault(gateway: PaperGateway, clock: ManualClock) -> None:
@@ -241,7 +245,7 @@ async def test_changed_order_keeps_its_identity_and_what_was_not_changed(
         placed = await broker.place_order(approved(order), Gate())
         changed = await broker.modify_order(change(placed, quantity=Decimal(20), limit_price=Decimal("1.05")), Gate())
         assert changed.perm_id == placed.perm_id
-        assert (changed.order.quantity, changed.order.limit_price) == (20, Decimal("1.05"))
+        assert (changed.order.quantity, changed.order.limit_price) == (Decimal(20), Decimal("1.05"))
         sent = gateway.received_orders[-1]
         assert sent.order_id == placed.order_id
         assert (sent.terms.tif, sent.terms.outside_rth, sent.terms.account) == ("GTC", True, ACCOUNT)
