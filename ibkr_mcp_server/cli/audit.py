@@ -1,0 +1,165 @@
+"""`audit`: read, verify and export the audit log; changes nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ibkr_mcp_server.audit.chain import Head
+from ibkr_mcp_server.audit.events import EventType
+from ibkr_mcp_server.audit.export import export_log
+from ibkr_mcp_server.audit.log import AuditRecord, tail
+from ibkr_mcp_server.audit.verify import VerifyReport, verify_database, verify_export
+from ibkr_mcp_server.cli.output import console, print_json
+from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, open_workspace, settings_of
+from ibkr_mcp_server.errors import Refused, Unavailable
+
+_HEAD = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})")
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Read, verify or export the audit log.", no_args_is_help=True)
+    group.command("tail")(show_tail)
+    group.command("verify")(verify)
+    group.command("export")(export)
+    app.add_typer(group, name="audit")
+
+
+def show_tail(
+    number: Annotated[int, typer.Option("-n", "--number", min=1, max=100_000, help="How many records.")] = 20,
+    event_type: Annotated[EventType | None, typer.Option("--type", help="Only records of this type.")] = None,
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+) -> None:
+    """Print the newest records, the newest last; with --json one record a line."""
+    with open_workspace(settings_of(env_file), read_only=True) as workspace:
+        records = workspace.database.read_blocking(lambda connection: tail(connection, number, event_type))
+    if as_json:
+        for record in records:
+            print_json(_fields(record), indent=None)
+        return
+    console().print(table_of(records))
+
+
+def verify(
+    file: Annotated[Path | None, typer.Argument(help="An export; without it, the log in the store.")] = None,
+    expect_head: Annotated[
+        str | None,
+        typer.Option(metavar="SEQ:HASH", help="A head noted earlier; shows a cut-off tail or a rewritten chain."),
+    ] = None,
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+) -> None:
+    """Verify the chain of the log or of an export, offline. Exits 1 and names the first bad record if it does not hold."""
+    expected = _head(expect_head)
+    if file is None:
+        with open_workspace(settings_of(env_file), read_only=True) as workspace:
+            report = verify_database(workspace.database, expected_head=expected)
+    else:
+        report = _verified_file(file, expected)
+    _tell(report, as_json=as_json)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def export(
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Where to; else IBKR_AUDIT_LOG_FILE says.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over an export that is there.")] = False,
+    env_file: EnvFile = None,
+) -> None:
+    """Write the whole log as JSON lines, readable by its owner only; exits 1 when its chain does not hold."""
+    settings = settings_of(env_file)
+    target = output or settings.audit_log_file
+    if target is None:
+        raise Refused(
+            "NO_FILE_NAMED",
+            "Nothing says where the export goes.",
+            next_step="Name a file with --output, or set IBKR_AUDIT_LOG_FILE.",
+        )
+    with open_workspace(settings, read_only=True) as workspace:
+        try:
+            report = export_log(workspace.database, target, replace=replace)
+        except OSError as error:
+            raise Unavailable(
+                "EXPORT_FAILED", f"{target} cannot be written: {error.strerror}.", next_step="Name another place."
+            ) from error
+    typer.echo(f"Wrote {target}")
+    _tell(report, as_json=False)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def table_of(records: list[AuditRecord]) -> Table:
+    """The records as people read them, one a line."""
+    table = Table("Seq", "Time (UTC)", "Event", "Actor", "About", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for record in records:
+        about = Text(about_of(record), overflow="ellipsis", no_wrap=True)
+        table.add_row(str(record.seq), f"{record.timestamp:%m-%d %H:%M:%S.%f}"[:-3], record.event_type,
+                      str(record.actor["id"]), about)  # fmt: skip
+    return table
+
+
+def about_of(record: AuditRecord) -> str:
+    """What the record is about, in a few words; the JSON has everything."""
+    words = [record.tool or ""]
+    words += [str(value) for value in (_first(record.order_data, "label", "order", "symbol"),) if value]
+    result = record.validation_result or {}
+    words += [str(value) for value in (_first(result, "code", "verdict"),) if value]
+    outcome = record.outcome or {}
+    words += [f"{name}={value}" for name, value in outcome.items() if isinstance(value, str | int) and value != ""]
+    return " ".join(word for word in words if word)
+
+
+def str_of(head: Head) -> str:
+    """The head as `--expect-head` takes it."""
+    return f"{head.seq}:{head.hash}"
+
+
+def _first(part: Any, *names: str) -> object:  # Any: whatever JSON was recorded
+    return next((part[name] for name in names if isinstance(part, dict) and part.get(name)), None)
+
+
+def _fields(record: AuditRecord) -> dict[str, object]:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def _head(text: str | None) -> Head | None:
+    if text is None:
+        return None
+    found = _HEAD.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(
+            "write it as `audit verify` prints it: the record's number, a colon, and 64 hexadecimal digits.",
+            param_hint="--expect-head",
+        )
+    return Head(int(found[1]), found[2])
+
+
+def _verified_file(file: Path, expected: Head | None) -> VerifyReport:
+    try:
+        with file.open(encoding="utf-8", errors="surrogateescape") as lines:
+            return verify_export(lines, expected_head=expected)
+    except OSError as error:
+        raise Unavailable(
+            "EXPORT_UNREADABLE", f"{file} cannot be read: {error.strerror}.", next_step="Name an export of the log."
+        ) from error
+
+
+def _tell(report: VerifyReport, *, as_json: bool) -> None:
+    if as_json:
+        print_json({**asdict(report), "head": str_of(report.head)})
+    elif report.ok:
+        typer.echo(f"The audit log is whole: {report.records} records of {report.sessions} runs.")
+        typer.echo(f"Head {str_of(report.head)}")
+        typer.echo("Note the head elsewhere; --expect-head proves later that nothing was cut off.")
+    else:
+        typer.echo(f"The audit log is NOT whole; record {report.first_bad_seq} is the first bad one.", err=True)
+        typer.echo(f"{report.reason} The {report.records} records before it fit.", err=True)

@@ -1,0 +1,79 @@
+"""The program as a user's shell runs it: a real process, its own state directory, nothing of the caller's settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import Any
+
+from ibkr_mcp_server.cli.terminal import Session, at_terminal
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROGRAM = (sys.executable, "-m", "ibkr_mcp_server")
+LONGEST_SECONDS = 30.0
+
+Done = subprocess.CompletedProcess[str]
+
+
+class Shell:
+    """A shell of the service user; `state` outlives each command, as it does in life."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        settings = {"IBKR_STATE_DIR": str(state)}
+        self.environment = {name: text for name, text in os.environ.items() if not name.startswith("IBKR_")} | settings
+
+    def run(self, *arguments: str, stdin: str | None = None, **settings: str) -> Done:
+        """Run one command without a terminal, not even an inherited one."""
+        return subprocess.run(
+            [*PROGRAM, *arguments],
+            env=self.environment | settings,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_SECONDS,
+            start_new_session=True,
+            check=False,
+        )
+
+    def json(self, *arguments: str, **settings: str) -> Any:  # Any: JSON
+        return json.loads(self.run(*arguments, "--json", **settings).stdout)
+
+    def type_at_terminal(self, *arguments: str, typed: list[tuple[str, str]]) -> Session:
+        return at_terminal(arguments, typed, environment=self.environment)
+
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A command that goes on beside the test; killed at the end if it has not ended by itself."""
+        process = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+
+@contextmanager
+def new_shell() -> Iterator[Shell]:
+    """A shell with an empty state directory; the program refuses temporary directories, so it lies in `.state/`."""
+    (REPOSITORY / ".state").mkdir(exist_ok=True)
+    state = Path(mkdtemp(dir=REPOSITORY / ".state", prefix="test-"))
+    try:
+        yield Shell(state)
+    finally:
+        rmtree(state)

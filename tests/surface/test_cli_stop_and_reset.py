@@ -1,0 +1,150 @@
+"""Stopping from a shell, and what it takes to resume."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.surface.shell import Shell
+
+PASSPHRASE = "correct horse battery"
+needs_terminals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo terminals")
+
+
+def set_passphrase(shell: Shell, passphrase: str = PASSPHRASE) -> None:
+    done = shell.type_at_terminal(
+        "operator", "set-passphrase", typed=[("New operator passphrase", passphrase), ("again", passphrase)]
+    )
+    assert done.exit_code == 0, done.screen
+
+
+def test_portfolio_halt_needs_nothing_and_status_tells_who_when_why(shell: Shell) -> None:
+    """KS-04, KS-09, KS-18, MON-02: no secret, no reason, no server, no store yet."""
+    first = shell.run("portfolio-halt")
+    again = shell.run("portfolio-halt", "--reason", "second thoughts")
+    status = shell.run("status", "--safety", "--json")
+    text = shell.run("status", "--safety")
+
+    assert first.returncode == again.returncode == 0
+    assert "Trading is halted (HALT_ONLY): unspecified" in first.stdout
+    assert "no opening order is on its way" in first.stdout
+    assert "halted already" in again.stdout
+    assert status.returncode == text.returncode == 2
+    for told in ('"kill_switch_active": true', '"auth": "local-shell"', '"repeats": 1', '"scope": "account"'):
+        assert told in status.stdout
+    for told in ("STOPPED", "HALT_ONLY", "unspecified", "local-shell", "opening orders per minute"):
+        assert told in text.stdout
+
+
+def test_halt_holds_by_the_stop_file_when_the_store_or_the_settings_are_broken(shell: Shell) -> None:
+    """KS-06, KS-08: whatever is broken, the stop holds."""
+    misspelt = shell.run("portfolio-halt", "--reason", "now", IBKR_ENABLE_TRADNG="true")
+    assert (misspelt.returncode, (shell.state / "KILL").read_text()) == (0, "now\n")
+    assert "stop file" in misspelt.stderr
+    (shell.state / "KILL").unlink()
+
+    (shell.state / "state.db").write_bytes(b"not a database at all, but long enough to be read as one" * 40)
+    damaged = shell.run("portfolio-halt")
+    status = shell.run("status", "--json")
+
+    assert damaged.returncode == 0
+    assert (shell.state / "KILL").exists()
+    assert "STORE" not in damaged.stdout
+    assert str(shell.state / "KILL") in damaged.stdout
+    assert (status.returncode, '"status": "STOPPED"' in status.stdout) == (2, True)
+
+
+def test_a_stop_file_left_by_hand_shows_as_a_stop_even_before_the_first_start(shell: Shell) -> None:
+    """KS-07."""
+    (shell.state / "KILL").touch()
+    assert shell.run("status").returncode == 2
+
+    shell.run("portfolio-halt")
+    assert "stop file" in shell.run("status").stdout.lower()
+
+
+def test_a_passphrase_is_typed_at_a_terminal_or_refused(shell: Shell) -> None:
+    """KS-16: never an argument, never the environment, never a pipe."""
+    shell.run("portfolio-halt")
+
+    in_arguments = shell.run("reset", "--reason", "all is well", "--passphrase", PASSPHRASE)
+    in_environment = shell.run("reset", "--reason", "all is well", IBKR_OPERATOR_PASSPHRASE=PASSPHRASE)
+    without_one = shell.run("reset", "--reason", "all is well")
+    piped = shell.run("operator", "set-passphrase", stdin=f"{PASSPHRASE}\n{PASSPHRASE}\n")
+
+    for refused in (in_arguments, in_environment):
+        assert (refused.returncode, "PASSPHRASE_IN_THE_OPEN" in refused.stderr) == (1, True)
+        assert PASSPHRASE not in refused.stdout + refused.stderr
+    assert "operator set-passphrase" in without_one.stderr
+    assert (piped.returncode, "NO_TERMINAL" in piped.stderr) == (1, True)
+    assert not (shell.state / "operator.json").exists()
+    assert shell.run("status").returncode == 2
+
+
+@needs_terminals
+def test_only_the_right_passphrase_resets_and_five_wrong_ones_lock_the_door(shell: Shell) -> None:
+    """KS-15, KS-16, and that stopping stays possible while the door is locked (KS-18)."""
+    set_passphrase(shell)
+    (shell.state / "KILL").touch()
+    shell.run("portfolio-halt", "--reason", "tried out")
+
+    def reset(passphrase: str) -> tuple[int, str]:
+        done = shell.type_at_terminal("reset", "--reason", "looked into", typed=[("Operator passphrase", passphrase)])
+        assert passphrase not in done.screen
+        return done.exit_code, done.screen
+
+    assert shell.run("reset").returncode == 2  # a reason is required
+    code, screen = reset("wrong horse battery")
+    assert (code, "4 more attempts" in screen) == (1, True)
+    code, screen = reset(PASSPHRASE)
+    assert (code, "The kill switch is off" in screen) == (0, True)
+    assert not (shell.state / "KILL").exists()
+    assert shell.run("status").returncode == 0
+    assert "NOT_ACTIVE" in shell.run("reset", "--reason", "again").stderr
+
+    shell.run("portfolio-halt")
+    for _ in range(5):
+        code, screen = reset("wrong horse battery")
+    assert "0 more attempts" in screen
+    code, screen = reset(PASSPHRASE)
+    assert (code, "OPERATOR_LOCKED" in screen) == (1, True)
+    assert shell.run("portfolio-halt").returncode == 0
+    assert shell.run("audit", "tail", "--type", "AUTH_FAILED").stdout.count("failures=") == 6
+
+
+@needs_terminals
+def test_changing_the_passphrase_takes_the_current_one_and_two_equal_new_ones(shell: Shell) -> None:
+    def change(current: str, first: str, second: str) -> tuple[int, str]:
+        typed = [("Current", current), ("New operator passphrase", first), ("again", second)]
+        done = shell.type_at_terminal("operator", "set-passphrase", typed=typed)
+        return done.exit_code, done.screen
+
+    short = shell.type_at_terminal("operator", "set-passphrase", typed=[("New", "short"), ("again", "short")])
+    assert (short.exit_code, "PASSPHRASE_TOO_SHORT" in short.screen) == (1, True)
+    set_passphrase(shell)
+    code, screen = change("wrong horse battery", "", "")
+    assert (code, "WRONG_PASSPHRASE" in screen) == (1, True)
+    code, screen = change(PASSPHRASE, "another horse battery", "another house battery")
+    assert (code, "PASSPHRASES_DIFFER" in screen) == (1, True)
+    code, _ = change(PASSPHRASE, "another horse battery", "another horse battery")
+    assert code == 0
+    assert PASSPHRASE not in (shell.state / "operator.json").read_text()
+
+
+def test_reset_is_refused_while_the_audit_log_does_not_verify(shell: Shell) -> None:
+    """KS-15: the invariants of a start hold, or trading does not resume."""
+    import sqlite3
+
+    set_passphrase(shell)
+    shell.run("portfolio-halt")
+    with sqlite3.connect(shell.state / "state.db") as store:
+        for (trigger,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            store.execute(f"DROP TRIGGER {trigger}")
+        store.execute('UPDATE audit_log SET outcome = \'{"reason":"nothing"}\' WHERE seq = 2')
+    store.close()
+
+    refused = shell.run("reset", "--reason", "all is well")
+
+    assert (refused.returncode, "NOT_RESUMABLE" in refused.stderr, "Record 2" in refused.stderr) == (1, True, True)
+    assert shell.run("status").returncode == 2
