@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ibkr_mcp_server.settings_pages import env_example, settings_page
+from ibkr_mcp_server.tools.catalogue import schemas_page
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES: dict[Path, Callable[[], str]] = {
     Path(".env.example"): env_example,
     Path("docs/settings.md"): settings_page,
+    Path("ibkr_mcp_server/tools/schemas.json"): schemas_page,
 }
 
 

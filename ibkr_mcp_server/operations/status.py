@@ -12,14 +12,16 @@ from ibkr_mcp_server.audit.log import head
 from ibkr_mcp_server.broker.base import LinkStatus
 from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.domain.operations import Operation
+from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
+from ibkr_mcp_server.safety.decision import Code
 from ibkr_mcp_server.safety.kill_switch import KillStatus
 from ibkr_mcp_server.safety.manager import MINUTE_SECONDS, Violation
 from ibkr_mcp_server.safety.policy import account_check, closed_live_locks
-from ibkr_mcp_server.safety.state import EffectiveState
+from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.settings import Settings
-from ibkr_mcp_server.store import intents
+from ibkr_mcp_server.store import intents, latches
 from ibkr_mcp_server.store.intents import Intent
 
 
@@ -46,20 +48,26 @@ class SafetyStatus:
     gates: dict[str, bool]
     closed_live_locks: tuple[str, ...]
     limits: tuple[Headroom, ...]
-    opening_today: int
+    """Empty when the store does not tell what is used."""
+    opening_today: int | None
     unresolved: tuple[Intent, ...]
     violations: tuple[Violation, ...]
-    audit_head: Head
+    audit_head: Head | None
     """Sequence number and hash of the newest audit record."""
     config_hash: str
     session_id: str
+    store_problem: str | None = None
+    """Why the durable state cannot be read: then everything counts as stopped."""
 
 
 async def safety_status(operation: Operation, desk: Desk) -> Answer[SafetyStatus]:
     """The status, in every state."""
 
     async def act(access: Access) -> SafetyStatus:
-        return await desk.database.read(lambda connection: read_status(connection, desk))
+        try:
+            return await desk.database.read(lambda connection: read_status(connection, desk))
+        except (ProductError, OSError) as error:
+            return status_without_store(desk, str(error))
 
     return await safe_trading_operation(operation, act, desk=desk)
 
@@ -87,6 +95,37 @@ def read_status(connection: Connection, desk: Desk) -> SafetyStatus:
         audit_head=head(connection),
         config_hash=settings.fingerprint(),
         session_id=desk.session_id,
+    )
+
+
+def status_without_store(desk: Desk, trouble: str) -> SafetyStatus:
+    """What is known while the store cannot be read; unreadable counts as stopped (KS-06)."""
+    settings, now, link = desk.settings, desk.clock.now(), desk.broker.link
+    accepts = account_check(settings).accepts
+    switch = desk.safety.kill_switch
+    unreadable = Cause(state=SafetyState.HALT, code=Code.STATE_UNREADABLE, reason=trouble, is_latch=True)
+    return SafetyStatus(
+        at=now,
+        state=EffectiveState(causes=(unreadable,)),
+        kill=KillStatus(
+            active=True,
+            latch=latches.unreadable(latches.ACCOUNT, trouble),
+            sentinel=switch.sentinel_present(),
+            read_at=now,
+        ),
+        link=link,
+        account_verified=bool(link.accounts) and all(map(accepts, link.accounts)),
+        trading_enabled=settings.enable_trading,
+        gates=gates(settings),
+        closed_live_locks=closed_live_locks(settings),
+        limits=(),
+        opening_today=None,
+        unresolved=(),
+        violations=desk.safety.recent_violations(),
+        audit_head=None,
+        config_hash=settings.fingerprint(),
+        session_id=desk.session_id,
+        store_problem=trouble,
     )
 
 

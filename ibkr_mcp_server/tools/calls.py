@@ -1,0 +1,261 @@
+"""From a call to its answer: one operation, one decision record, one envelope.
+
+Whatever a client sends becomes an operation and goes through `operations/`: good calls, calls with bad arguments, and
+calls of tools that do not exist (TW-01, TW-16).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ibkr_mcp_server.domain.operations import Actor, ActorType, Operation, OperationClass, Problem
+from ibkr_mcp_server.errors import ConfigurationError, OutcomeUnknown, ProductError, Unavailable
+from ibkr_mcp_server.log import get_logger
+from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.operations.link import wait_for_first_link
+from ibkr_mcp_server.operations.refused import refuse
+from ibkr_mcp_server.operations.safe_operation import OperationFailed
+from ibkr_mcp_server.safety.decision import CODES, Code, Decision, OperationRefused, problem
+from ibkr_mcp_server.store.intents import Intent
+from ibkr_mcp_server.tools.arguments import Arguments
+from ibkr_mcp_server.tools.catalogue import TOOLS
+from ibkr_mcp_server.tools.orders import INTENT_OUTCOMES, Outcome, WriteFacts
+from ibkr_mcp_server.tools.parsing import forgiving, parse
+from ibkr_mcp_server.tools.registry import Call, Reply, Tool
+from ibkr_mcp_server.tools.results import Envelope, Facts, Failure, body, failure, failures, refusal
+from ibkr_mcp_server.tools.safety import AFTER_A_STOP, StopArguments, StopFacts, without_app
+from ibkr_mcp_server.tools.text import abridged, cleaned, shown
+
+FIRST_LINK_SECONDS = 0.6
+"""How long a call waits for a link that is just coming up, so that a missing gateway is told within a second."""
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A call as it arrived."""
+
+    name: str
+    arguments: Mapping[str, object]
+    client: str
+    """What the client calls itself: a claim."""
+    auth: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """A call's answer, ready for the wire."""
+
+    body: Mapping[str, Any]  # Any: JSON
+    is_error: bool
+
+    @property
+    def text(self) -> str:
+        """The same facts for clients that read text only."""
+        return json.dumps(self.body, separators=(",", ":"), ensure_ascii=False)
+
+
+async def answer(request: Request, desk: Desk) -> Response:
+    """Carry a call out, whatever it is."""
+    tool = TOOLS.get(request.name)
+    actor = Actor(type=ActorType.AGENT, id=cleaned(request.client, 60) or "unnamed", auth=request.auth)
+    if tool is None or tool.needs_link:
+        await wait_for_first_link(desk, FIRST_LINK_SECONDS)
+    try:
+        reply = await _carried_out(tool, request, actor, desk)
+    except OperationRefused as refused:
+        return _refused(tool, request, refused.decision, desk)
+    except OperationFailed as failed:
+        return _failed(tool, request, failed, desk)
+    return _replied(reply, desk)
+
+
+async def _carried_out(tool: Tool | None, request: Request, actor: Actor, desk: Desk) -> Reply:
+    if tool is None:
+        return await refuse(_unreadable(request, actor, OperationClass.ORDER_PLACEMENT, (_unknown(request),)), desk)
+    arguments: Arguments | None
+    if tool.operation_class is OperationClass.SAFETY_STOP:
+        arguments, ignored = forgiving(tool.arguments, request.arguments)
+        problems: tuple[Problem, ...] = ()
+    else:
+        arguments, problems = parse(tool.arguments, request.arguments)
+        ignored = ()
+    if arguments is None:
+        unreadable = _unreadable(request, actor, tool.operation_class, problems, preview=tool.preview)
+        return await refuse(unreadable, desk)
+    reply = await tool.handler(Call(tool=tool, actor=actor, arguments=arguments.canonical(), desk=desk), arguments)
+    if not ignored:
+        return reply
+    notes = tuple(f"Ignored: {found.message}" for found in ignored)
+    return Reply(
+        decision=reply.decision, facts=reply.facts, warnings=(*reply.warnings, *notes), next_step=reply.next_step
+    )
+
+
+def _unreadable(
+    request: Request,
+    actor: Actor,
+    operation_class: OperationClass,
+    problems: tuple[Problem, ...],
+    *,
+    preview: bool = False,
+) -> Operation:
+    """An operation that carries nothing but what is wrong with it."""
+    arguments = abridged(dict(request.arguments))
+    assert isinstance(arguments, dict)
+    return Operation(
+        tool=cleaned(request.name, 64),
+        operation_class=operation_class,
+        actor=actor,
+        arguments=arguments,
+        preview=preview,
+        problems=problems,
+    )
+
+
+def _unknown(request: Request) -> Problem:
+    close = difflib.get_close_matches(request.name[:64], [tool.name for tool in TOOLS], n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    text = f"There is no tool {shown(request.name)}.{hint}"
+    return problem(Code.UNKNOWN_TOOL, text, observed=shown(request.name))
+
+
+# ---- answers
+
+
+def _replied(reply: Reply, desk: Desk) -> Response:
+    told = reply.failure
+    fields: dict[str, Any] = {} if told is None else told.fields()
+    envelope = Envelope(
+        success=told is None,
+        venue=desk.settings.broker_mode.value,
+        at=desk.clock.now(),
+        decision_id=reply.decision.decision_id,
+        warnings=(*reply.decision.validation.warnings, *reply.warnings),
+        **({"next_step": reply.next_step} | fields),
+    )
+    return Response(body=body(envelope, reply.facts), is_error=told is not None)
+
+
+def _refused(tool: Tool | None, request: Request, decision: Decision, desk: Desk) -> Response:
+    told = refusal(decision)
+    facts = None
+    if tool is not None and tool.writes:
+        busy = told.code == Code.IN_PROGRESS
+        outcome = Outcome.PENDING if busy else Outcome.REFUSED
+        facts = WriteFacts(outcome=outcome, client_request_id=_key(request))
+    return _failure(told, decision, desk, facts)
+
+
+def _failed(tool: Tool | None, request: Request, failed: OperationFailed, desk: Desk) -> Response:
+    told = failure(failed.error)
+    if tool is None or not tool.writes:
+        return _failure(told, failed.decision, desk, None)
+    intent = failed.intent
+    outcome = _outcome(failed)
+    facts = WriteFacts(
+        outcome=outcome,
+        client_request_id=intent.request_key if intent is not None else _key(request),
+        perm_id=None if intent is None else intent.perm_id,
+        order_id=None if intent is None else intent.order_id,
+        status=None if intent is None else intent.broker_status,
+    )
+    if outcome is Outcome.UNKNOWN and told.code not in (Code.OUTCOME_UNKNOWN, Code.ACCOUNT_ECHO_MISMATCH):
+        told = Failure(
+            code=Code.OUTCOME_UNKNOWN,
+            error=told.error,
+            next_step=CODES[Code.OUTCOME_UNKNOWN].remedy,
+            details=(f"{told.code}: {told.error}", *told.details),
+            broker_code=told.broker_code,
+            broker_text=told.broker_text,
+        )
+    return _failure(told, failed.decision, desk, facts)
+
+
+def _outcome(failed: OperationFailed) -> Outcome:
+    """What is proven about a write that went wrong; nothing proven is unknown (TW-14)."""
+    intent: Intent | None = failed.intent
+    if intent is not None:
+        return INTENT_OUTCOMES[intent.state]
+    if isinstance(failed.error, OutcomeUnknown):
+        return Outcome.UNKNOWN
+    return Outcome.NOT_SENT if isinstance(failed.error, Unavailable) else Outcome.UNKNOWN
+
+
+def _failure(told: Failure, decision: Decision, desk: Desk, facts: Facts | None) -> Response:
+    fields: dict[str, Any] = told.fields()
+    envelope = Envelope(
+        success=False,
+        venue=desk.settings.broker_mode.value,
+        at=desk.clock.now(),
+        decision_id=decision.decision_id,
+        warnings=decision.validation.warnings,
+        **fields,
+    )
+    return Response(body=body(envelope, facts), is_error=True)
+
+
+def _key(request: Request) -> str | None:
+    """The caller's key, if it is one."""
+    key = request.arguments.get("client_request_id")
+    return cleaned(key, 64) if isinstance(key, str) else None
+
+
+# ---- while there is nothing to ask
+
+
+def answer_without_app(
+    request: Request, error: BaseException | None, *, venue: Any, now: datetime, sentinel: Path | None
+) -> Response:
+    """What can be said and done when the app could not be opened, or is not open yet (`error` is None)."""
+    tool = TOOLS.get(request.name)
+    told = _trouble(error)
+    envelope = Envelope(success=True, venue=venue, at=now, next_step=told.next_step)
+    if tool is None:
+        told = failures((_unknown(request),))
+    elif tool.operation_class is OperationClass.SAFETY_STATUS:
+        return Response(body=body(envelope, without_app(told.error)), is_error=False)
+    elif tool.operation_class is OperationClass.SAFETY_STOP and sentinel is not None:
+        arguments, _ = forgiving(StopArguments, request.arguments)
+        stopped = _stopped_by_file(arguments.reason, sentinel)
+        if stopped is not None:
+            envelope = envelope.model_copy(update={"next_step": AFTER_A_STOP, "warnings": (cleaned(told.error),)})
+            return Response(body=body(envelope, stopped), is_error=False)
+    fields: dict[str, Any] = told.fields()
+    return Response(body=body(Envelope(success=False, venue=venue, at=now, **fields), None), is_error=True)
+
+
+def _trouble(error: BaseException | None) -> Failure:
+    if error is None:
+        text = "The server is still opening its store; this takes longer than usual."
+        return Failure(code=Code.STARTING, error=text, next_step=CODES[Code.STARTING].remedy)
+    if isinstance(error, ConfigurationError):
+        text = f"The server could not open: {error}"
+        return Failure(code=Code.STATE_UNREADABLE, error=text, next_step=CODES[Code.STATE_UNREADABLE].remedy)
+    if isinstance(error, ProductError):
+        text = f"The server could not open: {error.message}"
+        next_step = error.next_step or CODES[Code.STATE_UNREADABLE].remedy
+        return Failure(code=Code.STATE_UNREADABLE, error=text, next_step=f"{next_step} Then restart the server.")
+    if isinstance(error, OSError):
+        text = f"The server could not open: {error.strerror or type(error).__name__}."
+        return Failure(code=Code.STATE_UNREADABLE, error=text, next_step=CODES[Code.STATE_UNREADABLE].remedy)
+    text = f"The server could not open ({type(error).__name__}); its log has the details."
+    return Failure(code=Code.INTERNAL_ERROR, error=text, next_step="Tell the operator to look at the log and restart.")
+
+
+def _stopped_by_file(reason: str, sentinel: Path) -> StopFacts | None:
+    """Stop by the sentinel file: it holds for every process, and for this one as soon as it opens (KS-06)."""
+    try:
+        with sentinel.open("a", encoding="utf-8") as file:
+            file.write(reason + "\n")
+    except OSError:
+        _log.critical("an emergency stop could not be written", exc_info=True)
+        return None
+    return StopFacts(kill_switch_active=True, first=True, durable=True, nothing_in_flight=False, reason=reason)

@@ -1,0 +1,15 @@
+"""All tools. What is not in this list does not exist."""
+
+from __future__ import annotations
+
+import json
+
+from ibkr_mcp_server.tools import account, market_data, orders, safety
+from ibkr_mcp_server.tools.registry import Registry
+
+TOOLS = Registry(account.TOOLS, market_data.TOOLS, orders.TOOLS, safety.TOOLS)
+
+
+def schemas_page() -> str:
+    """`tools/schemas.json`: what tools/list answers, ready made, so that starting imports none of the families."""
+    return json.dumps([tool.listing() for tool in TOOLS], indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,170 @@
+"""Tools about instruments and their prices."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from pydantic import Field
+
+from ibkr_mcp_server.broker.base import Refusal
+from ibkr_mcp_server.domain.operations import OperationClass
+from ibkr_mcp_server.operations import market_data as operations
+from ibkr_mcp_server.operations.market_data import QuoteEntry
+from ibkr_mcp_server.tools.arguments import Arguments, InstrumentArguments, SymbolList
+from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
+from ibkr_mcp_server.tools.results import Exact, Facts, Failure, Part, Unknown
+from ibkr_mcp_server.tools.text import cleaned
+from ibkr_mcp_server.tools.views import CandidateView, InstrumentView, age, candidate_view, instrument_view
+
+
+class MarketDataArguments(Arguments):
+    also_called: ClassVar = {"symbol": "symbols"}
+
+    symbols: SymbolList = Field(description='1 to 50, e.g. ["AAPL", "EUR.USD"]; each counts against the rate limit')
+
+
+class QuoteRefusal(Part):
+    """Why one symbol has no quote."""
+
+    code: str
+    error: str
+    next_step: str
+    broker_code: int | Unknown = None
+
+
+class QuoteView(Part):
+    """The newest prices of one symbol; prices in its currency."""
+
+    asked: str
+    symbol: str | Unknown = None
+    con_id: int | Unknown = None
+    currency: str | Unknown = None
+    bid: Exact | Unknown = None
+    ask: Exact | Unknown = None
+    last: Exact | Unknown = None
+    bid_size: Exact | Unknown = None
+    ask_size: Exact | Unknown = None
+    last_size: Exact | Unknown = None
+    volume: Exact | Unknown = None
+    open: Exact | Unknown = None
+    high: Exact | Unknown = None
+    low: Exact | Unknown = None
+    previous_close: Exact | Unknown = None
+    halted: bool | Unknown = None
+    data_type: str | Unknown = None
+    received_at: datetime | Unknown = None
+    age_seconds: float | Unknown = None
+    refused: QuoteRefusal | Unknown = None
+
+
+class MarketDataFacts(Facts):
+    quotes: tuple[QuoteView, ...]
+
+
+async def get_market_data(call: Call, arguments: MarketDataArguments) -> Reply:
+    answer = await operations.market_data(call.operation(symbols=tuple(arguments.symbols)), call.desk)
+    now = call.desk.clock.now()
+    entries = answer.result or ()
+    facts = MarketDataFacts(quotes=tuple(_quote(entry, now) for entry in entries))
+    refusals = [entry.refusal for entry in entries if entry.refusal is not None]
+    failed = _none_of_them(refusals) if len(refusals) == len(entries) else None
+    return Reply(decision=answer.decision, facts=facts, failure=failed)
+
+
+def _quote(entry: QuoteEntry, now: datetime) -> QuoteView:
+    instrument, quote, refusal = entry.instrument, entry.quote, entry.refusal
+    view = QuoteView(
+        asked=entry.symbol,
+        symbol=instrument.label if instrument is not None else None,
+        con_id=instrument.con_id if instrument is not None else None,
+        currency=instrument.currency if instrument is not None else None,
+        refused=None if refusal is None else _refused(refusal),
+    )
+    if quote is None:
+        return view
+    return view.model_copy(
+        update={
+            "bid": quote.bid,
+            "ask": quote.ask,
+            "last": quote.last,
+            "bid_size": quote.bid_size,
+            "ask_size": quote.ask_size,
+            "last_size": quote.last_size,
+            "volume": quote.volume,
+            "open": quote.open,
+            "high": quote.high,
+            "low": quote.low,
+            "previous_close": quote.close,
+            "halted": quote.halted,
+            "data_type": str(quote.data_type),
+            "received_at": quote.received_at,
+            "age_seconds": age(quote.received_at, now),
+        }
+    )
+
+
+def _refused(refusal: Refusal) -> QuoteRefusal:
+    return QuoteRefusal(
+        code=refusal.code,
+        error=cleaned(refusal.message, 600),
+        next_step=cleaned(refusal.next_step),
+        broker_code=refusal.broker_code,
+    )
+
+
+def _none_of_them(refusals: list[Refusal]) -> Failure:
+    first = refusals[0]
+    return Failure(
+        code=first.code,
+        error=first.message,
+        next_step=first.next_step,
+        details=[f"{refusal.code}: {refusal.message}" for refusal in refusals],
+        broker_code=first.broker_code,
+    )
+
+
+class ResolutionFacts(Facts):
+    instrument: InstrumentView | Unknown = None
+    candidates: tuple[CandidateView, ...]
+
+
+async def resolve_symbol(call: Call, arguments: InstrumentArguments) -> Reply:
+    answer = await operations.resolve_symbol(call.operation(), arguments.query(), call.desk)
+    found = answer.result
+    assert found is not None
+    facts = ResolutionFacts(
+        instrument=None if found.instrument is None else instrument_view(found.instrument, call.desk.clock.now()),
+        candidates=tuple(candidate_view(candidate) for candidate in found.candidates),
+    )
+    choose = "Several contracts fit: choose one by its con_id, or as SYMBOL.EXCHANGE.CURRENCY."
+    return Reply(decision=answer.decision, facts=facts, next_step=None if found.instrument is not None else choose)
+
+
+TOOLS = (
+    Tool(
+        name="get_market_data",
+        title="Quotes",
+        description="The newest bid, ask, last, sizes and the day's range of up to 50 symbols, each with its age in "
+        "seconds and whether it is live, delayed or frozen. Prices are decimal text in the quote's currency; a "
+        "missing one is unknown. A symbol without a quote carries its own `refused` reason and does not spoil the "
+        "others. Not for judging an order: check_order does that at a fresh quote.",
+        toolset=Toolset.MARKET_DATA,
+        operation_class=OperationClass.MARKET_DATA,
+        arguments=MarketDataArguments,
+        facts=MarketDataFacts,
+        handler=get_market_data,
+    ),
+    Tool(
+        name="resolve_symbol",
+        title="Resolve a symbol",
+        description="The one contract that a symbol means, with price and quantity steps; or, if several fit, the "
+        "candidates to choose from (nothing is ever guessed). Use it after CONTRACT_AMBIGUOUS or "
+        "CONTRACT_NOT_FOUND, and for listings outside the US.",
+        toolset=Toolset.MARKET_DATA,
+        operation_class=OperationClass.MARKET_DATA,
+        arguments=InstrumentArguments,
+        facts=ResolutionFacts,
+        handler=resolve_symbol,
+    ),
+)

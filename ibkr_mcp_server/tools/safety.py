@@ -1,0 +1,301 @@
+"""Tools about safety: see everything, stop everything. There is none that resets, resumes or loosens (KS-10)."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime
+from importlib.metadata import version
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from ibkr_mcp_server import __version__
+from ibkr_mcp_server.domain.operations import OperationClass
+from ibkr_mcp_server.operations import status as status_operations
+from ibkr_mcp_server.operations import stop as stop_operations
+from ibkr_mcp_server.operations.status import SafetyStatus
+from ibkr_mcp_server.safety.decision import CODES, Code
+from ibkr_mcp_server.safety.state import SafetyState
+from ibkr_mcp_server.store.intents import Intent
+from ibkr_mcp_server.tools.account import LinkView, link_view
+from ibkr_mcp_server.tools.arguments import Arguments, NoArguments
+from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
+from ibkr_mcp_server.tools.results import Facts, Part, Unknown
+from ibkr_mcp_server.tools.text import cleaned
+from ibkr_mcp_server.tools.views import age
+
+
+class KillSwitchView(Part):
+    """The kill switch."""
+
+    active: bool
+    mode: str | Unknown = None
+    reason: str | Unknown = None
+    actor: str | Unknown = None
+    since: datetime | Unknown = None
+    sentinel_file: bool | Unknown = None
+
+
+class CauseView(Part):
+    """Why the state is what it is."""
+
+    state: str
+    code: str
+    reason: str
+    ends: str
+
+
+class HeadroomView(Part):
+    """A limit and what is left of it."""
+
+    name: str
+    used: str
+    limit: str
+    left: str
+
+
+class UnresolvedView(Part):
+    """An order whose outcome is not proven."""
+
+    client_request_id: str
+    state: str
+    order: str
+    since: datetime
+    age_seconds: float
+
+
+class ViolationView(Part):
+    """A refusal of this session."""
+
+    at: str
+    code: str
+    check: str
+    tool: str
+    message: str
+
+
+class DailyStats(Part):
+    """The trading day so far."""
+
+    opening_orders: int
+    refusals_of_session: int
+
+
+class AuditHead(Part):
+    """The newest audit record."""
+
+    seq: int
+    hash: str
+
+
+class SafetyFacts(Facts):
+    kill_switch_active: bool
+    kill_switch: KillSwitchView
+    effective_state: str
+    causes: tuple[CauseView, ...]
+    trading_enabled: bool | Unknown = None
+    account_verified: bool
+    feature_flags: dict[str, bool]
+    closed_live_locks: tuple[str, ...]
+    daily_stats: DailyStats | Unknown = None
+    limits: tuple[HeadroomView, ...]
+    unresolved_orders: tuple[UnresolvedView, ...]
+    recent_violations: tuple[ViolationView, ...]
+    link: LinkView | Unknown = None
+    audit_head: AuditHead | Unknown = None
+    config_hash: str | Unknown = None
+    session_id: str | Unknown = None
+    versions: dict[str, str]
+
+
+VIOLATIONS_SHOWN = 10
+
+
+async def get_safety_status(call: Call, _: NoArguments) -> Reply:
+    answer = await status_operations.safety_status(call.operation(), call.desk)
+    assert answer.result is not None
+    state = answer.result.state
+    next_step = CODES[Code(state.causes[0].code)].remedy if state.causes else None
+    return Reply(decision=answer.decision, facts=_safety(answer.result), next_step=next_step)
+
+
+def _safety(status: SafetyStatus) -> SafetyFacts:
+    latch = status.kill.latch
+    return SafetyFacts(
+        kill_switch_active=status.kill.active,
+        kill_switch=KillSwitchView(
+            active=status.kill.active,
+            mode=str(latch.mode) if latch.active else None,
+            reason=cleaned(latch.reason) if latch.active else None,
+            actor=f"{latch.actor_type} {cleaned(latch.actor_id, 60)} ({latch.auth})" if latch.active else None,
+            since=latch.activated_at,
+            sentinel_file=status.kill.sentinel,
+        ),
+        effective_state=status.state.name,
+        causes=tuple(
+            CauseView(
+                state=cause.state,
+                code=cause.code,
+                reason=cleaned(cause.reason),
+                ends="by a person" if cause.is_latch else "by itself",
+            )
+            for cause in status.state.causes
+        ),
+        trading_enabled=status.trading_enabled,
+        account_verified=status.account_verified,
+        feature_flags=status.gates,
+        closed_live_locks=status.closed_live_locks,
+        daily_stats=None
+        if status.opening_today is None
+        else DailyStats(opening_orders=status.opening_today, refusals_of_session=len(status.violations)),
+        limits=tuple(
+            HeadroomView(name=limit.name, used=limit.used, limit=limit.limit, left=limit.left)
+            for limit in status.limits
+        ),
+        unresolved_orders=tuple(_unresolved(intent, status.at) for intent in status.unresolved),
+        recent_violations=tuple(
+            ViolationView(
+                at=violation.at,
+                code=violation.code,
+                check=violation.check,
+                tool=violation.tool,
+                message=cleaned(violation.message),
+            )
+            for violation in status.violations[-VIOLATIONS_SHOWN:]
+        ),
+        link=link_view(status.link, status.at),
+        audit_head=None
+        if status.audit_head is None
+        else AuditHead(seq=status.audit_head.seq, hash=status.audit_head.hash),
+        config_hash=status.config_hash,
+        session_id=status.session_id,
+        versions=versions(),
+    )
+
+
+def _unresolved(intent: Intent, now: datetime) -> UnresolvedView:
+    return UnresolvedView(
+        client_request_id=intent.request_key,
+        state=intent.state,
+        order=f"{intent.kind} {intent.side} {intent.quantity:f} {intent.symbol} {intent.order_type}",
+        since=intent.created_at,
+        age_seconds=age(intent.created_at, now),
+    )
+
+
+def versions() -> dict[str, str]:
+    return {
+        "ibkr-mcp-server": __version__,
+        "mcp": version("mcp"),
+        "ib_async": version("ib_async"),
+        "python": platform.python_version(),
+    }
+
+
+def without_app(trouble: str) -> SafetyFacts:
+    """The status of a server that could not open its store: it counts as stopped (KS-06)."""
+    cause = CauseView(state=SafetyState.HALT, code=Code.STATE_UNREADABLE, reason=cleaned(trouble), ends="by a person")
+    return SafetyFacts(
+        kill_switch_active=True,
+        kill_switch=KillSwitchView(active=True, reason="The safety state cannot be read, which counts as stopped."),
+        effective_state=SafetyState.HALT,
+        causes=(cause,),
+        account_verified=False,
+        feature_flags={},
+        closed_live_locks=(),
+        limits=(),
+        unresolved_orders=(),
+        recent_violations=(),
+        versions=versions(),
+    )
+
+
+def _any_text(value: object) -> str:
+    return cleaned(str(value), 200)
+
+
+class StopArguments(Arguments):
+    reason: Annotated[str, BeforeValidator(_any_text), WithJsonSchema({"type": "string"})] = Field(
+        default="unspecified", description="Why, for the people who will reset it"
+    )
+
+
+class LeftView(Part):
+    """An entry order that still works."""
+
+    perm_id: int
+    order: str
+    reason: str
+
+
+class StopFacts(Facts):
+    kill_switch_active: bool
+    first: bool
+    durable: bool
+    nothing_in_flight: bool
+    mode: str | Unknown = None
+    reason: str
+    since: datetime | Unknown = None
+    cancelled_perm_ids: tuple[int, ...] = ()
+    still_working: tuple[LeftView, ...] = ()
+    protective_perm_ids: tuple[int, ...] = ()
+
+
+async def emergency_stop(call: Call, arguments: StopArguments) -> Reply:
+    answer = await stop_operations.emergency_stop(call.operation(), arguments.reason, call.desk)
+    report = answer.result
+    assert report is not None
+    latch = report.activation.latch
+    facts = StopFacts(
+        kill_switch_active=True,
+        first=report.activation.first,
+        durable=report.activation.durable,
+        nothing_in_flight=report.activation.nothing_in_flight,
+        mode=None if latch is None else str(latch.mode),
+        reason=cleaned(latch.reason if latch is not None else arguments.reason),
+        since=None if latch is None else latch.activated_at,
+        cancelled_perm_ids=report.cancelled,
+        still_working=tuple(
+            LeftView(perm_id=left.perm_id, order=left.label, reason=cleaned(left.reason)) for left in report.left
+        ),
+        protective_perm_ids=report.protective_kept,
+    )
+    trouble = report.activation.problem
+    return Reply(
+        decision=answer.decision,
+        facts=facts,
+        warnings=() if trouble is None else (cleaned(trouble),),
+        next_step=AFTER_A_STOP,
+    )
+
+
+AFTER_A_STOP = (
+    "Opening orders are stopped on every path. Only a person can end this, with `ibkr-mcp-server reset`; tell the user."
+)
+
+TOOLS = (
+    Tool(
+        name="get_safety_status",
+        title="Safety status",
+        description="Everything that decides whether an order may pass: kill switch, effective state with causes and "
+        "how each ends, feature flags, limits with headroom, orders of unknown outcome, recent refusals, link, audit "
+        "head. Works in every state. Call it at the start and whenever an order was refused by a switch.",
+        toolset=Toolset.SAFETY,
+        operation_class=OperationClass.SAFETY_STATUS,
+        arguments=NoArguments,
+        facts=SafetyFacts,
+        handler=get_safety_status,
+    ),
+    Tool(
+        name="emergency_stop",
+        title="Emergency stop",
+        description="Stops all opening orders at once, on every path and across restarts, and cancels working entry "
+        "orders; protective orders stay. Positions are not closed. Use it when something is wrong or the user says "
+        "stop; never to tidy up. No tool can undo it: a person must.",
+        toolset=Toolset.SAFETY,
+        operation_class=OperationClass.SAFETY_STOP,
+        arguments=StopArguments,
+        facts=StopFacts,
+        handler=emergency_stop,
+    ),
+)
