@@ -241,7 +241,8 @@ class Session:
 
         def interpret_and_remember(fields: list[str]) -> None:
             self._message_id = fields[0] if fields else ""
-            interpret(fields)
+            if not self.ended.done():  # what follows a message that could not be read is not to be trusted alone
+                interpret(fields)
 
         self.client.decoder.interpret = interpret_and_remember
 

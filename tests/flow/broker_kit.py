@@ -9,9 +9,9 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind, LinkState
+from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind, LinkState, LinkStatus
 from ibkr_mcp_server.broker.ib import IBBroker
-from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.clock import Clock, ManualClock
 from ibkr_mcp_server.domain.instruments import Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.operations import ApprovedCancellation, ApprovedModification, ApprovedOrder
 from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderType, Side
@@ -45,11 +45,19 @@ class Events(list[BrokerEvent]):
                 await self._news.wait()
 
 
+async def until_up(broker: IBBroker, clock: ManualClock) -> LinkStatus:
+    """Let time pass until the link is up again."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (status := await broker.wait_until_up(0.01)).is_up:
+            await clock.advance(1)
+    return status
+
+
 async def until(predicate: Callable[[], object]) -> None:
     """Let everything run until `predicate` holds."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not predicate():
-            await asyncio.sleep(0)  # noqa: ASYNC110  # a failed attempt to connect is a state, not an event
+        while not predicate():  # noqa: ASYNC110  # a failed attempt to connect is a state, not an event
+            await asyncio.sleep(0)
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ from tests.flow.broker_kit import (
     connected,
     resting,
     until,
+    until_up,
 )
 
 
@@ -188,8 +189,7 @@ async def test_frozen_gateway_bounds_every_read_and_the_link_is_made_anew(
         assert broker.link.problem is not None
         assert "stopped answering" in broker.link.problem
         gateway.faults.thaw()
-        await clock.advance(1)
-        assert (await broker.wait_until_up(5)).is_up
+        await until_up(broker, clock)
 
 
 async def test_one_slow_answer_does_not_end_a_link_that_is_alive(clock: ManualClock, gateway: PaperGateway) -> None:
@@ -213,8 +213,7 @@ async def test_lost_link_is_told_and_made_again(clock: ManualClock, gateway: Pap
         await events.until(lambda: BrokerEventKind.LINK_DOWN in events.kinds())
         with pytest.raises(Unavailable):
             await broker.positions()
-        await clock.advance(1)
-        assert (await broker.wait_until_up(5)).is_up
+        await until_up(broker, clock)
         assert BrokerEventKind.LINK_UP in events.kinds()
 
 
@@ -228,8 +227,7 @@ async def test_fill_during_an_outage_is_found_on_reconnect(clock: ManualClock, g
         gateway.market.set_quote(265598, bid="148.00", ask="149.00")
         await gateway.tick()
         await events.until(lambda: BrokerEventKind.LINK_DOWN in events.kinds())
-        await clock.advance(1)
-        await broker.wait_until_up(5)
+        await until_up(broker, clock)
         [order] = broker.known_orders()
         assert (order.perm_id, order.status, order.filled) == (placed.perm_id, OrderStatus.FILLED, Decimal(10))
         assert [
@@ -265,8 +263,7 @@ async def test_account_swapped_during_a_reconnect_is_told(clock: ManualClock, ga
         gateway.disconnect_all()
         gateway.set_accounts("U1234567")
         await events.until(lambda: BrokerEventKind.LINK_DOWN in events.kinds())
-        await clock.advance(1)
-        link = await broker.wait_until_up(5)
+        link = await until_up(broker, clock)
         assert link.accounts == ("U1234567",)
         [changed] = [event for event in events if event.kind is BrokerEventKind.ACCOUNTS_CHANGED]
         assert changed.accounts == ("U1234567",)

@@ -28,6 +28,7 @@ from tests.flow.broker_kit import (
     connected,
     marketable,
     resting,
+    until_up,
 )
 
 
@@ -297,8 +298,7 @@ async def test_replayed_executions_count_once(gateway: PaperGateway, clock: Manu
         assert await broker.executions() == first
         gateway.disconnect_all()
         await events.until(lambda: BrokerEventKind.LINK_DOWN in events.kinds())
-        await clock.advance(2)
-        await broker.wait_until_up(5)
+        await until_up(broker, clock)
         assert await broker.executions() == first
         assert events.kinds().count(BrokerEventKind.EXECUTION) == len(first)
 

@@ -26,6 +26,7 @@ from tests.flow.broker_kit import (
     connected,
     marketable,
     resting,
+    until_up,
 )
 
 
@@ -229,8 +230,7 @@ async def test_link_lost_around_an_order_is_an_unknown_outcome_until_the_reconne
         with pytest.raises(OutcomeUnknown):
             await broker.place_order(approved(resting(instrument)), Gate())
         await events.until(lambda: BrokerEventKind.LINK_DOWN in events.kinds())
-        await clock.advance(2)
-        assert (await broker.wait_until_up(5)).is_up
+        await until_up(broker, clock)
         found = [order.order.order_ref for order in broker.known_orders()]
         assert found == (["ibmcp-test-1"] if survives else [])
         assert len(gateway.received_orders) == 1
@@ -413,8 +413,7 @@ async def test_orders_that_wait_for_room_are_dropped_when_the_link_is_lost(
         gateway.disconnect_all()
         for outcome in await asyncio.gather(*waiting, return_exceptions=True):
             assert isinstance(outcome, Unavailable)
-        await clock.advance(5)
-        assert (await broker.wait_until_up(5)).is_up
+        await until_up(broker, clock)
         await clock.advance(5)
         await broker.open_orders()
         assert gateway.received_orders == []
