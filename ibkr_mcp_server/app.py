@@ -14,12 +14,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ibkr_mcp_server import __version__
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.broker.ib import IBBroker
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.operations import SYSTEM
+from ibkr_mcp_server.errors import Unavailable
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.follow import OrderFollower
@@ -55,6 +58,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
 
     Raises:
         Fault: the store cannot be read. Trading is then impossible, and the doors say why.
+        Unavailable: the store is busy, or another process runs the paper gateway of this state directory.
     """
     session_id = str(uuid.uuid4())
     async with AsyncExitStack() as stack:
@@ -103,6 +107,7 @@ async def _paper_gateway(
 ) -> PaperGateway | None:
     if settings.broker_mode is not BrokerMode.SIMULATOR:
         return None
+    _keep_to_ourselves(stack, state)
     return await stack.enter_async_context(
         PaperGateway(
             clock=clock,
@@ -115,6 +120,20 @@ async def _paper_gateway(
             state_dir=state.gateway_world,
         )
     )
+
+
+def _keep_to_ourselves(stack: AsyncExitStack, state: StateDirectory) -> None:
+    """One process plays the world of a state directory: two would overwrite each other's accounts."""
+    lock = FileLock(str(state.gateway_lock), mode=0o600, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise Unavailable(
+            "GATEWAY_IN_USE",
+            f"Another server already runs the paper gateway of {state.path}.",
+            next_step="End the other server, or give this one its own IBKR_STATE_DIR.",
+        ) from error
+    stack.callback(lock.release)
 
 
 def _adapter(settings: Settings, gateway: PaperGateway | None, clock: Clock) -> IBBroker:

@@ -47,6 +47,10 @@ class StateDirectory:
         return self.path / "http.token"
 
     @property
+    def gateway_lock(self) -> Path:
+        return self.path / "paper-gateway.lock"
+
+    @property
     def gateway_world(self) -> Path:
         """Directory with the accounts, orders and executions of the built-in paper gateway."""
         return self.path / "paper-gateway"
@@ -54,7 +58,15 @@ class StateDirectory:
     @property
     def own_files(self) -> tuple[Path, ...]:
         """Names that no log may take."""
-        return (self.database, self.sentinel, self.send_lock, self.operator, self.http_token, self.gateway_world)
+        return (
+            self.database,
+            self.sentinel,
+            self.send_lock,
+            self.operator,
+            self.http_token,
+            self.gateway_lock,
+            self.gateway_world,
+        )
 
 
 def open_state_directory(path: Path, *, allow_temporary: bool = False) -> StateDirectory:
