@@ -1,0 +1,77 @@
+"""`serve`: the MCP server, on stdio for a host or over HTTP.
+
+Everything imported here delays the answer to tools/list; the app and what it needs are imported later, by the server.
+Settings and the state directory are checked first: a wrong one refuses the start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ibkr_mcp_server.cli.errors import explain
+from ibkr_mcp_server.clock import Clock, SystemClock
+from ibkr_mcp_server.errors import ConfigurationError
+from ibkr_mcp_server.settings import Settings, load_settings
+from ibkr_mcp_server.state_dir import StateDirectory, open_state_directory
+
+if TYPE_CHECKING:
+    from ibkr_mcp_server.app import App
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """Serve until the client leaves or the process is told to end; the exit code."""
+    options = _options().parse_args(arguments)
+    try:
+        settings = load_settings(
+            environ=os.environ, env_file=options.env_file, safety_mode=options.safety_mode, http_port=options.port
+        )
+        state = open_state_directory(settings.state_directory)
+    except ConfigurationError as error:
+        return explain(error)
+    clock = SystemClock()
+    opener = _opener(settings, state, clock)
+    from ibkr_mcp_server.tools.server import TradingServer  # only now, so that wrong settings are told at once
+
+    if options.http:
+        from ibkr_mcp_server.tools import http
+
+        server = TradingServer(
+            opener, venue=settings.broker_mode.value, clock=clock, auth="bearer", sentinel=state.sentinel
+        )
+        http.serve(server, settings, state)
+        return 0
+    from ibkr_mcp_server.tools import stdio
+
+    server = TradingServer(opener, venue=settings.broker_mode.value, clock=clock, auth="stdio", sentinel=state.sentinel)
+    stdio.serve(server, legacy=options.legacy_stdio)
+    return 0
+
+
+def _opener(
+    settings: Settings, state: StateDirectory, clock: Clock
+) -> Callable[[], AbstractAsyncContextManager[App]]:
+    def make() -> AbstractAsyncContextManager[App]:
+        from ibkr_mcp_server import log
+        from ibkr_mcp_server.app import open_app
+
+        log.configure(settings.log_level, settings.log_file)
+        return open_app(settings, state, clock=clock)
+
+    return make
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ibkr-mcp-server serve", description="Run the MCP server: on stdin and stdout, or over HTTP."
+    )
+    parser.add_argument("--http", action="store_true", help="serve Streamable HTTP on loopback, with a bearer token")
+    parser.add_argument("--port", metavar="N", help="port of the HTTP transport; 0 takes a free one")
+    parser.add_argument("--safety-mode", metavar="on|off", help="off only with the simulator: limits warn, not refuse")
+    parser.add_argument("--legacy-stdio", action="store_true", help="speak only the protocol with a handshake")
+    parser.add_argument("--env-file", metavar="PATH", type=Path, help="read settings from this file, too")
+    return parser
