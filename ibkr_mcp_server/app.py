@@ -62,7 +62,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
     """
     session_id = str(uuid.uuid4())
     async with AsyncExitStack() as stack:
-        database = Database.open(settings.store_location(state))
+        database = await asyncio.to_thread(Database.open, settings.store_location(state))
         stack.callback(database.close)
         audit = AuditLog(database, session_id=session_id, config_hash=settings.fingerprint(), clock=clock)
         stack.push_async_callback(audit.close)
