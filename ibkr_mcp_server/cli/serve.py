@@ -52,9 +52,7 @@ def serve(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _opener(
-    settings: Settings, state: StateDirectory, clock: Clock
-) -> Callable[[], AbstractAsyncContextManager[App]]:
+def _opener(settings: Settings, state: StateDirectory, clock: Clock) -> Callable[[], AbstractAsyncContextManager[App]]:
     def make() -> AbstractAsyncContextManager[App]:
         from ibkr_mcp_server import log
         from ibkr_mcp_server.app import open_app
