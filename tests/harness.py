@@ -1,0 +1,157 @@
+"""The whole product in one process: MCP client → server → safety → ib_async → TCP → paper gateway.
+
+    async with running(tmp_path, gateway, clock) as world:
+        refused = await world.call("place_market_order", symbol="AAPL", action="BUY", quantity=100)
+        assert gateway.received_orders == []
+
+Time is `clock`'s. The gateway is handed in, so that it outlives the server where a test restarts that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mcp import Client
+
+from ibkr_mcp_server.app import App, open_app
+from ibkr_mcp_server.audit.events import EventType
+from ibkr_mcp_server.audit.log import AuditRecord, tail
+from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.domain.orders import OrderStatus
+from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.simulator.server import PaperGateway
+from ibkr_mcp_server.state_dir import StateDirectory, open_state_directory
+from ibkr_mcp_server.store import intents
+from ibkr_mcp_server.store.intents import Intent
+from ibkr_mcp_server.tools.server import TradingServer
+
+PATIENCE_SECONDS = 10.0
+"""Far longer than anything takes; a wait that reaches it is a failure."""
+
+
+@dataclass(kw_only=True)
+class World:
+    """A running server, and the parts of it that tests look at."""
+
+    client: Client
+    app: App
+    gateway: PaperGateway
+    clock: ManualClock
+    state: StateDirectory
+    answers: list[dict[str, Any]] = field(default_factory=list)
+
+    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """The structured answer of one tool call, a refusal included."""
+        result = await self.client.call_tool(tool, arguments)
+        answer = result.structured_content
+        assert isinstance(answer, dict), result
+        assert [json.loads(part.text) for part in result.content if part.type == "text"] == [answer]  # for text readers
+        assert result.is_error is not answer["success"], answer
+        self.answers.append(answer)
+        return answer
+
+    async def call_with(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """As `call`, for arguments that come as a whole."""
+        return await self.call(tool, **arguments)
+
+    async def last_price(self, symbol: str) -> float:
+        """The newest price of `symbol` at the gateway."""
+        last = self.gateway.market.quote(self.gateway.con_id(symbol)).last
+        assert last is not None
+        return float(last)
+
+    async def buy(self, quantity: int = 1, *, symbol: str = "AAPL", **arguments: Any) -> dict[str, Any]:
+        """A limit order that rests: 10 % below the bid, on the grid."""
+        bid = self.gateway.market.quote(self.gateway.con_id(symbol)).bid
+        assert bid is not None
+        price = (bid * Decimal("0.9")).quantize(Decimal("0.01"))
+        given = {"symbol": symbol, "action": "BUY", "quantity": quantity, "limit_price": float(price), **arguments}
+        return await self.call("place_limit_order", **given)
+
+    @property
+    def sent(self) -> int:
+        """How many orders reached the gateway, over all connections."""
+        return len(self.gateway.received_orders)
+
+    async def until(self, true: Callable[[], object]) -> None:
+        """Wait, bounded, for something that the loop is about to bring."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not true():
+                await asyncio.sleep(0.002)
+
+    async def until_up(self) -> None:
+        link = await self.app.desk.broker.wait_until_up(PATIENCE_SECONDS)
+        assert link.is_up, link
+
+    def working_orders(self) -> list[OrderStatus]:
+        """Statuses of the working orders as the adapter knows them."""
+        return [order.status for order in self.app.desk.broker.known_orders() if order.is_working]
+
+    async def records(self, event_type: EventType | None = None) -> list[AuditRecord]:
+        """The audit log so far, oldest first."""
+        await self.app.follower.settled()
+        await self.app.desk.audit.flush()
+        return await self.app.desk.database.read(lambda connection: tail(connection, 100_000, event_type))
+
+    async def intent(self, request_key: str) -> Intent:
+        found = await self.app.desk.database.read(lambda connection: intents.find_by_key(connection, request_key))
+        assert found is not None
+        return found
+
+
+@asynccontextmanager
+async def running(
+    tmp_path: Path | None = None,
+    gateway: PaperGateway | None = None,
+    clock: ManualClock | None = None,
+    *,
+    mode: str = "auto",
+    wait: bool = True,
+    **settings: Any,
+) -> AsyncIterator[World]:
+    """Run the server on `gateway`, trading enabled, with its state in `tmp_path`; `settings` as `load_settings` has it.
+
+    Without `tmp_path` the state is thrown away; without `gateway` the server brings its own, as `serve` does. `mode` is
+    the MCP client's ("auto" or "legacy"). With `wait` the link is up when the body begins.
+    """
+    async with AsyncExitStack() as stack:
+        if tmp_path is None:
+            tmp_path = Path(stack.enter_context(TemporaryDirectory()))
+        clock = clock or ManualClock()
+        chosen = {"enable_trading": True, **settings}
+        if gateway is not None:
+            chosen = {"broker_mode": "paper", "port": gateway.port, **chosen}
+        state = open_state_directory(tmp_path / "state", allow_temporary=True)
+        configured = load_settings(environ={}, **chosen)
+        opened: asyncio.Future[App] = asyncio.get_running_loop().create_future()
+
+        @asynccontextmanager
+        async def opening(clock: ManualClock = clock) -> AsyncIterator[App]:
+            async with open_app(configured, state, clock=clock) as app:
+                opened.set_result(app)
+                yield app
+
+        server = TradingServer(opening, venue=configured.broker_mode.value, clock=clock, sentinel=state.sentinel)
+        client = await stack.enter_async_context(Client(server, mode=mode))
+        await client.list_tools()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            app = await opened
+        gateway = gateway or app.gateway
+        assert gateway is not None
+        world = World(client=client, app=app, gateway=gateway, clock=clock, state=state)
+        if wait:
+            await world.until_up()
+        try:
+            yield world
+        except Exception as error:  # raised below, because the client would wrap it in a group
+            failure = error
+    if failure is not None:
+        raise failure
