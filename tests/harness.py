@@ -84,7 +84,7 @@ class World:
     async def until(self, true: Callable[[], object]) -> None:
         """Wait, bounded, for something that the loop is about to bring."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not true():
+            while not true():  # noqa: ASYNC110 - what is awaited has no event; the wait is bounded
                 await asyncio.sleep(0.002)
 
     async def until_up(self) -> None:
@@ -122,6 +122,7 @@ async def running(
     Without `tmp_path` the state is thrown away; without `gateway` the server brings its own, as `serve` does. `mode` is
     the MCP client's ("auto" or "legacy"). With `wait` the link is up when the body begins.
     """
+    failure: Exception | None = None
     async with AsyncExitStack() as stack:
         if tmp_path is None:
             tmp_path = Path(stack.enter_context(TemporaryDirectory()))
