@@ -43,6 +43,7 @@ class Pacer:
         self._limit = max(1, math.floor(messages_per_second))
         self._sent: deque[float] = deque()
         self._held = 0
+        self._quiet_until = -math.inf
         self._waiting: list[tuple[Lane, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._alarm: asyncio.Task[None] | None = None
@@ -72,7 +73,7 @@ class Pacer:
 
     def slow_down(self) -> None:
         """The broker complained: send nothing more in this second."""
-        self._sent.extend([self._clock.monotonic()] * (self._limit - len(self._sent)))
+        self._quiet_until = self._clock.monotonic() + WINDOW_SECONDS
 
     def discard(self, error: ProductError) -> None:
         """Turn away everyone who waits: what was not sent is never sent (EM-02)."""
@@ -108,13 +109,15 @@ class Pacer:
         now = self._clock.monotonic()
         while self._sent and now - self._sent[0] >= WINDOW_SECONDS:
             self._sent.popleft()
-        while self._waiting and self._held + len(self._sent) < self._limit:
+        is_quiet = now < self._quiet_until
+        while self._waiting and not is_quiet and self._held + len(self._sent) < self._limit:
             _, _, permit = heapq.heappop(self._waiting)
             if not permit.done():
                 self._held += 1
                 permit.set_result(None)
-        if self._waiting and self._sent and self._alarm is None:
-            self._alarm = asyncio.get_running_loop().create_task(self._wake_after(self._sent[0] + WINDOW_SECONDS - now))
+        if self._waiting and self._alarm is None and (is_quiet or self._sent):
+            until = self._quiet_until if is_quiet else self._sent[0] + WINDOW_SECONDS
+            self._alarm = asyncio.get_running_loop().create_task(self._wake_after(until - now))
 
     async def _wake_after(self, seconds: float) -> None:
         await self._clock.sleep(seconds + 0.001)  # past the end of the window, whatever the rounding
