@@ -56,7 +56,7 @@ def verify(
     as_json: AsJson = False,
     env_file: EnvFile = None,
 ) -> None:
-    """Verify the chain of the log or of an export, offline. Exits 1 and names the first bad record if it does not hold."""
+    """Verify the chain of the log or of an export, offline. Exits 1, naming the first bad record, if it is broken."""
     expected = _head(expect_head)
     if file is None:
         with open_workspace(settings_of(env_file), read_only=True) as workspace:
@@ -101,30 +101,47 @@ def table_of(records: list[AuditRecord]) -> Table:
     """The records as people read them, one a line."""
     table = Table("Seq", "Time (UTC)", "Event", "Actor", "About", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for record in records:
-        about = Text(about_of(record), overflow="ellipsis", no_wrap=True)
-        table.add_row(str(record.seq), f"{record.timestamp:%m-%d %H:%M:%S.%f}"[:-3], record.event_type,
-                      str(record.actor["id"]), about)  # fmt: skip
+        cells = (f"{record.timestamp:%m-%d %H:%M:%S}", record.event_type.value, str(record.actor["id"]), about(record))
+        table.add_row(str(record.seq), *(Text(cell, overflow="ellipsis", no_wrap=True) for cell in cells))
     return table
 
 
-def about_of(record: AuditRecord) -> str:
+_TOLD = (
+    "mode",
+    "reason",
+    "status",
+    "average_fill_price",
+    "price",
+    "text",
+    "failures",
+    "operator",
+    "version",
+    "message",
+)
+"""The parts of an outcome that a line has room for."""
+
+
+def about(record: AuditRecord) -> str:
     """What the record is about, in a few words; the JSON has everything."""
-    words = [record.tool or ""]
-    words += [str(value) for value in (_first(record.order_data, "label", "order", "symbol"),) if value]
-    result = record.validation_result or {}
-    words += [str(value) for value in (_first(result, "code", "verdict"),) if value]
-    outcome = record.outcome or {}
-    words += [f"{name}={value}" for name, value in outcome.items() if isinstance(value, str | int) and value != ""]
-    return " ".join(word for word in words if word)
+    asked, outcome = record.order_data or {}, record.outcome or {}
+    order = _order(asked) or _order(asked.get("order") or {}) or _order(outcome)
+    words = [order or record.tool or ""]
+    if "approved" in outcome:
+        words.append("approved" if outcome["approved"] else f"refused: {', '.join(outcome['codes'])}")
+    told = {name: outcome[name] for name in _TOLD if outcome.get(name) not in (None, "")}
+    words += [f"{name} {value}" if isinstance(value, int) else str(value) for name, value in told.items()]
+    return "  ".join(word for word in words if word)
+
+
+def _order(order: dict[str, Any]) -> str:  # Any: whatever JSON was recorded
+    named = ("side", "quantity", "symbol", "instrument", "order_type", "limit_price")
+    kind = "" if order.get("kind") in (None, "place") else order["kind"]
+    return " ".join([kind, *(str(order[name]) for name in named if order.get(name))]).strip()
 
 
 def str_of(head: Head) -> str:
     """The head as `--expect-head` takes it."""
     return f"{head.seq}:{head.hash}"
-
-
-def _first(part: Any, *names: str) -> object:  # Any: whatever JSON was recorded
-    return next((part[name] for name in names if isinstance(part, dict) and part.get(name)), None)
 
 
 def _fields(record: AuditRecord) -> dict[str, object]:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -19,8 +19,10 @@ from typing import TextIO
 import typer
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.types import Implementation
 from platformdirs import user_state_path
 
+from ibkr_mcp_server import __version__
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.audit.log import AuditRecord, tail
 from ibkr_mcp_server.cli.audit import table_of
@@ -32,24 +34,14 @@ from ibkr_mcp_server.errors import ConfigurationError
 from ibkr_mcp_server.state_dir import StateDirectory, state_directory_problems
 from ibkr_mcp_server.store.database import Database
 
-TELLING = frozenset(
-    {
-        EventType.ORDER_REJECTED_LIMITS,
-        EventType.ORDER_PLACED,
-        EventType.ORDER_FILLED,
-        EventType.ORDER_CANCELLED,
-        EventType.KILL_SWITCH_ACTIVATE,
-        EventType.AUTH_FAILED,
-        EventType.KILL_SWITCH_DEACTIVATE,
-    }
-)
-"""The record types that tell the story."""
 RECORDS_LOOKED_THROUGH = 1_000
 LOG_LINES_SHOWN = 15
 
+AGENT = Implementation(name="demo-agent", version=__version__)
+
 NEXT = """
 [bold]Where to go next[/]
-  ibkr-mcp-server serve             the MCP server, for a host such as Claude Desktop; README.md shows how
+  ibkr-mcp-server serve             the MCP server, for a host such as Claude Desktop
   ibkr-mcp-server status --safety   kill switch, limits, unresolved orders
   ibkr-mcp-server config show       every setting, and where its value comes from
   ibkr-mcp-server simulate          the paper gateway alone, for any TWS API client
@@ -72,9 +64,7 @@ def demo() -> None:
         failure = asyncio.run(_played(stage, _environment(state), errors))
         if failure is not None:
             stage.failed(failure)
-            stage.say(
-                _end_of_logs(state),
-            )
+            stage.say(_end_of_logs(state))
             raise typer.Exit(1)
         stage.say("")
         stage.say(table_of(_story_of(state)))
@@ -86,7 +76,7 @@ async def _played(stage: Stage, environment: dict[str, str], errors: TextIO) -> 
     """Play the story; what went wrong, if anything did."""
     server = StdioServerParameters(command=sys.executable, args=["-m", "ibkr_mcp_server", "serve"], env=environment)
     try:
-        async with Client(stdio_client(server, errlog=errors)) as client:
+        async with Client(stdio_client(server, errlog=errors), client_info=AGENT) as client:
             try:
                 await play(Scene(agent=Agent(client), stage=stage, environment=environment))
             except Unexpected as failure:
@@ -125,6 +115,8 @@ def _own_state() -> Iterator[StateDirectory]:
             yield StateDirectory(path=path)
         finally:
             rmtree(path)
+            with suppress(OSError):  # other demos may be playing there
+                parent.rmdir()
         return
     raise ConfigurationError(["The demo finds no place for its state.", *problems])
 
@@ -135,7 +127,22 @@ def _story_of(state: StateDirectory) -> list[AuditRecord]:
         records = database.read_blocking(lambda connection: tail(connection, RECORDS_LOOKED_THROUGH))
     finally:
         database.close()
-    return [record for record in records if record.event_type in TELLING]
+    return [record for record in records if _tells(record)]
+
+
+def _tells(record: AuditRecord) -> bool:
+    """Whether the record is one of the story's turns: a refusal, what became of a request, a person's act."""
+    match record.event_type:
+        case EventType.DECISION:
+            return record.outcome["approved"] is False
+        case EventType.ORDER_PLACED | EventType.ORDER_FILLED | EventType.ORDER_CANCELLED:
+            return record.tool is not None
+        case kind:
+            return kind in (
+                EventType.KILL_SWITCH_ACTIVATE,
+                EventType.AUTH_FAILED,
+                EventType.KILL_SWITCH_DEACTIVATE,
+            )
 
 
 def _end_of_logs(state: StateDirectory) -> str:

@@ -10,7 +10,6 @@ from mcp import Client
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
-from rich.panel import Panel
 from rich.rule import Rule
 from rich.table import Table
 
@@ -84,13 +83,8 @@ class Stage:
         line.add_column(ratio=1)
         line.add_column(justify="right", no_wrap=True)
         line.add_row("[bold green]✓[/]", escape(expected), f"[cyan]{escape(actor)}[/]")
-        line.add_row("", f"[dim]{escape(told)}[/]", "")
         self._console.print(line, width=self._width)
-
-    def screen(self, title: str, text: str) -> None:
-        """A terminal, as its user saw it."""
-        panel = Panel(escape(text.strip()), title=escape(title), title_align="left", border_style="dim", expand=False)
-        self._console.print(Padding(panel, (0, 0, 0, 2)), width=self._width)
+        self._console.print(Padding(f"[dim]{escape(told)}[/]", (0, 0, 0, 2)), width=self._width)
 
     def failed(self, failure: Unexpected) -> None:
         self._console.print(f"[bold red]✗ {escape(failure.expected)}[/]", width=self._width)

@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
 def commands(arguments: Sequence[str] = ()) -> typer.Typer:
     """The program with the command that `arguments` begin with, or else with all of them."""
     app = typer.Typer(
-        help="An MCP server that for agents that trade at Interactive Brokers inside limits that only a human can loosen.",
+        help="An MCP server for agents that trade at Interactive Brokers, inside limits that only a human can loosen.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ibkr_mcp_server.cli.errors import explain
 from ibkr_mcp_server.clock import Clock, SystemClock
-from ibkr_mcp_server.errors import ConfigurationError
+from ibkr_mcp_server.errors import ConfigurationError, Unavailable
 from ibkr_mcp_server.settings import Settings, load_settings
 from ibkr_mcp_server.state_dir import StateDirectory, open_state_directory
 
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 def serve(arguments: Sequence[str]) -> int:
     """Serve until the client leaves or the process is told to end; the exit code."""
-    options = _options().parse_args(arguments)
+    parser = _options()
+    options = parser.parse_args(arguments)
+    if options.port is not None and not options.http:
+        parser.error("--port is of the HTTP transport: add --http")
+    if options.legacy_stdio and options.http:
+        parser.error("--legacy-stdio is of the stdio transport: leave out --http")
     try:
         settings = load_settings(
             environ=os.environ, env_file=options.env_file, safety_mode=options.safety_mode, http_port=options.port
@@ -43,13 +48,24 @@ def serve(arguments: Sequence[str]) -> int:
         server = TradingServer(
             opener, venue=settings.broker_mode.value, clock=clock, auth="bearer", sentinel=state.sentinel
         )
-        http.serve(server, settings, state)
+        try:
+            http.serve(server, settings, state)
+        except OSError as error:
+            return explain(_not_served(settings, error))
         return 0
     from ibkr_mcp_server.tools import stdio
 
     server = TradingServer(opener, venue=settings.broker_mode.value, clock=clock, auth="stdio", sentinel=state.sentinel)
     stdio.serve(server, legacy=options.legacy_stdio)
     return 0
+
+
+def _not_served(settings: Settings, error: OSError) -> Unavailable:
+    return Unavailable(
+        "NOT_SERVED",
+        f"The server cannot listen on {settings.http_host}:{settings.http_port}: {error.strerror}.",
+        next_step="Name another port with --port (0 takes a free one), or end the program that has this one.",
+    )
 
 
 def _opener(settings: Settings, state: StateDirectory, clock: Clock) -> Callable[[], AbstractAsyncContextManager[App]]:

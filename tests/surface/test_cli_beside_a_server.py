@@ -1,0 +1,57 @@
+"""The shell beside a running server: both see one state, and a stop from the shell reaches the server's orders."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mcp import Client, StdioServerParameters
+
+from tests.surface.shell import Shell
+
+DEADLINE_SECONDS = 20.0
+
+
+@asynccontextmanager
+async def agent_of(shell: Shell) -> AsyncIterator[Client]:
+    """An agent whose host started a server that may trade."""
+    settings = {"IBKR_ENABLE_TRADING": "true", "IBKR_LOG_FILE": str(shell.state / "server.log")}
+    server = StdioServerParameters(
+        command=sys.executable, args=["-m", "ibkr_mcp_server", "serve"], env=shell.environment | settings
+    )
+    async with asyncio.timeout(DEADLINE_SECONDS), Client(server) as client:
+        yield client
+
+
+async def ask(client: Client, tool: str, **arguments: object) -> dict[str, Any]:  # Any: JSON
+    answer = (await client.call_tool(tool, arguments)).structured_content
+    assert answer is not None
+    return answer
+
+
+async def test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries(shell: Shell) -> None:
+    """KS-07, KS-12, SIG-11: two processes, one latch; the server's own settings show in the shell's status."""
+    async with agent_of(shell) as client:
+        quote = (await ask(client, "get_market_data", symbols=["AAPL"]))["quotes"][0]
+        wanted = {"symbol": "AAPL", "action": "BUY", "quantity": 1, "limit_price": round(float(quote["bid"]) * 0.98, 2)}
+        placed = await ask(client, "place_limit_order", **wanted, client_request_id="resting-order")
+        assert placed["outcome"] == "accepted"
+        before = await asyncio.to_thread(shell.run, "status", "--safety")
+
+        halted = await asyncio.to_thread(shell.run, "portfolio-halt", "--reason", "from the shell")
+
+        assert halted.returncode == 0
+        refused = await ask(client, "place_limit_order", **wanted)
+        assert (refused["code"], "from the shell" in refused["error"]) == ("KILL_SWITCH_ACTIVE", True)
+        while (await ask(client, "get_order_status", order_request_id="resting-order"))["outcome"] != "cancelled":
+            pass  # bounded by the agent's deadline
+        status = await asyncio.to_thread(shell.json, "status", "--safety")
+
+    assert before.returncode == 0
+    assert "Orders may be placed" in before.stdout  # the server's setting; this shell has none
+    assert (status["status"], status["settings_from"], status["trading_enabled"]) == ("STOPPED", "server start", True)
+    assert status["unresolved"] == []
+    assert shell.run("audit", "verify").returncode == 0

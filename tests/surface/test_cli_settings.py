@@ -1,0 +1,98 @@
+"""Settings as a shell gives them: refused with the variable's name, or shown as they apply."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.surface.shell import Shell
+
+
+@pytest.mark.parametrize("command", ["serve", "status", "config check"])
+def test_wrong_settings_refuse_every_command_naming_each_variable(shell: Shell, command: str) -> None:
+    """CFG-10, CFG-11, CFG-12: all mistakes at once, exit code 78, and nothing on stdout."""
+    done = shell.run(
+        *command.split(),
+        IBKR_ENABLE_TRADNG="true",
+        IBKR_MAX_ORDER_VALUE_USD="nan",
+        IBKR_DAILY_ORDERS_WARNING="60",
+    )
+
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "Did you mean IBKR_ENABLE_TRADING?" in done.stderr
+    assert "IBKR_MAX_ORDER_VALUE_USD is 'nan'" in done.stderr
+    assert "IBKR_DAILY_ORDERS_WARNING is 60" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(shell.state.iterdir())
+
+
+def test_safety_mode_is_off_only_with_the_simulator(shell: Shell) -> None:
+    """CFG-17."""
+    refused = shell.run("serve", "--safety-mode", "off", IBKR_BROKER_MODE="paper")
+
+    assert (refused.returncode, "IBKR_SAFETY_MODE" in refused.stderr) == (78, True)
+
+
+def test_a_state_directory_that_others_can_reach_refuses_the_start(shell: Shell) -> None:
+    """CFG-20."""
+    shell.state.chmod(0o755)
+    for command in (["serve"], ["status"], ["config", "check"]):
+        done = shell.run(*command)
+        assert (done.returncode, "chmod 700" in done.stderr) == (78, True)
+
+
+def test_config_show_tells_value_and_origin_and_hides_secrets(shell: Shell) -> None:
+    """CFG-09, CFG-13, CFG-15: a file counts only when it is named, and the environment wins over it."""
+    (shell.state / ".env").write_text("IBKR_MAX_ORDER_SIZE=7\nIBKR_DRY_RUN=true\n", encoding="utf-8")
+    (shell.state / ".env").chmod(0o600)
+    given = {"IBKR_DRY_RUN": "false", "IBKR_HTTP_TOKEN": "s" * 40, "IBKR_ALLOWED_ACCOUNT_PREFIXES": '["DU","DF"]'}
+
+    shown = shell.run("config", "show", "--json", "--env-file", str(shell.state / ".env"), **given)
+    text = shell.run("config", "show", **given)
+
+    import json
+
+    settings = {entry["variable"]: (entry["value"], entry["origin"]) for entry in json.loads(shown.stdout)["settings"]}
+    assert settings["IBKR_MAX_ORDER_SIZE"] == ("7", "file")
+    assert settings["IBKR_DRY_RUN"] == ("false", "environment")
+    assert settings["IBKR_ALLOWED_ACCOUNT_PREFIXES"] == ("DU,DF", "environment")
+    assert settings["IBKR_ENABLE_TRADING"] == ("false", "built-in")
+    assert "s" * 40 not in shown.stdout + text.stdout
+    assert (
+        "IBKR_MAX_ORDER_SIZE                          1000" in " ".join(text.stdout.split("\n"))
+        or "1000" in text.stdout
+    )
+
+
+def test_config_check_names_what_keeps_trading_off(shell: Shell) -> None:
+    closed = shell.run("config", "check", IBKR_BROKER_MODE="live", IBKR_SAFE_MODE="true")
+    still_open = shell.run("config", "check", IBKR_ENABLE_TRADING="true")
+
+    assert (closed.returncode, still_open.returncode) == (0, 0)
+    for variable in ("IBKR_ENABLE_TRADING", "IBKR_SAFE_MODE", "IBKR_LIVE_TRADING_ACK", "IBKR_LIVE_ACCOUNTS"):
+        assert variable in closed.stdout
+    assert "IBKR_ENABLE_TRADING " not in still_open.stdout
+    assert "IBKR_ENABLE_FOREX_TRADING" in still_open.stdout
+
+
+def test_help_and_version_answer_without_settings(shell: Shell) -> None:
+    listed = shell.run("--help", IBKR_ENABLE_TRADNG="true")
+
+    assert listed.returncode == 0
+    for command in ("serve", "demo", "simulate", "status", "portfolio-halt", "reset", "operator", "audit", "config"):
+        assert f" {command} " in listed.stdout
+    assert shell.run("--version").stdout.startswith("ibkr-mcp-server ")
+    assert "--legacy-stdio" in shell.run("serve", "--help").stdout
+
+
+def test_nothing_heavy_is_imported_on_the_way_to_the_first_answer() -> None:
+    """Architecture, decision 12: a host starts this program for every conversation."""
+    heavy = ("sqlalchemy", "ib_async", "numpy", "rich", "typer", "structlog", "alembic", "platformdirs")
+    code = f"import sys; from ibkr_mcp_server.cli import serve; from ibkr_mcp_server.tools import stdio; \
+print([name for name in {heavy} if name in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
