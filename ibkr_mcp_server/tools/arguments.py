@@ -54,7 +54,7 @@ def number(value: object) -> Decimal:
     """A JSON number as the decimal of its shortest text, so that 0.1 is exactly 0.1."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise PydanticCustomError("number", "must be a JSON number, not {kind}", {"kind": kind_of(value)})
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise PydanticCustomError("number", "must be finite")
     if value <= 0:
         raise PydanticCustomError("number", "must be above zero")

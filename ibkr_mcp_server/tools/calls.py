@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,9 @@ async def answer(request: Request, desk: Desk) -> Response:
         return _refused(tool, request, refused.decision, desk)
     except OperationFailed as failed:
         return _failed(tool, request, failed, desk)
+    except Exception as error:  # the door's own mistake: its text stays in the log (TW-15)
+        _log.exception("a tool failed", tool=cleaned(request.name, 64))
+        return _broken(tool, request, error, desk)
     return _replied(reply, desk)
 
 
@@ -167,16 +170,32 @@ def _failed(tool: Tool | None, request: Request, failed: OperationFailed, desk: 
         order_id=None if intent is None else intent.order_id,
         status=None if intent is None else intent.broker_status,
     )
-    if outcome is Outcome.UNKNOWN and told.code not in (Code.OUTCOME_UNKNOWN, Code.ACCOUNT_ECHO_MISMATCH):
-        told = Failure(
-            code=Code.OUTCOME_UNKNOWN,
-            error=told.error,
-            next_step=CODES[Code.OUTCOME_UNKNOWN].remedy,
-            details=(f"{told.code}: {told.error}", *told.details),
-            broker_code=told.broker_code,
-            broker_text=told.broker_text,
-        )
+    if outcome is Outcome.UNKNOWN and told.code != Code.ACCOUNT_ECHO_MISMATCH:
+        told = _unproven(told, facts.client_request_id)
     return _failure(told, failed.decision, desk, facts)
+
+
+def _broken(tool: Tool | None, request: Request, error: Exception, desk: Desk) -> Response:
+    text = f"The tool itself failed ({type(error).__name__})."
+    told = Failure(code=Code.INTERNAL_ERROR, error=text, next_step=CODES[Code.INTERNAL_ERROR].remedy)
+    facts = None
+    if tool is not None and tool.writes:
+        # It may have failed after the send: nothing is proven.
+        facts = WriteFacts(outcome=Outcome.UNKNOWN, client_request_id=_key(request))
+        told = _unproven(told, facts.client_request_id)
+    return _failure(told, None, desk, facts)
+
+
+def _unproven(told: Failure, key: str | None) -> Failure:
+    """Whatever went wrong after the send, what counts for the caller is that the outcome is not known."""
+    name = f"order_request_id {key}" if key is not None else "the order's perm_id, or look at get_open_orders,"
+    details = told.details if told.code == Code.OUTCOME_UNKNOWN else (f"{told.code}: {told.error}", *told.details)
+    return replace(
+        told,
+        code=Code.OUTCOME_UNKNOWN,
+        next_step=f"Do not send it again. Call get_order_status with {name} until it is resolved.",
+        details=details,
+    )
 
 
 def _outcome(failed: OperationFailed) -> Outcome:
@@ -189,14 +208,14 @@ def _outcome(failed: OperationFailed) -> Outcome:
     return Outcome.NOT_SENT if isinstance(failed.error, Unavailable) else Outcome.UNKNOWN
 
 
-def _failure(told: Failure, decision: Decision, desk: Desk, facts: Facts | None) -> Response:
+def _failure(told: Failure, decision: Decision | None, desk: Desk, facts: Facts | None) -> Response:
     fields: dict[str, Any] = told.fields()
     envelope = Envelope(
         success=False,
         venue=desk.settings.broker_mode.value,
         at=desk.clock.now(),
-        decision_id=decision.decision_id,
-        warnings=decision.validation.warnings,
+        decision_id=None if decision is None else decision.decision_id,
+        warnings=() if decision is None else decision.validation.warnings,
         **fields,
     )
     return Response(body=body(envelope, facts), is_error=True)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import os
+import secrets
 import socket
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
@@ -12,6 +18,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.state_dir import StateDirectory
 from ibkr_mcp_server.tools.server import TradingServer
 
 PATH = "/mcp"
@@ -68,15 +76,36 @@ def http_app(server: TradingServer, *, host: str, port: int, token: str) -> Star
     return app
 
 
-async def serve(
+def serve(server: TradingServer, settings: Settings, state: StateDirectory) -> None:
+    """Serve until the process is told to end; says on stderr where, and where the token lies.
+
+    Raises:
+        OSError: the address cannot be listened on, or the token cannot be kept.
+    """
+    token = settings.http_token.get_secret_value() if settings.http_token is not None else kept_token(state.http_token)
+    where = "IBKR_HTTP_TOKEN" if settings.http_token is not None else str(state.http_token)
+
+    def tell(url: str) -> None:
+        print(f"Serving MCP at {url}; the bearer token is in {where}.", file=sys.stderr, flush=True)  # noqa: T201
+
+    asyncio.run(listen(server, host=settings.http_host, port=settings.http_port, token=token, ready=tell))
+
+
+def kept_token(path: Path) -> str:
+    """The token of this state directory; made at the first start, readable by its owner only."""
+    with suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+    return path.read_text(encoding="ascii").strip()
+
+
+async def listen(
     server: TradingServer, *, host: str, port: int, token: str, ready: Callable[[str], None] = lambda url: None
 ) -> None:
     """Serve until the process is told to end, then let calls in flight finish and close the app.
 
     `ready` is told the URL once connections are accepted; with port 0 that is where the port is learned.
-
-    Raises:
-        OSError: the address cannot be listened on.
     """
     listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     with listener:

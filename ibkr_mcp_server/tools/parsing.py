@@ -53,8 +53,10 @@ def parse(kind: type[A], received: Mapping[str, object]) -> tuple[A | None, tupl
     try:
         arguments = kind.model_validate(given)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False, include_context=False)[:MOST_PROBLEMS]
-        problems += [_problem(fault, given) for fault in faults]
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        # An optional argument also fails to be null, which nobody asked it to be.
+        told = [_problem(fault, given) for fault in faults if fault["type"] != "none_required"]
+        problems += told[:MOST_PROBLEMS]
         return None, tuple(problems)
     return (None if problems else arguments), tuple(problems)
 

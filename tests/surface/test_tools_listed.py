@@ -1,0 +1,129 @@
+"""What tools/list shows, and what every tool must have."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ibkr_mcp_server.domain.operations import OperationClass
+from ibkr_mcp_server.tools.account import ConnectionFacts, get_connection_status
+from ibkr_mcp_server.tools.arguments import NoArguments
+from ibkr_mcp_server.tools.catalogue import TOOLS, schemas_page
+from ibkr_mcp_server.tools.registry import HINTS, Registry, Tool, Toolset
+from ibkr_mcp_server.tools.results import Envelope
+from ibkr_mcp_server.tools.server import SCHEMAS, listing
+
+NAMES = {
+    *("get_connection_status", "get_accounts", "get_account_summary", "get_portfolio"),
+    *("get_market_data", "resolve_symbol"),
+    *("check_order", "place_market_order", "place_limit_order", "modify_order", "cancel_order"),
+    *("get_order_status", "get_open_orders", "get_executions"),
+    *("get_safety_status", "emergency_stop"),
+}
+
+each_tool = pytest.mark.parametrize("tool", list(TOOLS), ids=lambda tool: tool.name)
+
+
+def test_the_tools_are_exactly_those_of_the_product() -> None:
+    assert {tool.name for tool in TOOLS} == NAMES
+
+
+def test_no_tool_can_loosen_anything() -> None:
+    """KS-10, T-36: agents can only make it stricter."""
+    assert [
+        name for name in NAMES if re.search(r"reset|resume|approve|confirm|config|enable|set_|raise|disable", name)
+    ] == []
+    arguments = {name for tool in TOOLS for name in tool.arguments.model_fields}
+    assert arguments.isdisjoint({"confirm", "confirmed", "override", "force", "dry_run", "limit", "live", "paper"})
+
+
+def test_page_of_schemas_is_current() -> None:
+    """The server lists this page; run scripts/generate_docs.py after a change."""
+    assert SCHEMAS.read_text(encoding="utf-8") == schemas_page()
+
+
+@each_tool
+def test_listing_names_class_toolset_and_honest_hints(tool: Tool) -> None:
+    """TW-08, LLM-05."""
+    entry = next(entry for entry in listing() if entry["name"] == tool.name)
+    assert entry["_meta"] == {"ibkr/class": tool.operation_class, "ibkr/toolset": tool.toolset}
+    hints = entry["annotations"]
+    sends_or_stops = tool.writes or tool.operation_class is OperationClass.SAFETY_STOP
+    assert hints["readOnlyHint"] is not sends_or_stops
+    assert hints.get("destructiveHint", False) is sends_or_stops
+    assert entry["title"]
+    assert len(entry["description"]) <= 450
+
+
+@each_tool
+def test_every_argument_is_described_and_no_other_is_taken(tool: Tool) -> None:
+    schema = tool.listing()["inputSchema"]
+    assert schema["type"] == "object"
+    assert schema["additionalProperties"] is False
+    assert all(entry.get("description") for entry in schema["properties"].values())
+
+
+@each_tool
+def test_facts_never_hide_the_envelope_and_a_refusal_fits_the_schema(tool: Tool) -> None:
+    """Clients that validate error results would otherwise throw instead of showing them."""
+    schema = tool.listing()["outputSchema"]
+    assert set(schema["required"]) == {"success", "venue", "at"}
+    assert set(tool.facts.model_fields).isdisjoint(Envelope.model_fields)
+    assert set(Envelope.model_fields) <= set(schema["properties"])
+
+
+def test_listing_is_small_enough_to_read() -> None:
+    """What a model sees of the tools, in characters; the whole product must stay below 40,000."""
+    seen = [(entry["name"], entry["description"], _compact(entry["inputSchema"])) for entry in listing()]
+    assert sum(len(part) for entry in seen for part in entry) < 12_000
+
+
+def _compact(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, separators=(",", ":"))
+
+
+def test_every_operation_class_has_hints() -> None:
+    assert set(HINTS) == set(OperationClass)
+
+
+def test_a_tool_without_a_class_cannot_exist() -> None:
+    """TW-01."""
+    parts: dict[str, Any] = {
+        "name": "x",
+        "title": "X",
+        "description": "X.",
+        "toolset": Toolset.ACCOUNT,
+        "arguments": NoArguments,
+        "facts": ConnectionFacts,
+        "handler": get_connection_status,
+    }
+    with pytest.raises(TypeError):
+        Tool(**parts)
+    with pytest.raises(TypeError, match="operation class"):
+        Tool(**parts, operation_class="account_read")
+    fine = Tool(**parts, operation_class=OperationClass.ACCOUNT_READ)
+    with pytest.raises(ValueError, match="two tools are called 'x'"):
+        Registry([fine], [fine])
+
+
+def test_handlers_never_touch_the_broker() -> None:
+    """Write access is an argument that only the wrapper can supply after an approval."""
+    folder = Path(SCHEMAS).parent
+    assert [file.name for file in folder.glob("*.py") if re.search(r"\.broker\b(?!\.base)", file.read_text())] == []
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    """A host waits for tools/list at every start."""
+    program = (
+        "import sys, ibkr_mcp_server.tools.server as server, ibkr_mcp_server.tools.stdio; server.listing();"
+        "print([name for name in ('sqlalchemy', 'alembic', 'ib_async', 'numpy', 'structlog', 'typer', 'rich',"
+        "'ibkr_mcp_server.app', 'ibkr_mcp_server.tools.orders') if name in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert told.stdout.strip() == "[]"
