@@ -68,12 +68,13 @@ class World:
         assert last is not None
         return float(last)
 
-    async def buy(self, quantity: int = 1, *, symbol: str = "AAPL", **arguments: Any) -> dict[str, Any]:
+    async def buy(self, quantity: float = 1, *, symbol: str = "AAPL", **arguments: Any) -> dict[str, Any]:
         """A limit order that rests: 10 % below the bid, on the grid."""
-        bid = self.gateway.market.quote(self.gateway.con_id(symbol)).bid
-        assert bid is not None
-        price = (bid * Decimal("0.9")).quantize(Decimal("0.01"))
-        given = {"symbol": symbol, "action": "BUY", "quantity": quantity, "limit_price": float(price), **arguments}
+        given = {"symbol": symbol, "action": "BUY", "quantity": quantity, **arguments}
+        if "limit_price" not in given:
+            bid = self.gateway.market.quote(self.gateway.con_id(symbol)).bid
+            assert bid is not None
+            given["limit_price"] = float((bid * Decimal("0.9")).quantize(Decimal("0.01")))
         return await self.call("place_limit_order", **given)
 
     @property

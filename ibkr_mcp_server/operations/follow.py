@@ -69,10 +69,11 @@ class OrderFollower:
             fill = event.execution
             await self._desk.database.run(lambda connection: self._filled(connection, fill))
         elif event.kind is BrokerEventKind.ACCOUNTS_CHANGED:
-            await self._desk.safety.note_accounts(event.accounts)
+            await self._desk.safety.note_verification(self._desk.broker.link)
         elif event.kind is BrokerEventKind.LINK_UP:
             self._link_up_since = self._desk.clock.monotonic()
             await self._desk.audit.record(_link_event(EventType.LINK_UP, event))
+            await self._desk.safety.note_verification(self._desk.broker.link)
             self._look.set()
         elif event.kind is BrokerEventKind.LINK_DOWN:
             self._link_up_since = None

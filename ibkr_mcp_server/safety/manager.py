@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.log import AuditLog
-from ibkr_mcp_server.broker.base import BrokerReads, LinkState
+from ibkr_mcp_server.broker.base import BrokerReads, LinkState, LinkStatus
 from ibkr_mcp_server.clock import Clock, trading_day
 from ibkr_mcp_server.domain.accounts import Position, masked
 from ibkr_mcp_server.domain.operations import (
@@ -115,6 +115,7 @@ class TradingSafetyManager:
         self._quoted_at: deque[float] = deque()
         self._violations: deque[Violation] = deque(maxlen=VIOLATIONS_KEPT)
         self._accepts = account_check(settings).accepts
+        self._noted_verification: datetime | None = None
         self.on_lost: Callable[[], None] = lambda: None
         """Called when an outcome was lost, so that the order is looked for."""
 
@@ -140,6 +141,7 @@ class TradingSafetyManager:
             text = f"Gathering what the checks need failed ({type(error).__name__})."
             return await self._refused(decision_id, operation, observed, Code.CHECK_ERROR, text)
         try:
+            await self.note_verification(observed.link)
             if operation.operation_class.writes_orders and not operation.preview:
                 # Positions and orders are taken here, on the loop, in the step that queues the transaction: whatever
                 # is decided or settled meanwhile is either among them or stands in the store before this is read.
@@ -435,8 +437,11 @@ class TradingSafetyManager:
         """The newest refusals, newest last (AUD-10)."""
         return tuple(self._violations)
 
-    async def note_accounts(self, accounts: tuple[str, ...]) -> None:
-        """Record which accounts the broker listed, and whether they may be traded (ACC-04)."""
+    async def note_verification(self, link: LinkStatus | None) -> None:
+        """Record, once for each answer of the broker, the accounts it listed and whether they may be traded (ACC-04)."""
+        if link is None or link.accounts_verified_at in (None, self._noted_verification):
+            return
+        self._noted_verification, accounts = link.accounts_verified_at, link.accounts
         strange = [account for account in accounts if not self._accepts(account)]
         event = AuditEvent(
             type=EventType.ACCOUNT_REJECTED if strange or not accounts else EventType.ACCOUNT_VERIFIED,
