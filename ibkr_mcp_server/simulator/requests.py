@@ -7,36 +7,22 @@ answers to give, not reasons to hang up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import TypeAlias
 
 from ibkr_mcp_server.simulator.order_terms import OrderTerms, read_order_terms
+from ibkr_mcp_server.simulator.request_base import (
+    ContractQuery,
+    Decoder,
+    Request,
+    id_after_version,
+    read_contract,
+    skip_combo_legs,
+)
+from ibkr_mcp_server.simulator.research_requests import RESEARCH_DECODERS
+from ibkr_mcp_server.simulator.stream_requests import STREAM_DECODERS
 from ibkr_mcp_server.simulator.wire import FieldReader, MalformedMessage
 
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """Something a client asked for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContractQuery:
-    """The twelve contract fields that every request about an instrument carries; empty means "any"."""
-
-    con_id: int = 0
-    symbol: str = ""
-    sec_type: str = ""
-    last_trade_date: str = ""
-    strike: Decimal | None = None
-    right: str = ""
-    multiplier: str = ""
-    exchange: str = ""
-    primary_exchange: str = ""
-    currency: str = ""
-    local_symbol: str = ""
-    trading_class: str = ""
+__all__ = ["ContractQuery", "Request", "decode_request"]
 
 
 # --- session ---
@@ -188,7 +174,12 @@ class ReqMarketRule(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class ReqOptionParameters(Request):
+    """`exchange` is for options on futures; empty asks for every exchange."""
+
     req_id: int
+    symbol: str
+    exchange: str
+    under_con_id: int
 
 
 # --- market data ---
@@ -234,6 +225,7 @@ class CancelHistoricalData(Request):
 class ReqHeadTimestamp(Request):
     req_id: int
     contract: ContractQuery
+    what: str
     format_date: int
 
 
@@ -271,6 +263,13 @@ class ReqAllOpenOrders(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReqAutoOpenOrders(Request):
+    """Client 0 asks to be given the orders that are placed by hand, or no longer."""
+
+    bind: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReqCompletedOrders(Request):
     pass
 
@@ -292,32 +291,6 @@ class ReqExecutions(Request):
 # --- reading ---
 
 
-def read_contract(reader: FieldReader) -> ContractQuery:
-    con_id = reader.integer()
-    symbol, sec_type, last_trade_date = reader.texts(3)
-    strike = reader.decimal()
-    right, multiplier, exchange, primary_exchange, currency, local_symbol, trading_class = reader.texts(7)
-    return ContractQuery(
-        con_id=con_id,
-        symbol=symbol,
-        sec_type=sec_type,
-        last_trade_date=last_trade_date,
-        strike=strike or None,
-        right="" if right == "?" else right,
-        multiplier=multiplier,
-        exchange=exchange,
-        primary_exchange=primary_exchange,
-        currency=currency,
-        local_symbol=local_symbol,
-        trading_class=trading_class,
-    )
-
-
-def _skip_combo_legs(reader: FieldReader, contract: ContractQuery) -> None:
-    if contract.sec_type == "BAG":
-        reader.skip(4 * reader.count())
-
-
 def _place_order(reader: FieldReader, version: int) -> Request:
     order_id = reader.integer()
     contract = read_contract(reader)
@@ -329,7 +302,7 @@ def _market_data(reader: FieldReader, version: int) -> Request:
     reader.skip()
     req_id = reader.integer()
     contract = read_contract(reader)
-    _skip_combo_legs(reader, contract)
+    skip_combo_legs(reader, contract)
     if reader.boolean():
         reader.skip(3)  # the delta-neutral contract
     return ReqMarketData(req_id=req_id, contract=contract, generic_ticks=reader.text(), snapshot=reader.boolean())
@@ -343,7 +316,7 @@ def _historical_data(reader: FieldReader, version: int) -> Request:
     use_rth = reader.boolean()
     what = reader.text()
     format_date = reader.integer(1)
-    _skip_combo_legs(reader, contract)
+    skip_combo_legs(reader, contract)
     return ReqHistoricalData(
         req_id=req_id,
         contract=contract,
@@ -360,8 +333,14 @@ def _historical_data(reader: FieldReader, version: int) -> Request:
 def _head_timestamp(reader: FieldReader, version: int) -> Request:
     req_id = reader.integer()
     contract = read_contract(reader)
-    reader.skip(3)  # includeExpired, useRTH, whatToShow
-    return ReqHeadTimestamp(req_id=req_id, contract=contract, format_date=reader.integer(1))
+    reader.skip(2)  # includeExpired, useRTH
+    return ReqHeadTimestamp(req_id=req_id, contract=contract, what=reader.text(), format_date=reader.integer(1))
+
+
+def _option_parameters(reader: FieldReader, version: int) -> Request:
+    req_id = reader.integer()
+    symbol, exchange, _ = reader.texts(3)  # the third is the underlying's type, which its contract id implies
+    return ReqOptionParameters(req_id=req_id, symbol=symbol, exchange=exchange, under_con_id=reader.integer())
 
 
 def _contract_details(reader: FieldReader, version: int) -> Request:
@@ -412,52 +391,46 @@ def _pnl_single(reader: FieldReader, version: int) -> Request:
     return ReqPnlSingle(req_id=req_id, account=account, con_id=reader.integer())
 
 
-def _order_id_after_version(reader: FieldReader) -> int:
-    reader.skip()
-    return reader.integer()
-
-
-Decoder: TypeAlias = Callable[[FieldReader, int], Request]
-
-
 def _unanswered(message_id: int) -> Decoder:
     return lambda reader, version: Unanswered(message_id=message_id)
 
 
 DECODERS: dict[int, Decoder] = {
+    **STREAM_DECODERS,
+    **RESEARCH_DECODERS,
     1: _market_data,
-    2: lambda reader, version: CancelMarketData(req_id=_order_id_after_version(reader)),
+    2: lambda reader, version: CancelMarketData(req_id=id_after_version(reader)),
     3: _place_order,
-    4: lambda reader, version: CancelOrder(order_id=_order_id_after_version(reader)),
+    4: lambda reader, version: CancelOrder(order_id=id_after_version(reader)),
     5: lambda reader, version: ReqOpenOrders(),
     6: _account_updates,
     7: _executions,
     8: lambda reader, version: ReqIds(),
     9: _contract_details,
-    12: _unanswered(12),  # news bulletins: there are none
-    13: _unanswered(13),
     14: _unanswered(14),  # setServerLogLevel
-    15: _unanswered(15),  # reqAutoOpenOrders: no manual orders to bind, and no end marker (section 3)
+    15: lambda reader, version: ReqAutoOpenOrders(bind=bool(id_after_version(reader))),
     16: lambda reader, version: ReqAllOpenOrders(),
     17: lambda reader, version: ReqManagedAccounts(),
     20: _historical_data,
-    25: lambda reader, version: CancelHistoricalData(req_id=_order_id_after_version(reader)),
+    25: lambda reader, version: CancelHistoricalData(req_id=id_after_version(reader)),
     49: lambda reader, version: ReqCurrentTime(),
     58: lambda reader, version: GlobalCancel(),
-    59: lambda reader, version: ReqMarketDataType(market_data_type=_order_id_after_version(reader)),
+    59: lambda reader, version: ReqMarketDataType(market_data_type=id_after_version(reader)),
     61: lambda reader, version: ReqPositions(),
     62: _account_summary,
-    63: lambda reader, version: CancelAccountSummary(req_id=_order_id_after_version(reader)),
+    63: lambda reader, version: CancelAccountSummary(req_id=id_after_version(reader)),
     64: lambda reader, version: CancelPositions(),
-    71: lambda reader, version: StartApi(client_id=_order_id_after_version(reader)),
+    71: lambda reader, version: StartApi(client_id=id_after_version(reader)),
     74: _positions_multi,
-    75: lambda reader, version: CancelPositionsMulti(req_id=_order_id_after_version(reader)),
+    75: lambda reader, version: CancelPositionsMulti(req_id=id_after_version(reader)),
     76: _account_updates_multi,
-    77: lambda reader, version: CancelAccountUpdatesMulti(req_id=_order_id_after_version(reader)),
-    78: lambda reader, version: ReqOptionParameters(req_id=reader.integer()),
+    77: lambda reader, version: CancelAccountUpdatesMulti(req_id=id_after_version(reader)),
+    53: _unanswered(53),  # cancelFundamentalData: there is nothing to cancel
+    78: _option_parameters,
     81: lambda reader, version: ReqMatchingSymbols(req_id=reader.integer(), pattern=reader.text()),
     87: _head_timestamp,
-    90: _unanswered(90),  # cancelHeadTimestamp: already answered
+    89: _unanswered(89),  # cancelHistogramData: already answered
+    90: _unanswered(90),  # cancelHeadTimestamp: likewise
     91: lambda reader, version: ReqMarketRule(rule_id=reader.integer()),
     92: lambda reader, version: ReqPnl(req_id=reader.integer(), account=reader.text()),
     93: lambda reader, version: CancelPnl(req_id=reader.integer()),
