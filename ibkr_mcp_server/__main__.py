@@ -11,14 +11,18 @@ import sys
 
 def main() -> None:
     """Run the command that the arguments name, and exit with its code."""
-    arguments = sys.argv[1:]
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
     if arguments[:1] == ["serve"]:
         from ibkr_mcp_server.cli.serve import serve
 
-        sys.exit(serve(arguments[1:]))
-    from ibkr_mcp_server.cli.main import run
+        return serve(arguments[1:])
+    from ibkr_mcp_server.cli.main import run_command
 
-    sys.exit(run(arguments))
+    return run_command(arguments)
 
 
 if __name__ == "__main__":

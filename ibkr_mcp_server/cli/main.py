@@ -27,7 +27,7 @@ GROUPS = {
 """Each command, in the order of the help, and the module of `cli/` whose `register` adds it."""
 
 
-def run(arguments: Sequence[str]) -> int:
+def run_command(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; errors of the product are explained, not thrown at people."""
     try:
         commands(arguments)(args=list(arguments), prog_name=PROGRAM)
@@ -36,6 +36,12 @@ def run(arguments: Sequence[str]) -> int:
     except (ConfigurationError, ProductError) as error:
         return explain(error)
     return 0
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
 
 
 def commands(arguments: Sequence[str] = ()) -> typer.Typer:
@@ -55,11 +61,11 @@ def commands(arguments: Sequence[str] = ()) -> typer.Typer:
 
 
 def _program(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"{PROGRAM} {__version__}")
-        raise typer.Exit
+    """Its docstring would be the program's help; `commands` gives that."""
 
 
 def _serve(arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
+from ibkr_mcp_server.__main__ import run
 from ibkr_mcp_server.cli.terminal import Session, at_terminal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -43,8 +45,23 @@ class Shell:
             check=False,
         )
 
+    def call(self, *arguments: str, **settings: str) -> Done:
+        """The same without a process of its own, which takes most of a second; not for commands that ask a person."""
+        outside, out, err = dict(os.environ), StringIO(), StringIO()
+        os.environ.clear()
+        os.environ.update(self.environment | settings)
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                code = run(list(arguments))
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
+        finally:
+            os.environ.clear()
+            os.environ.update(outside)
+        return Done(arguments, code, out.getvalue(), err.getvalue())
+
     def json(self, *arguments: str, **settings: str) -> Any:  # Any: JSON
-        return json.loads(self.run(*arguments, "--json", **settings).stdout)
+        return json.loads(self.call(*arguments, "--json", **settings).stdout)
 
     def type_at_terminal(self, *arguments: str, typed: list[tuple[str, str]]) -> Session:
         return at_terminal(arguments, typed, environment=self.environment)

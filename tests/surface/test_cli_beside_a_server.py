@@ -28,7 +28,7 @@ async def agent_of(shell: Shell) -> AsyncIterator[Client]:
 
 async def ask(client: Client, tool: str, **arguments: object) -> dict[str, Any]:  # Any: JSON
     answer = (await client.call_tool(tool, arguments)).structured_content
-    assert answer is not None
+    assert isinstance(answer, dict)
     return answer
 
 
