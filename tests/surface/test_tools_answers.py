@@ -1,0 +1,207 @@
+"""Answers of every tool in every situation: one shape, one record, and the listed schema holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from mcp import Client
+
+from ibkr_mcp_server.audit.events import EventType
+from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.domain.operations import OperationClass
+from ibkr_mcp_server.errors import Unavailable
+from ibkr_mcp_server.safety.decision import CODES
+from ibkr_mcp_server.tools.catalogue import TOOLS
+from ibkr_mcp_server.tools.server import AppLike, TradingServer, listing
+from tests.harness import World, running
+
+ORDER = {"symbol": "AAPL", "action": "BUY", "quantity": 1}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "get_market_data": {"symbols": ["AAPL"]},
+    "resolve_symbol": {"symbol": "AAPL"},
+    "check_order": ORDER | {"order_type": "MKT"},
+    "place_market_order": ORDER,
+    "place_limit_order": ORDER | {"limit_price": 150.0},
+    "modify_order": {"perm_id": 1, "quantity": 2},
+    "cancel_order": {"perm_id": 1},
+    "get_order_status": {"perm_id": 1},
+    "emergency_stop": {"reason": "a test"},
+}
+SCHEMAS = {entry["name"]: entry["outputSchema"] for entry in listing()}
+
+REFUSAL = {
+    "type": "object",
+    "required": ["success", "venue", "at", "error", "code", "next_step"],
+    "properties": {
+        "success": {"const": False},
+        "venue": {"enum": ["simulator", "paper", "live"]},
+        "at": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT.*Z$"},
+        "error": {"type": "string", "minLength": 10, "maxLength": 600},
+        "code": {"enum": [str(code) for code in CODES]},
+        "check": {"type": "string"},
+        "limit": {"type": "string"},
+        "observed": {"type": "string"},
+        "next_step": {"type": "string", "minLength": 10},
+        "decision_id": {"type": "string"},
+        "details": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "warnings": {"type": "array", "items": {"type": "string"}},
+        "retry_after_s": {"type": "number", "minimum": 0},
+    },
+}
+"""TW-05."""
+
+
+def fits(name: str, answer: dict[str, Any]) -> None:
+    """The answer fits the tool's listed schema and, if it is one, the shape of refusals."""
+    if name in SCHEMAS:
+        jsonschema.validate(answer, SCHEMAS[name])
+    if not answer["success"]:
+        jsonschema.validate(answer, REFUSAL)
+
+
+async def _ask_all(world: World) -> dict[str, dict[str, Any]]:
+    """Each tool once, the stop last."""
+    answers = {}
+    for tool in TOOLS:
+        answers[tool.name] = await world.call(tool.name, **ARGUMENTS.get(tool.name, {}))
+        fits(tool.name, answers[tool.name])
+    return answers
+
+
+async def test_each_call_is_one_decision_record_with_its_class() -> None:
+    """TW-01."""
+    async with running() as world:
+        before = len(await world.records(EventType.DECISION))
+        answers = await _ask_all(world)
+        unknown = await world.call("place_option_order", symbol="AAPL")
+        fits("place_option_order", unknown)
+
+        records = (await world.records(EventType.DECISION))[before:]
+        recorded = {
+            record.decision_id: (record.tool, record.operation_type)
+            for record in records
+            if record.actor["type"] == "agent"
+        }
+        asked = {answers[tool.name]["decision_id"]: (tool.name, str(tool.operation_class)) for tool in TOOLS}
+        asked[unknown["decision_id"]] = ("place_option_order", str(OperationClass.ORDER_PLACEMENT))
+        assert recorded == asked
+        assert len(asked) == len(TOOLS) + 1
+        assert unknown["code"] == "UNKNOWN_TOOL"
+
+
+@pytest.mark.parametrize("guess", ["reset", "reset_kill_switch", "resume_trading", "disable_safety", "x" * 5_000, ""])
+async def test_guessed_tools_are_refused_before_anything_else(guess: str) -> None:
+    """KS-10, TW-16: even where trading is off, the reason told is that the tool does not exist."""
+    async with running(enable_trading=False) as world:
+        refused = await world.call(guess, anything={"deep": [1, 2, {"x": None}]})
+        fits(guess, refused)
+        assert (refused["code"], refused["check"]) == ("UNKNOWN_TOOL", "registered_tool")
+        assert len(str(refused)) < 3_000
+
+
+async def test_every_tool_answers_in_shape_after_a_stop_and_reads_still_work() -> None:
+    async with running() as world:
+        await world.call("emergency_stop", reason="the user said stop")
+        answers = await _ask_all(world)
+
+        assert answers["place_limit_order"]["code"] == "KILL_SWITCH_ACTIVE"
+        assert answers["place_market_order"]["code"] == "KILL_SWITCH_ACTIVE"
+        assert answers["check_order"]["would_be_approved"] is False
+        for name in ("get_accounts", "get_portfolio", "get_market_data", "get_open_orders", "get_safety_status"):
+            assert answers[name]["success"] is True
+        status = answers["get_safety_status"]
+        assert (status["kill_switch_active"], status["effective_state"]) == (True, "HALT")
+        assert status["kill_switch"]["reason"] == "the user said stop"
+        assert [cause["ends"] for cause in status["causes"]] == ["by a person"]
+        assert answers["emergency_stop"]["first"] is False
+        assert world.gateway.received_orders == []
+
+
+async def test_stop_needs_no_good_arguments_and_cancels_entries() -> None:
+    """KS-18."""
+    async with running() as world:
+        placed = await world.buy()
+        stopped = await world.call("emergency_stop", reason=["not", "text"], force=True)
+
+        fits("emergency_stop", stopped)
+        assert (stopped["success"], stopped["durable"], stopped["first"]) == (True, True, True)
+        assert stopped["cancelled_perm_ids"] == [placed["perm_id"]]
+        assert any("force" in warning for warning in stopped["warnings"])
+        assert "reset" in stopped["next_step"]
+
+
+async def test_every_tool_answers_within_a_second_when_the_gateway_refuses_connections() -> None:
+    async with running(wait=False) as world:
+        world.gateway.faults.refuse_connections()
+        for tool in TOOLS:
+            async with asyncio.timeout(1.5):
+                answer = await world.call(tool.name, **ARGUMENTS.get(tool.name, {}))
+            fits(tool.name, answer)
+
+
+@asynccontextmanager
+async def _unopened(opener: Any, tmp_path: Path) -> AsyncIterator[Client]:
+    server = TradingServer(opener, venue="paper", clock=ManualClock(), sentinel=tmp_path / "KILL")
+    async with Client(server) as client:
+        yield client
+
+
+def _broken() -> AbstractAsyncContextManager[AppLike]:
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[AppLike]:
+        raise Unavailable("STORE_UNREADABLE", "The database state.db is damaged.", next_step="Restore a backup.")
+        yield
+
+    return opening()
+
+
+async def test_server_whose_store_does_not_open_says_so_in_every_tool_and_can_still_be_stopped(tmp_path: Path) -> None:
+    """MON-01, KS-06: unreadable counts as stopped."""
+    async with _unopened(_broken, tmp_path) as client:
+        for tool in TOOLS:
+            result = await client.call_tool(tool.name, ARGUMENTS.get(tool.name, {}))
+            answer = result.structured_content
+            assert isinstance(answer, dict)
+            fits(tool.name, answer)
+            if tool.name == "get_safety_status":
+                assert (answer["kill_switch_active"], answer["effective_state"]) == (True, "HALT")
+                assert "damaged" in answer["causes"][0]["reason"]
+            elif tool.name == "emergency_stop":
+                assert (tmp_path / "KILL").read_text() == "a test\n"
+                assert answer["kill_switch_active"] is True
+            else:
+                assert (result.is_error, answer["code"]) == (True, "STATE_UNREADABLE")
+                assert "Restore a backup." in answer["next_step"]
+        unknown = await client.call_tool("nonsense", {})
+        assert isinstance(unknown.structured_content, dict)
+        assert unknown.structured_content["code"] == "UNKNOWN_TOOL"
+
+
+async def test_crash_while_opening_tells_no_secret(tmp_path: Path) -> None:
+    """TW-15."""
+
+    def crash() -> AbstractAsyncContextManager[AppLike]:
+        raise RuntimeError("token=abcdef0123456789 in postgresql://user:hunter2@host")
+
+    async with _unopened(crash, tmp_path) as client:
+        result = await client.call_tool("get_accounts", {})
+        assert result.is_error
+        assert "hunter2" not in str(result)
+        assert "abcdef" not in str(result)
+        assert isinstance(result.structured_content, dict)
+        assert result.structured_content["code"] == "INTERNAL_ERROR"
+
+
+async def test_actor_is_the_client_as_it_calls_itself() -> None:
+    async with running() as world:
+        await world.call("get_accounts")
+        (record,) = [record for record in await world.records(EventType.DECISION) if record.tool == "get_accounts"]
+        assert record.actor["type"] == "agent"
+        assert record.actor["auth"] == "in-process"
+        assert 0 < len(record.actor["id"]) <= 60

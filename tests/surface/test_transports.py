@@ -1,0 +1,183 @@
+"""Both transports, as real processes and sockets, in both eras of the protocol."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+
+from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.tools.http import LARGEST_BODY, BearerToken, http_app, kept_token
+from ibkr_mcp_server.tools.server import TradingServer
+from tests.surface.shell import Shell
+
+TOKEN = "a-token-for-tests-only"
+HOST = "127.0.0.1:8765"
+PATIENCE_SECONDS = 20
+
+
+# ---- stdio
+
+
+@pytest.mark.parametrize(("mode", "options"), [("auto", []), ("legacy", []), ("auto", ["--legacy-stdio"])])
+async def test_stdio_lists_and_calls(shell: Shell, mode: str, options: list[str]) -> None:
+    child = StdioServerParameters(
+        command=sys.executable, args=["-m", "ibkr_mcp_server", "serve", *options], env=shell.environment
+    )
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with Client(child, mode=mode) as client:
+            assert len((await client.list_tools()).tools) == 16
+            status = (await client.call_tool("get_safety_status", {})).structured_content
+            assert isinstance(status, dict)
+            assert (status["success"], status["venue"]) == (True, "simulator")
+            refused = await client.call_tool("reset", {})
+            assert refused.is_error
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_closes_the_app_before_the_process_ends(shell: Shell, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ibkr_mcp_server", "serve"],
+        env=shell.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(INITIALIZE + STATUS)
+        process.stdin.flush()
+        assert b'"id":1' in process.stdout.readline()
+        assert b"kill_switch_active" in process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(PATIENCE_SECONDS) == -number
+    assert "SERVER_STOP" in shell.run("audit", "tail", "--json").stdout
+
+
+INITIALIZE = (
+    b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},'
+    b'"clientInfo":{"name":"test","version":"1"}}}\n'
+)
+STATUS = b'{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"get_safety_status","arguments":{}}}\n'
+
+
+# ---- HTTP
+
+
+@asynccontextmanager
+async def _http(headers: dict[str, str]) -> AsyncIterator[httpx2.AsyncClient]:
+    """The ASGI application without a socket; nothing opens behind it, because no call gets that far."""
+
+    def nothing() -> object:
+        raise AssertionError("nothing may be opened")
+
+    server = TradingServer(nothing, venue="paper", clock=ManualClock(), auth="bearer")  # type: ignore[arg-type]  # never called
+    app = http_app(server, host="127.0.0.1", port=8765, token=TOKEN)
+    transport = httpx2.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url=f"http://{HOST}", headers=headers) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Authorization": TOKEN},
+        {"Authorization": f"Bearer {TOKEN}x"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/mcp", "/", "/healthz"])
+async def test_nothing_is_answered_without_the_token(headers: dict[str, str], path: str) -> None:
+    """FD-53."""
+    async with _http(headers) as client:
+        answer = await client.post(path, json={})
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": HOST, "Origin": "http://evil.example"}, 403),
+        ({"Host": HOST, "Origin": "null"}, 403),
+    ],
+)
+async def test_pages_of_other_hosts_are_refused_even_with_the_token(headers: dict[str, str], status: int) -> None:
+    async with _http({"Authorization": f"Bearer {TOKEN}"} | headers) as client:
+        assert (await client.post("/mcp", json={})).status_code == status
+
+
+async def test_huge_body_is_refused() -> None:
+    async with _http({"Authorization": f"Bearer {TOKEN}", "Accept": "application/json, text/event-stream"}) as client:
+        answer = await client.post(
+            "/mcp", content=b"x" * (LARGEST_BODY + 1), headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 413
+
+
+def test_token_is_made_once_and_private(tmp_path: Path) -> None:
+    token = kept_token(tmp_path / "http.token")
+    assert len(token) >= 32
+    assert kept_token(tmp_path / "http.token") == token
+    assert (tmp_path / "http.token").stat().st_mode & 0o777 == 0o600
+
+
+def test_empty_or_short_token_protects_nothing_and_is_not_accepted() -> None:
+    with pytest.raises(ValueError, match="16 characters"):
+        BearerToken(lambda scope, receive, send: None, token="")  # type: ignore[arg-type, return-value]  # never run
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_http_serves_clients_with_the_token_and_ends_in_order(shell: Shell, mode: str) -> None:
+    environment = shell.environment | {"IBKR_HTTP_TOKEN": TOKEN + "-0123456789abcdef", "IBKR_HTTP_PORT": "0"}
+    process = await anyio.open_process(
+        [sys.executable, "-m", "ibkr_mcp_server", "serve", "--http"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with process:
+            url = await _told_url(process)
+            headers = {"Authorization": "Bearer " + environment["IBKR_HTTP_TOKEN"]}
+            async with (
+                httpx2.AsyncClient(headers=headers) as http,
+                Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+            ):
+                assert len((await client.list_tools()).tools) == 16
+                told = (await client.call_tool("get_safety_status", {})).structured_content
+                assert isinstance(told, dict)
+                assert told["success"] is True
+            os.kill(process.pid, signal.SIGTERM)
+            await process.wait()
+    assert "SERVER_STOP" in shell.run("audit", "tail", "--json").stdout
+
+
+async def _told_url(process: anyio.abc.Process) -> str:
+    assert process.stderr is not None
+    told = ""
+    async for part in process.stderr:
+        told += part.decode()
+        if found := re.search(r"http://127\.0\.0\.1:\d+/mcp", told):
+            assert TOKEN not in told
+            return found[0]
+    raise AssertionError(f"no address was told: {told}")
