@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
@@ -139,6 +140,10 @@ class BrokerReads(Protocol):
 
     def known_positions(self) -> Sequence[Position] | None:
         """Positions as last told by the broker; None before the first synchronisation."""
+        ...
+
+    def unsettled(self, account: str, con_id: int) -> Decimal:
+        """Signed quantity of the newest fills that the broker's last word about the position may not include yet."""
         ...
 
 

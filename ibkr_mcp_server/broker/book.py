@@ -22,6 +22,8 @@ from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, Order, OrderSt
 
 FINISHED_ORDERS_KEPT = 2_000
 FILLS_KEPT = 20_000
+SETTLING_SECONDS = 5.0
+"""How long a fill may be ahead of the position that it changes; the report usually follows within milliseconds."""
 
 Key = int | tuple[int, int]
 """The permanent id, or (client id, order id) while the broker has not told one."""
@@ -42,6 +44,7 @@ class Book:
         self._fills: dict[str, tuple[int, Execution]] = {}
         self._positions: dict[tuple[str, int], Position] | None = None
         self._valued: dict[tuple[str, int], ib_async.PortfolioItem] = {}
+        self._unsettled: dict[tuple[str, int], list[tuple[float, Decimal]]] = {}
 
     # ------------------------------------------------------------------------------------------------------ answers
 
@@ -76,6 +79,12 @@ class Book:
         if self._positions is None:
             return None
         return [self._with_prices(key, held) for key, held in self._positions.items()]
+
+    def unsettled(self, account: str, con_id: int) -> Decimal:
+        """See `BrokerReads.unsettled`."""
+        since = self._clock.monotonic() - SETTLING_SECONDS
+        fills = self._unsettled.get((account, con_id), ())
+        return sum((quantity for at, quantity in fills if at > since), Decimal())
 
     def instrument(self, con_id: int) -> Instrument | None:
         return self._instruments.get(con_id)
@@ -249,7 +258,11 @@ class Book:
         self._fills[key] = (revision, execution)
         while len(self._fills) > FILLS_KEPT:
             del self._fills[next(iter(self._fills))]
-        self._emit(BrokerEvent(kind=BrokerEventKind.EXECUTION, at=self._clock.now(), execution=execution))
+        now = self._clock.now()
+        if (now - execution.executed_at).total_seconds() < SETTLING_SECONDS:
+            stamped = (self._clock.monotonic(), execution.quantity * execution.side.sign)
+            self._unsettled.setdefault((execution.account, contract.conId), []).append(stamped)
+        self._emit(BrokerEvent(kind=BrokerEventKind.EXECUTION, at=now, execution=execution))
         return execution
 
     def commission(self, report: ib_async.CommissionReport) -> None:
@@ -269,6 +282,7 @@ class Book:
 
     def position(self, account: str, contract: ib_async.Contract, held: float, average_cost: float) -> None:
         """A holding changed; an amount of 0 ends it."""
+        self._unsettled.pop((account, contract.conId), None)
         if self._positions is not None:
             self._hold(self._positions, account, contract, held, average_cost)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from decimal import Decimal
 
 from ibkr_mcp_server.broker.base import BrokerEvent, EventListener, LinkStatus, Refusal
 from ibkr_mcp_server.broker.book import Book
@@ -128,6 +129,9 @@ class IBBroker:
 
     def known_positions(self) -> Sequence[Position] | None:
         return self._book.positions()
+
+    def unsettled(self, account: str, con_id: int) -> Decimal:
+        return self._book.unsettled(account, con_id)
 
     def _require_served(self, account: str) -> None:
         self._link.up()

@@ -95,7 +95,7 @@ class OrderDesk:
                 raise session.account_mismatch(order.account, told.order.account)
             return told
 
-        lane = Lane.OPEN
+        lane = Lane.REDUCE if approved.reduces else Lane.OPEN
         return await self._carry_out(lane, gate, send, hear, what="the order", reference=order.order_ref)
 
     async def modify(self, approved: ApprovedModification, gate: FinalGate) -> BrokerOrder:

@@ -138,6 +138,8 @@ class ApprovedOrder:
     order: Order
     decision_id: str
     intent_id: str
+    reduces: bool = False
+    """It lowers a position, so that it may overtake opening orders on the way out."""
 
 
 @dataclass(frozen=True, kw_only=True)

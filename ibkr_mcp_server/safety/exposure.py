@@ -6,7 +6,7 @@ never crosses zero, counting every working order that could fill before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -39,6 +39,16 @@ class Exposure:
         return max(ZERO, -self.position - self.working_buys)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Holdings:
+    """What the broker told, taken at one moment."""
+
+    positions: Sequence[Position] | None
+    orders: Sequence[BrokerOrder]
+    unsettled: Decimal = ZERO
+    """Fills of the instrument in question that the position may not include yet, signed."""
+
+
 def exposure_of(
     con_id: int,
     account: str,
@@ -47,6 +57,7 @@ def exposure_of(
     *,
     without_perm_id: int | None = None,
     reserved: Iterable[tuple[Side, Decimal]] = (),
+    unsettled: Decimal = ZERO,
 ) -> Exposure:
     """Gather the exposure in one instrument; `without_perm_id` leaves out the order that is being replaced."""
     position: Decimal | None = None
@@ -54,6 +65,8 @@ def exposure_of(
         position = sum(
             (held.quantity for held in positions if held.instrument.con_id == con_id and held.account == account), ZERO
         )
+        if position * unsettled < 0:
+            position += unsettled  # a fill that lowers the position counts before the broker has booked it
     working = {Side.BUY: ZERO, Side.SELL: ZERO}
     for order in orders:
         same = order.order.instrument.con_id == con_id and order.order.account == account

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,7 +22,7 @@ from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.broker.base import BrokerReads, LinkState, LinkStatus
 from ibkr_mcp_server.clock import Clock, trading_day
-from ibkr_mcp_server.domain.accounts import Position, masked
+from ibkr_mcp_server.domain.accounts import masked
 from ibkr_mcp_server.domain.operations import (
     SYSTEM,
     ApprovedCancellation,
@@ -36,6 +36,7 @@ from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.errors import Fault, ProductError, Refused
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
+from ibkr_mcp_server.safety.exposure import ZERO, Holdings
 from ibkr_mcp_server.safety.identity import fingerprint, mint_key, order_ref_for
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.observation import Observer, classified
@@ -145,9 +146,9 @@ class TradingSafetyManager:
             if operation.operation_class.writes_orders and not operation.preview:
                 # Positions and orders are taken here, on the loop, in the step that queues the transaction: whatever
                 # is decided or settled meanwhile is either among them or stands in the store before this is read.
-                positions, orders = self._broker.known_positions(), self._broker.known_orders()
+                holdings = self._holdings(observed)
                 admission = await self._database.run(
-                    lambda c: self._decide_write(c, decision_id, operation, observed, positions, orders)
+                    lambda c: self._decide_write(c, decision_id, operation, observed, holdings)
                 )
             else:
                 admission = await self._decide_read(decision_id, operation, observed)
@@ -162,13 +163,12 @@ class TradingSafetyManager:
         decision_id: str,
         operation: Operation,
         observed: Observed,
-        positions: Sequence[Position] | None,
-        orders: Sequence[BrokerOrder],
+        holdings: Holdings,
     ) -> Admission:
         asked = fingerprint(operation.tool, operation.arguments)
         key = operation.client_request_id
         recorded = self._read_store(connection, operation, asked)
-        seen = Snapshot(observed=classified(observed, positions, orders, recorded.unresolved), recorded=recorded)
+        seen = Snapshot(observed=classified(observed, holdings, recorded.unresolved), recorded=recorded)
         earlier = recorded.same_key
         if earlier is not None and earlier.fingerprint == asked:
             return self._repeat(connection, decision_id, operation, seen, earlier)
@@ -214,8 +214,7 @@ class TradingSafetyManager:
     async def _decide_read(self, decision_id: str, operation: Operation, observed: Observed) -> Admission:
         recorded = await self._database.read(lambda connection: self._read_store(connection, operation, ""))
         ages = self._quote_ages()
-        positions, orders = self._broker.known_positions(), self._broker.known_orders()
-        observed = classified(observed, positions, orders, recorded.unresolved)
+        observed = classified(observed, self._holdings(observed), recorded.unresolved)
         seen = Snapshot(observed=observed, recorded=replace(recorded, market_data_ages_seconds=ages))
         validation = self.policy.review(operation, seen)
         decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
@@ -266,7 +265,15 @@ class TradingSafetyManager:
         approval = ApprovedCancellation(target=observed.current, decision_id=decision_id, intent_id="")
         return Admission(decision=decision, approval=approval, gate=self._gate.held)
 
-    # ---- what the checks see of the store
+    # ---- what the checks see
+
+    def _holdings(self, observed: Observed) -> Holdings:
+        order, broker = observed.order, self._broker
+        return Holdings(
+            positions=broker.known_positions(),
+            orders=broker.known_orders(),
+            unsettled=ZERO if order is None else broker.unsettled(order.account, order.instrument.con_id),
+        )
 
     def _read_store(self, connection: Connection, operation: Operation, asked: str) -> Recorded:
         state = EffectiveState(causes=(*self.kill_switch.causes(connection), *self._conditions()))
@@ -438,7 +445,7 @@ class TradingSafetyManager:
         return tuple(self._violations)
 
     async def note_verification(self, link: LinkStatus | None) -> None:
-        """Record, once for each answer of the broker, the accounts it listed and whether they may be traded (ACC-04)."""
+        """Record, once for each answer of the broker, which accounts it listed and which may be traded (ACC-04)."""
         if link is None or link.accounts_verified_at in (None, self._noted_verification):
             return
         self._noted_verification, accounts = link.accounts_verified_at, link.accounts
@@ -485,7 +492,9 @@ def _approval(decision: Decision, intent: Intent) -> Approval:
         return ApprovedModification(
             current=observed.current, order=order, decision_id=decision.decision_id, intent_id=intent.intent_id
         )
-    return ApprovedOrder(order=order, decision_id=decision.decision_id, intent_id=intent.intent_id)
+    return ApprovedOrder(
+        order=order, decision_id=decision.decision_id, intent_id=intent.intent_id, reduces=not intent.opening
+    )
 
 
 def _state_changed(why: str) -> Refused:

@@ -12,7 +12,6 @@ from decimal import Decimal
 
 from ibkr_mcp_server.broker.base import BrokerReads, LinkStatus
 from ibkr_mcp_server.clock import Clock
-from ibkr_mcp_server.domain.accounts import Position
 from ibkr_mcp_server.domain.instruments import Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.money import round_to_grid
 from ibkr_mcp_server.domain.operations import (
@@ -28,7 +27,15 @@ from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.safety import valuation
 from ibkr_mcp_server.safety.decision import Code, problem
-from ibkr_mcp_server.safety.exposure import ZERO, action_of, exposure_of, is_protective, opens_more, reserved_by
+from ibkr_mcp_server.safety.exposure import (
+    ZERO,
+    Holdings,
+    action_of,
+    exposure_of,
+    is_protective,
+    opens_more,
+    reserved_by,
+)
 from ibkr_mcp_server.safety.identity import order_ref_for
 from ibkr_mcp_server.safety.snapshot import Observed
 from ibkr_mcp_server.safety.state import Action
@@ -199,13 +206,12 @@ class Observer:
 
 def classified(
     observed: Observed,
-    positions: Sequence[Position] | None,
-    orders: Sequence[BrokerOrder],
+    holdings: Holdings,
     unresolved: Sequence[Intent],
 ) -> Observed:
     """Add what the order does to the position, counting all that works and all that was decided on (T-23).
 
-    `positions` and `orders` must have been taken at one moment, and `unresolved` read no earlier than that.
+    `unresolved` must have been read no earlier than `holdings` were taken.
     """
     order, current = observed.order, observed.current
     if order is None:
@@ -214,10 +220,11 @@ def classified(
     exposure = exposure_of(
         con_id,
         order.account,
-        positions,
-        orders,
+        holdings.positions,
+        holdings.orders,
         without_perm_id=current.perm_id if current is not None else None,
-        reserved=reserved_by(unresolved, orders, con_id, order.account),
+        reserved=reserved_by(unresolved, holdings.orders, con_id, order.account),
+        unsettled=holdings.unsettled,
     )
     action = action_of(order, exposure, already_filled=current.filled if current is not None else ZERO)
     if current is not None and action is Action.OPEN and not opens_more(current.order, order):

@@ -101,3 +101,11 @@ def test_asking_for_more_units_or_a_worse_price_opens_more() -> None:
     assert opens_more(before, world.order(limit_price=Decimal("100.01")))
     assert not opens_more(before, world.order(quantity=Decimal(9)))
     assert not opens_more(before, world.order(limit_price=Decimal("99.00")))
+
+
+def test_a_fill_that_lowers_the_position_counts_before_the_broker_has_booked_it() -> None:
+    """FD-4: the position report trails the fill, and a second full exit would open a short position."""
+    sold = exposure_of(265598, "DU9000001", [position(100)], [], unsettled=Decimal(-100))
+    assert sold.reducible(Side.SELL) == 0
+    bought = exposure_of(265598, "DU9000001", [position(100)], [], unsettled=Decimal(50))
+    assert bought.reducible(Side.SELL) == 100, "a purchase counts only once it is booked"
