@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ibkr_mcp_server.domain.operations import Operation, OrderReference
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, Order
-from ibkr_mcp_server.errors import Refused
+from ibkr_mcp_server.errors import Refused, Unavailable
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
 from ibkr_mcp_server.safety.decision import CODES, Code, Decision, Verdict
@@ -74,6 +74,14 @@ async def order_status(operation: Operation, desk: Desk) -> Answer[OrderState]:
             ref = order.order.order_ref
             intent = await desk.database.read(lambda connection: intents.find_by_ref(connection, ref))
         if order is None and intent is None:
+            if not access.broker.link.is_up:
+                # Not known here, and nobody to ask: that is no proof that the order does not exist.
+                raise Unavailable(
+                    Code.BROKER_UNAVAILABLE,
+                    f"This server has no record of the order, and the broker cannot be asked: the link is "
+                    f"{access.broker.link.state}. {access.broker.link.problem or ''}".strip(),
+                    next_step=CODES[Code.BROKER_UNAVAILABLE].remedy,
+                )
             raise Refused(
                 Code.ORDER_NOT_FOUND,
                 "Neither the broker nor our own record knows this order.",

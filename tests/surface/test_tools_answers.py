@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.errors import Unavailable
 from ibkr_mcp_server.safety.decision import CODES
+from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.server import AppLike, TradingServer, listing
 from tests.harness import World, running
@@ -136,13 +138,41 @@ async def test_stop_needs_no_good_arguments_and_cancels_entries() -> None:
         assert "reset" in stopped["next_step"]
 
 
-async def test_every_tool_answers_within_a_second_when_the_gateway_refuses_connections() -> None:
-    async with running(wait=False) as world:
-        world.gateway.faults.refuse_connections()
-        for tool in TOOLS:
-            async with asyncio.timeout(1.5):
-                answer = await world.call(tool.name, **ARGUMENTS.get(tool.name, {}))
-            fits(tool.name, answer)
+@contextmanager
+def _absent() -> Iterator[int]:
+    """A port on which nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@contextmanager
+def _hung() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield silent.getsockname()[1]
+
+
+@pytest.mark.parametrize("broken_gateway", [_absent, _hung])
+async def test_every_tool_answers_within_a_second_without_a_gateway(
+    broken_gateway: Callable[[], AbstractContextManager[int]], gateway: PaperGateway, tmp_path: Path
+) -> None:
+    """The error says what is missing and how to repair it; status and stop work."""
+    with broken_gateway() as port:
+        async with running(tmp_path, gateway, ManualClock(), wait=False, port=port) as world:
+            for tool in TOOLS:
+                async with asyncio.timeout(1.0):
+                    answer = await world.call(tool.name, **ARGUMENTS.get(tool.name, {}))
+                fits(tool.name, answer)
+                works = tool.name in WORK_WITHOUT_A_LINK
+                assert answer["success"] is works, answer
+                if not works:
+                    told = " ".join((answer["code"], *answer["details"])) if "details" in answer else answer["code"]
+                    assert set(told.replace(":", "").split()) & {"BROKER_UNAVAILABLE", "LINK_DOWN", "STARTING"}, answer
+            assert str(port) in str(await world.call("get_connection_status"))
+
+
+WORK_WITHOUT_A_LINK = {"get_connection_status", "get_safety_status", "emergency_stop", "check_order"}
 
 
 @asynccontextmanager
