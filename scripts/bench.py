@@ -186,7 +186,7 @@ def placement_figures() -> None:
 
 def wait_until_up(server: RawStdio) -> None:
     for _ in range(200):
-        if server.call("get_connection_status").get("state") == "up":
+        if server.call("get_connection_status")["link"]["state"] == "up":
             return
     raise RuntimeError("the link did not come up")
 
