@@ -31,14 +31,17 @@ ARROWS: dict[str, set[str]] = {
     "operations": {
         "safety", "broker.base", "broker.reconcile", "audit", "store", "domain", "settings", "log", *LEAVES
     },
-    "tools": {"app", "operations", "safety", "broker.base", "store", "audit", "domain", "settings", "log", *LEAVES},
+    "tools": {
+        "app", "operations", "safety", "broker.base", "store", "audit", "domain", "settings", "state_dir", "log",
+        *LEAVES,
+    },
     "app": {
         "operations", "safety", "broker", "simulator", "audit", "store", "domain", "settings", "state_dir", "log",
         *LEAVES,
     },
     "cli": {
         "app", "tools", "operations", "safety", "broker.base", "simulator", "audit", "store", "domain", "settings",
-        "settings_pages", "state_dir", "log", *LEAVES,
+        "settings_pages", "setting_rules", "state_dir", "log", *LEAVES,
     },
     "__main__": {"cli", *LEAVES},
 }  # fmt: skip

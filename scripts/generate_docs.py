@@ -12,10 +12,17 @@ from pathlib import Path
 from ibkr_mcp_server.settings_pages import env_example, settings_page
 from ibkr_mcp_server.tools.catalogue import schemas_page
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.pages import refusals_page, safety_page, tools_page
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES: dict[Path, Callable[[], str]] = {
     Path(".env.example"): env_example,
     Path("docs/settings.md"): settings_page,
+    Path("docs/tools.md"): tools_page,
+    Path("docs/refusals.md"): refusals_page,
+    Path("docs/safety.md"): safety_page,
     Path("ibkr_mcp_server/tools/schemas.json"): schemas_page,
 }
 

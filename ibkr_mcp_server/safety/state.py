@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -74,6 +74,11 @@ _TABLE: dict[SafetyState, dict[Action, Permission]] = {
         Action.READ: Permission.NO,
     },
 }
+
+
+def row(state: SafetyState) -> Mapping[Action, Permission]:
+    """One row of the table."""
+    return _TABLE[state]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,7 +106,7 @@ def test_a_tool_without_a_class_cannot_exist() -> None:
     with pytest.raises(TypeError):
         Tool(**parts)
     with pytest.raises(TypeError, match="operation class"):
-        Tool(**parts, operation_class="account_read")
+        Tool(**parts, operation_class="account_read")  # type: ignore[arg-type]  # what is refused here
     fine = Tool(**parts, operation_class=OperationClass.ACCOUNT_READ)
     with pytest.raises(ValueError, match="two tools are called 'x'"):
         Registry([fine], [fine])
