@@ -31,6 +31,9 @@ from ibkr_mcp_server.simulator.sessions import ONE_DAY, Sessions, local_date, zo
 from ibkr_mcp_server.simulator.tws_time import parse_moment
 
 MARKET_DATA_LINES = 100
+COMPETING_SESSION = "No market data during competing live session"
+HISTORY_LOST = "Historical Market Data Service error message:HMDS server disconnect occurred. Attempting reconnection"
+HISTORY_PACED = "Historical Market Data Service error message:API historical data query pacing violation"
 LONGEST_SCHEDULE_DAYS = 366 * 5
 HISTORY_REACH = timedelta(days=365 * 20)
 _DAYS_PER_UNIT = {"D": 1, "W": 7, "M": 30, "Y": 365}
@@ -64,9 +67,15 @@ class DataDesk:
         }
 
     def push_ticks(self, client: Client, moved: set[int]) -> None:
+        if self._faults.competing or "market" in self._faults.broken_farms:
+            return
         for feed in client.market_feeds.values():
             if feed.listing.con_id in moved:
                 self._send_all(client, feed.ticks(self._market.quote(feed.listing.con_id)))
+
+    def announce_competing_session(self, client: Client) -> None:
+        for req_id in client.market_feeds:
+            client.send(replies.error(req_id, 10197, COMPETING_SESSION))
 
     # --- reference data ---
 
@@ -124,6 +133,9 @@ class DataDesk:
         if len(client.market_feeds) >= MARKET_DATA_LINES:
             client.send(replies.error(request.req_id, 101, "Max number of tickers has been reached"))
             return
+        if self._faults.competing:
+            client.send(replies.error(request.req_id, 10197, COMPETING_SESSION))
+            return
         # Types 3 and 4 allow delayed data; an account with live data gets live data all the same.
         delayed = self._faults.live_data_denied
         if delayed:
@@ -139,7 +151,8 @@ class DataDesk:
         feed = MarketFeed(req_id=request.req_id, listing=listing, delayed=delayed)
         client.send(replies.tick_request_parameters(request.req_id, listing))
         client.send(replies.market_data_type(request.req_id, self._announced_type(client, listing, delayed=delayed)))
-        self._send_all(client, feed.ticks(self._market.quote(listing.con_id)))
+        if "market" not in self._faults.broken_farms:
+            self._send_all(client, feed.ticks(self._market.quote(listing.con_id)))
         if request.snapshot:
             client.send(replies.tick_snapshot_end(request.req_id))
         else:
@@ -167,10 +180,20 @@ class DataDesk:
         listing = self._find(client, request.req_id, request.contract)
         if listing is None:
             return
+        if self._history_fails(client, request.req_id):
+            return
         try:
             self._send_history(client, listing, request)
         except ValueError as error:
             client.send(replies.error(request.req_id, 321, invalid(str(error)).text))
+
+    def _history_fails(self, client: Client, req_id: int) -> bool:
+        text = HISTORY_LOST if "history" in self._faults.broken_farms else ""
+        if not text and self._faults.take("pace_next_history"):
+            text = HISTORY_PACED
+        if text:
+            client.send(replies.error(req_id, 162, text))
+        return bool(text)
 
     def _send_history(self, client: Client, listing: Listing, request: ReqHistoricalData) -> None:
         now = self._clock.now()

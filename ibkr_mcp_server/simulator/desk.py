@@ -7,6 +7,7 @@ also when it has nothing to list (tws-wire guide, sections 4 to 12).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any
 
 from ibkr_mcp_server.clock import Clock
@@ -15,16 +16,18 @@ from ibkr_mcp_server.simulator.account_desk import AccountDesk
 from ibkr_mcp_server.simulator.accounts import Accounts
 from ibkr_mcp_server.simulator.data_desk import DataDesk
 from ibkr_mcp_server.simulator.exchange import Exchange
-from ibkr_mcp_server.simulator.faults import Faults
+from ibkr_mcp_server.simulator.faults import FARMS, Faults, ScriptedRejection
 from ibkr_mcp_server.simulator.feeds import Client
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
 from ibkr_mcp_server.simulator.market import Market
 from ibkr_mcp_server.simulator.order_rules import invalid
+from ibkr_mcp_server.simulator.order_terms import OrderTerms
 from ibkr_mcp_server.simulator.orders import (
     Charged,
     Executed,
     Execution,
     Order,
+    OrderBound,
     OrderEvent,
     OrderMessage,
     OrderUpdated,
@@ -36,6 +39,7 @@ from ibkr_mcp_server.simulator.requests import (
     GlobalCancel,
     PlaceOrder,
     ReqAllOpenOrders,
+    ReqAutoOpenOrders,
     ReqCompletedOrders,
     ReqCurrentTime,
     ReqExecutions,
@@ -51,11 +55,6 @@ from ibkr_mcp_server.simulator.requests import (
 from ibkr_mcp_server.simulator.sessions import Sessions
 from ibkr_mcp_server.simulator.tws_time import parse_moment
 
-FARM_STATES = (
-    (2104, "Market data farm connection is OK:usfarm"),
-    (2106, "HMDS data farm connection is OK:ushmds"),
-    (2158, "Sec-def data farm connection is OK:secdefnj"),
-)
 SLOW_PUSH_SECONDS = 180.0
 """Account values and summaries are told anew this often, and when a position changes (section 4)."""
 BAR_PUSH_SECONDS = 5.0
@@ -74,8 +73,10 @@ class Desk:
         accounts: Accounts,
         exchange: Exchange,
         faults: Faults,
+        master_client_id: int | None = None,
     ) -> None:
         self._clock = clock
+        self._master_client_id = master_client_id
         self._catalogue = catalogue
         self._accounts = accounts
         self._exchange = exchange
@@ -97,6 +98,7 @@ class Desk:
             UnreadableRequest: self._unreadable,
             ReqOpenOrders: self._open_orders,
             ReqAllOpenOrders: self._all_open_orders,
+            ReqAutoOpenOrders: self._auto_open_orders,
             ReqCompletedOrders: self._completed_orders,
             ReqExecutions: self._executions,
         }
@@ -111,8 +113,8 @@ class Desk:
             self._list_open_orders(client, own)
         client.send(replies.managed_accounts(self._accounts.served))
         client.send(replies.next_valid_id(self._exchange.next_valid_id(client.client_id)))
-        for code, text in FARM_STATES:
-            client.send(replies.error(-1, code, text))
+        for name, farm in FARMS.items():
+            client.send(replies.error(-1, *(farm.broken if name in self._faults.broken_farms else farm.well)))
 
     def close(self, client: Client) -> None:
         """The connection is gone. Its orders stay."""
@@ -128,34 +130,69 @@ class Desk:
     def trade(self, client: Client, request: Request) -> list[OrderEvent]:
         """Carry out a placement or cancel; the events are the caller's to deliver, or to lose."""
         if isinstance(request, PlaceOrder):
-            rejection = None if request.terms.what_if else self._faults.take_rejection()
+            if request.terms.what_if:
+                return self._exchange.place(client.client_id, request.order_id, request.contract, request.terms)
+            rejection = self._faults.take_rejection()
+            if rejection is None and self._faults.take("inactive_next_order"):
+                rejection = ScriptedRejection(code=0, text="")
             if rejection is not None:
                 return self._exchange.reject(
                     *(client.client_id, request.order_id, request.contract, request.terms),
                     code=rejection.code,
                     text=rejection.text,
                 )
-            return self._exchange.place(client.client_id, request.order_id, request.contract, request.terms)
+            events = self._exchange.place(client.client_id, request.order_id, request.contract, request.terms)
+            return self._warned(client, request, events)
         if isinstance(request, CancelOrder):
             return self._exchange.cancel(client.client_id, request.order_id)
         if isinstance(request, GlobalCancel):
             return self._exchange.cancel_all()
         raise TypeError(f"{type(request).__name__} does not trade")
 
+    def _warned(self, client: Client, request: PlaceOrder, events: list[OrderEvent]) -> list[OrderEvent]:
+        """With a scripted warning after the first word about an order that is alive."""
+        alive = [number for number, event in enumerate(events) if isinstance(event, OrderUpdated)]
+        if not alive or (warning := self._faults.take_warning()) is None:
+            return events
+        code, text = warning
+        message = OrderMessage(client_id=client.client_id, order_id=request.order_id, code=code, text=text)
+        return [*events[: alive[0] + 1], message, *events[alive[0] + 1 :]]
+
+    def trade_by_hand(
+        self, listing: Listing, action: str, quantity: Decimal, limit_price: Decimal | None
+    ) -> list[OrderEvent]:
+        """An order from the TWS itself; client 0 gets to own it if it asked for that."""
+        keeper = self.clients.get(0)
+        terms = OrderTerms(
+            action=action,
+            quantity=quantity,
+            order_type="MKT" if limit_price is None else "LMT",
+            limit_price=limit_price,
+            tif="DAY",
+            account=self._accounts.served[0],
+        )
+        return self._exchange.place_by_hand(listing, terms, bind=keeper is not None and keeper.binds_manual_orders)
+
     def deliver(self, events: Iterable[OrderEvent]) -> None:
         """Tell the owners what became of their orders, and everybody what became of the positions."""
         moved: dict[tuple[str, int], None] = {}
-        for event in events:
+        told = list(events)
+        if self._faults.commissions_come_first:
+            told.sort(key=lambda event: not isinstance(event, Charged))
+        for event in told:
             if isinstance(event, PositionChanged):
                 moved[event.account, event.con_id] = None
                 continue
-            owner = self.clients.get(_owner_of(event))
-            if owner is not None:
-                self._tell_owner(owner, event)
+            owner = _owner_of(event)
+            if owner in self.clients:
+                self._tell(self.clients[owner], event)
+            master = self._master_client_id
+            if master in self.clients and master != owner and isinstance(event, OrderUpdated | Executed | Charged):
+                self._tell(self.clients[master], event)
         for account, con_id in moved:
             self._account.position_changed(self.clients.values(), account, con_id)
 
-    def _tell_owner(self, owner: Client, event: OrderEvent) -> None:
+    def _tell(self, owner: Client, event: OrderEvent) -> None:
         match event:
             case OrderUpdated(order=order, status_only=status_only):
                 if not status_only:
@@ -171,6 +208,8 @@ class Desk:
                 listing = self._listing(order.con_id)
                 parent_id = self._parent_id(order)
                 owner.send(replies.open_order(order, listing, owner.version, parent_id=parent_id, what_if=change))
+            case OrderBound(order=order):
+                owner.send(replies.order_bound(order))
             case PositionChanged():
                 pass
 
@@ -192,6 +231,15 @@ class Desk:
                 self._data.push_bars(client)
         self._values_told = elapsed if values_due else self._values_told
         self._bars_told = elapsed if bars_due else self._bars_told
+
+    def catch_up(self) -> None:
+        """Live data flows again: tell every stream where its instrument stands now."""
+        for client in self.clients.values():
+            self._data.push_ticks(client, {feed.listing.con_id for feed in client.market_feeds.values()})
+
+    def announce_competing_session(self) -> None:
+        for client in self.clients.values():
+            self._data.announce_competing_session(client)
 
     def drop_data_subscriptions(self) -> None:
         """1101: market data is lost and must be asked for again."""
@@ -236,6 +284,16 @@ class Desk:
 
     def _open_orders(self, client: Client, request: ReqOpenOrders) -> None:
         self._list_open_orders(client, self._exchange.open_orders(client.client_id))
+
+    def _auto_open_orders(self, client: Client, request: ReqAutoOpenOrders) -> None:
+        """Client 0 alone may own manual orders; those that are open are bound at once. There is no end marker."""
+        if client.client_id != 0:
+            text = "Only the default client (i.e 0) can auto bind orders"
+            client.send(replies.error(-1, 321, invalid(text).text))
+            return
+        client.binds_manual_orders = request.bind
+        if request.bind:
+            self.deliver(self._exchange.bind_manual_orders())
 
     def _all_open_orders(self, client: Client, request: ReqAllOpenOrders) -> None:
         self._list_open_orders(client, self._exchange.open_orders())
@@ -298,9 +356,9 @@ class Desk:
         return replies.execution_details(req_id, fill, self._listing(fill.con_id), client.version)
 
 
-def _owner_of(event: OrderUpdated | Executed | Charged | OrderMessage | WhatIfAnswered) -> int:
-    if isinstance(event, OrderUpdated | WhatIfAnswered):
-        return event.order.client_id
-    if isinstance(event, Executed | Charged):
-        return event.execution.client_id
-    return event.client_id
+def _owner_of(event: OrderUpdated | Executed | Charged | OrderMessage | OrderBound | WhatIfAnswered) -> int | None:
+    """The client whose order it is; manual orders that nobody was given have none."""
+    if isinstance(event, OrderMessage):
+        return event.client_id
+    subject = event.execution if isinstance(event, Executed | Charged) else event.order
+    return subject.client_id if subject.order_id else None

@@ -39,6 +39,7 @@ from ibkr_mcp_server.simulator.orders import (
     Executed,
     Execution,
     Order,
+    OrderBound,
     OrderEvent,
     OrderMessage,
     OrderUpdated,
@@ -86,6 +87,8 @@ class Exchange:
         self._trading_day = trading_day(clock.now())
         self._taken: dict[tuple[int, bool, Decimal], Decimal] = {}
         """Displayed size already bought (True) or sold (False) since the last tick, by instrument and price."""
+        self.largest_fill: Decimal | None = None
+        """No fill is larger than this; `None` leaves it to the displayed size."""
         self._events: list[OrderEvent] = []
         self._changed_orders: set[int] = set()
         self._new_executions: list[Execution] = []
@@ -137,16 +140,68 @@ class Exchange:
     def reject(
         self, client_id: int, order_id: int, contract: ContractQuery, terms: OrderTerms, *, code: int, text: str
     ) -> list[OrderEvent]:
-        """Refuse an order for a scripted reason; 201 leaves an inactive order behind, as TWS does."""
+        """Refuse an order for a scripted reason; 201 leaves an inactive order behind, and so does 0, without a word."""
 
         def act() -> None:
-            if code == 201 and self.order(client_id, order_id) is None:
+            if code in (0, 201) and self.order(client_id, order_id) is None:
                 order = self._new_order(client_id, order_id, contract, terms)
                 self._turn_down(order, code, text)
             else:
                 raise OrderRefusal(code, text)
 
         return self._transact(client_id, order_id, act)
+
+    def place_by_hand(self, listing: Listing, terms: OrderTerms, *, bind: bool) -> list[OrderEvent]:
+        """An order from the TWS itself. It has no order id; with `bind` client 0 is given it under a negative one.
+
+        Raises:
+            ValueError: the terms make no order.
+        """
+
+        def act() -> None:
+            order = self._new_order(0, 0, ContractQuery(con_id=listing.con_id), terms)
+            self._next_ids = kept
+            if bind:
+                order = self._bound(order)
+            self._go_live(order)
+
+        kept = dict(self._next_ids)
+        events = self._transact(0, 0, act)
+        if refusals := [event for event in events if isinstance(event, OrderMessage) and event.order_id == 0]:
+            raise ValueError(refusals[0].text)
+        return events
+
+    def bind_manual_orders(self) -> list[OrderEvent]:
+        """Give client 0 the open manual orders that nobody owns."""
+
+        def act() -> None:
+            for order in [order for order in self._live() if not order.order_id]:
+                self._update(self._bound(order))
+
+        return self._transact(0, 0, act)
+
+    def _bound(self, order: Order) -> Order:
+        bound = replace(order, order_id=min(0, *(number for _, number in self._perm_ids), 0) - 1)
+        self._keep(bound)
+        self._events.append(OrderBound(order=bound))
+        return bound
+
+    def fill_now(self, client_id: int, order_id: int) -> list[OrderEvent]:
+        """Fill an order completely, at its limit or else the market, whatever is displayed."""
+
+        def act() -> None:
+            order = self.order(client_id, order_id)
+            if order is not None and not order.is_done and not order.staged:
+                price = order.limit_price or self._accounts.mark(order.con_id)
+                if price is not None:
+                    self._fill(order, self._listing(order), order.remaining, price)
+
+        return self._transact(client_id, order_id, act)
+
+    def roll_back_ids(self, count: int) -> None:
+        """Forget the newest `count` order ids of every client, so that nextValidId names used ones again."""
+        self._next_ids = {client_id: max(1, number - count) for client_id, number in self._next_ids.items()}
+        self.save(with_market=True)
 
     def tick(self) -> list[OrderEvent]:
         """Let time and the moved prices do their work: the day's end, expiries, triggers and fills."""
@@ -266,7 +321,7 @@ class Exchange:
         self._accounts.start_day()
         for order in [order for order in self._orders.values() if order.is_done]:
             del self._orders[order.perm_id]
-            del self._perm_ids[order.key]
+            self._perm_ids.pop(order.key, None)
             self._changed_orders.add(order.perm_id)
         forgotten, self._executions = self._executions, {}
         if self._journal is not None and forgotten:
@@ -359,7 +414,7 @@ class Exchange:
             self._update(live)
             listing = self._listing(live)
             if not self._is_trading(live, listing) and live.tif not in IMMEDIATE_TIFS:
-                self._say(live.client_id, live.order_id, 399, self._waits_for_the_open(live, listing))
+                self._say_of(live, 399, self._waits_for_the_open(live, listing))
         for member in family:
             self._work(member.perm_id)
             if member.tif in IMMEDIATE_TIFS:
@@ -371,7 +426,8 @@ class Exchange:
 
     def _turn_down(self, order: Order, code: int, text: str) -> None:
         """201 goes out before the Inactive status, or `ib_async` would lose the reason (section 12)."""
-        self._say(order.client_id, order.order_id, code, text)
+        if code:
+            self._say_of(order, code, text)
         self._update(
             replace(order, staged=False, status=INACTIVE, done_at=self._clock.now(), done_because=f"Rejected: {text}")
         )
@@ -472,7 +528,7 @@ class Exchange:
             self._events.append(OrderUpdated(order=replace(order, status=PENDING_CANCEL), status_only=True))
         done = replace(order, status=CANCELLED, why_held="", done_at=self._clock.now(), done_because=because)
         self._update(done, status_only=True)
-        self._say(order.client_id, order.order_id, 202, "Order Canceled - reason:")
+        self._say_of(order, 202, "Order Canceled - reason:")
         for child in [other for other in self._live() if other.parent_perm_id == perm_id]:
             self._cancel(child.perm_id, because="Cancelled by System:Parent order cancelled")
 
@@ -584,6 +640,8 @@ class Exchange:
         side = order.con_id, order.is_buy, price
         left = order.remaining if size is None else max(size - self._taken.get(side, _ZERO), _ZERO)
         quantity = min(order.remaining, left)
+        if self.largest_fill is not None:
+            quantity = min(quantity, max(self.largest_fill - self._taken.get(side, _ZERO), _ZERO))
         if not quantity or (quantity < order.remaining and (order.tif == "FOK" or order.terms.all_or_none)):
             return
         self._taken[side] = self._taken.get(side, _ZERO) + quantity
@@ -669,11 +727,16 @@ class Exchange:
             self._alive.pop(order.perm_id, None)
         else:
             self._alive[order.perm_id] = order
-        self._perm_ids[order.key] = order.perm_id
+        if order.order_id:
+            self._perm_ids[order.key] = order.perm_id
 
     def _update(self, order: Order, *, status_only: bool = False) -> None:
         self._keep(order)
         self._events.append(OrderUpdated(order=order, status_only=status_only))
+
+    def _say_of(self, order: Order, code: int, text: str) -> None:
+        if order.order_id:  # nobody listens for a manual order that nobody was given
+            self._say(order.client_id, order.order_id, code, text)
 
     def _say(self, client_id: int, order_id: int, code: int, text: str) -> None:
         self._events.append(OrderMessage(client_id=client_id, order_id=order_id, code=code, text=text))

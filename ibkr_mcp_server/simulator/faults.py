@@ -1,7 +1,7 @@
 """Things that go wrong at a real gateway, each under a name, to be switched on by a test, a flag or a script.
 
-The gateway consults this object at the moments named below; it decides nothing by itself. `FAULTS` is the table behind
-`Faults.apply("delay_acks:2.5")`.
+The gateway consults this object at the moments named below; what must happen at once, a fault does on the `Stage`.
+`FAULTS` is the table behind `Faults.apply("delay_acks:2.5")`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import inspect
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,46 +20,163 @@ class ScriptedRejection:
     text: str
 
 
-class Faults:
-    """The faults of one gateway. Counted ones happen to the next orders, switches last until switched back."""
+@dataclass(frozen=True, kw_only=True)
+class Farm:
+    """One of IBKR's data services, as the gateway names its states."""
 
-    def __init__(self) -> None:
+    broken: tuple[int, str]
+    well: tuple[int, str]
+
+
+FARMS = {
+    "market": Farm(
+        broken=(2103, "Market data farm connection is broken:usfarm"),
+        well=(2104, "Market data farm connection is OK:usfarm"),
+    ),
+    "history": Farm(
+        broken=(2105, "HMDS data farm connection is broken:ushmds"),
+        well=(2106, "HMDS data farm connection is OK:ushmds"),
+    ),
+    "definitions": Farm(
+        broken=(2157, "Sec-def data farm connection is broken:secdefnj"),
+        well=(2158, "Sec-def data farm connection is OK:secdefnj"),
+    ),
+}
+
+ORDER_WARNINGS = {
+    10349: "Order TIF was set to DAY based on order preset.",
+    399: "Order Message:\nWarning: your order will not be placed at the exchange until the next session",
+    404: "Order held while securities are located.",
+}
+
+GARBAGE = {
+    "length": b"\xff\xff\xff\xff",
+    "frame": b"\x00\x00\x00\x079999\0?\0",
+    "fields": b"\x00\x00\x00\x10" + b"1\0006\0x\0y\0z\0\0\0\0\0\0",
+    "noise": bytes((number * 167 + 13) % 251 for number in range(64)),
+}
+"""`length` announces four gigabytes, `frame` is of an unknown kind, `fields` a tickPrice whose numbers are letters."""
+
+ABSURD_QUOTES: dict[str, tuple[str, str, str]] = {
+    "zero": ("0", "0", "0"),
+    "negative": ("-1", "-1", "-1"),
+    "crossed": ("200", "100", "150"),
+    "huge": ("99999999", "100000000", "100000000"),
+    "wide": ("0.01", "100000", "50000"),
+}
+"""Bid, ask and last."""
+
+
+class Stage(Protocol):
+    """The gateway, as far as a fault may lay hands on it."""
+
+    def connections_thawed(self) -> None: ...
+
+    def connectivity_changed(self, what: str) -> None:
+        """`lost`, `restored` or `data_lost`."""
+        ...
+
+    def farm_changed(self, name: str, *, broken: bool) -> None: ...
+
+    def competing_session_changed(self, competing: bool) -> None: ...
+
+    def tell_everybody(self, code: int, text: str, *, times: int = 1) -> None: ...
+
+    def send_garbage(self, data: bytes) -> None: ...
+
+    def set_accounts(self, *accounts: str) -> None: ...
+
+    def trade_by_hand(self, symbol: str, action: str, quantity: Decimal, limit_price: Decimal | None) -> None: ...
+
+    def roll_back_order_ids(self, count: int) -> None: ...
+
+    def show_quote(self, symbol: str, bid: str, ask: str, last: str | None) -> None: ...
+
+    def release_quote(self, symbol: str) -> None: ...
+
+    def withdraw_quote(self, symbol: str) -> None: ...
+
+    def halt(self, symbol: str, halted: bool) -> None: ...
+
+    def disconnect_all(self) -> None: ...
+
+
+class Faults:
+    """The faults of one gateway. Counted ones happen to the next orders or messages, switches last until switched back.
+
+    A symbol is one the catalogue lists; `EUR.USD` for a pair.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
         self._due: Counter[str] = Counter()
         self._rejections: list[ScriptedRejection] = []
-        self._listener: Callable[[str], None] = lambda event: None
+        self._warnings: list[int] = []
+        self._reset_switches()
+
+    def _reset_switches(self) -> None:
         self.ack_delay_seconds = 0.0
+        self.read_delay_seconds = 0.0
+        self.clock_skew_seconds = 0.0
+        self.segment_bytes = 0
+        self.largest_fill: Decimal | None = None
         self.frozen = False
         self.refusing_connections = False
         self.connected_to_ibkr = True
         self.live_data_denied = False
-
-    def listen(self, listener: Callable[[str], None]) -> None:
-        """Hear of switches that the gateway must act on at once: `thawed`, `lost`, `restored`, `data_lost`."""
-        self._listener = listener
+        self.competing = False
+        self.quotes_frozen = False
+        self.commissions_come_first = False
+        self.broken_farms: set[str] = set()
 
     def apply(self, fault: str) -> None:
-        """Switch on `NAME` or `NAME:ARG:ARG`, as the command line writes it.
+        """Switch on `NAME` or `NAME:ARG:ARG`, as the command line writes it; the last argument may hold colons.
 
         Raises:
             ValueError: no fault has that name, or its arguments do not fit.
         """
-        name, *arguments = fault.split(":")
+        name, colon, rest = fault.partition(":")
         switch = FAULTS.get(name)
         if switch is None:
             raise ValueError(f"There is no fault named {name!r}. Known: {', '.join(sorted(FAULTS))}.")
-        kinds = [parameter.annotation for parameter in inspect.signature(switch).parameters.values()][1:]
-        if len(arguments) > len(kinds):
-            raise ValueError(f"{name} takes at most {len(kinds)} arguments, not {len(arguments)}.")
+        parameters = list(inspect.signature(switch).parameters.values())[1:]
+        if colon and not parameters:
+            raise ValueError(f"{name} takes no argument.")
+        texts = rest.split(":", len(parameters) - 1) if colon else []
+        if missing := [entry.name for entry in parameters[len(texts) :] if entry.default is inspect.Parameter.empty]:
+            raise ValueError(f"{name} lacks an argument: {', '.join(missing)}.")
         try:
-            switch(self, *[_READERS[kind](text) for kind, text in zip(kinds, arguments, strict=False)])
-        except TypeError as error:
-            raise ValueError(f"{name} lacks an argument: {error}") from error
+            arguments = [_READERS[entry.annotation](text) for entry, text in zip(parameters, texts, strict=False)]
+            switch(self, *arguments)
+        except (LookupError, InvalidOperation) as error:
+            raise ValueError(f"The fault {fault!r} does not fit: {error}") from error
+
+    def clear(self) -> None:
+        """End every switch and forget what is due; accounts, orders and scripted quotes stay as they are."""
+        self._due.clear()
+        self._rejections.clear()
+        self._warnings.clear()
+        was_frozen, was_connected, was_competing = self.frozen, self.connected_to_ibkr, self.competing
+        was_broken = sorted(self.broken_farms)
+        self._reset_switches()
+        for farm in was_broken:
+            self._stage.farm_changed(farm, broken=False)
+        if was_competing:
+            self._stage.competing_session_changed(False)
+        if not was_connected:
+            self._stage.connectivity_changed("restored")
+        if was_frozen:
+            self._stage.connections_thawed()
 
     # --- the next orders ---
 
     def drop_next_order_ack(self, count: int = 1) -> None:
         """The order is accepted and works, but its client hears nothing of the placement."""
         self._due["drop_next_order_ack"] += count
+
+    def duplicate_next_order_ack(self, count: int = 1) -> None:
+        """Everything said about the placement is said twice; the order is one."""
+        self._due["duplicate_next_order_ack"] += count
 
     def disconnect_before_order(self, count: int = 1) -> None:
         """The connection dies as the order arrives; the order is lost."""
@@ -70,11 +189,58 @@ class Faults:
     def reject_next_order(self, code: int = 201, text: str = "Order rejected - reason:Scripted") -> None:
         self._rejections.append(ScriptedRejection(code=code, text=text))
 
-    # --- until switched back ---
+    def inactive_next_order(self, count: int = 1) -> None:
+        """The order becomes Inactive and no reason is given."""
+        self._due["inactive_next_order"] += count
+
+    def warn_next_order(self, code: int = 10349) -> None:
+        """The order works, but comes with a warning that some clients take for its end: 10349, 399 or 404."""
+        if code not in ORDER_WARNINGS:
+            raise ValueError(f"Known warnings are {', '.join(map(str, sorted(ORDER_WARNINGS)))}, not {code}.")
+        self._warnings.append(code)
+
+    def fill_before_cancel(self, count: int = 1) -> None:
+        """The next order to be cancelled fills completely just before, at its limit or the market."""
+        self._due["fill_before_cancel"] += count
+
+    # --- the next messages and requests ---
+
+    def drop_next_message(self, message_id: int, count: int = 1) -> None:
+        """Messages of this kind are lost on their way to clients: 53 or 62 is an end marker, 3 an order's status."""
+        self._due[f"drop {message_id}"] += count
+
+    def duplicate_next_message(self, message_id: int, count: int = 1) -> None:
+        self._due[f"duplicate {message_id}"] += count
+
+    def cut_next_frame(self, count: int = 1) -> None:
+        """The next thing sent to a client ends in the middle of a frame, and the connection with it."""
+        self._due["cut_next_frame"] += count
+
+    def pace_next_requests(self, count: int = 1) -> None:
+        """The next requests are dropped with error 100."""
+        self._due["pace_next_requests"] += count
+
+    def pace_next_history(self, count: int = 1) -> None:
+        """The next historical requests are answered with 162, pacing violation."""
+        self._due["pace_next_history"] += count
+
+    def pace_next_real_time_bars(self, count: int = 1) -> None:
+        """The next requests for real-time bars are answered with 420, pacing violation."""
+        self._due["pace_next_real_time_bars"] += count
+
+    # --- the line, until switched back ---
 
     def delay_acks(self, seconds: float) -> None:
         """Answers to orders and cancels come this late by the gateway's clock; 0 ends it."""
         self.ack_delay_seconds = seconds
+
+    def slow_reader(self, seconds: float) -> None:
+        """The gateway takes this long over every request of a client, one after the other; 0 ends it."""
+        self.read_delay_seconds = seconds
+
+    def partial_frames(self, size: int) -> None:
+        """Everything is sent in pieces of `size` bytes; 0 ends it."""
+        self.segment_bytes = size
 
     def freeze(self) -> None:
         """Sockets stay open, nothing is read or answered until `thaw`, as in a hung process."""
@@ -82,25 +248,113 @@ class Faults:
 
     def thaw(self) -> None:
         self.frozen = False
-        self._listener("thawed")
+        self._stage.connections_thawed()
 
     def refuse_connections(self, refuse: bool = True) -> None:
         """New connections are closed at once; those that exist stay."""
         self.refusing_connections = refuse
 
+    def disconnect(self) -> None:
+        """Every connection dies now."""
+        self._stage.disconnect_all()
+
+    def garbage(self, kind: str = "length") -> None:
+        """Every client is sent bytes that mean nothing; `GARBAGE` has the kinds."""
+        self._stage.send_garbage(GARBAGE[kind])
+
+    # --- IBKR behind the gateway ---
+
     def connectivity_lost(self) -> None:
         """1100: the gateway lost IBKR. Requests stall; orders go on working at IBKR."""
         self.connected_to_ibkr = False
-        self._listener("lost")
+        self._stage.connectivity_changed("lost")
 
     def connectivity_restored(self, data_lost: bool = False) -> None:
         """1102, or with `data_lost` 1101 and the end of every data subscription."""
         self.connected_to_ibkr = True
-        self._listener("data_lost" if data_lost else "restored")
+        self._stage.connectivity_changed("data_lost" if data_lost else "restored")
+
+    def farm_lost(self, farm: str = "market") -> None:
+        """2103 `market`: quotes stop; 2105 `history`: history fails with 162; 2157 `definitions`: look-ups stall."""
+        if farm not in FARMS:
+            raise ValueError(f"Farms are {', '.join(FARMS)}, not {farm!r}.")
+        self.broken_farms.add(farm)
+        self._stage.farm_changed(farm, broken=True)
+
+    def farm_restored(self, farm: str = "market") -> None:
+        if farm in self.broken_farms:
+            self.broken_farms.discard(farm)
+            self._stage.farm_changed(farm, broken=False)
 
     def deny_live_data(self, deny: bool = True) -> None:
         """The account has no live market data: 10089 for live requests, 10167 and delayed ticks for delayed ones."""
         self.live_data_denied = deny
+
+    def competing_session(self, competing: bool = True) -> None:
+        """10197: another login takes the live data; streams fall silent until it ends."""
+        self.competing = competing
+        self._stage.competing_session_changed(competing)
+
+    def error_flood(self, count: int = 1_000, code: int = 2110, text: str = "Connectivity is broken.") -> None:
+        """Every client is told the same error this many times."""
+        self._stage.tell_everybody(code, text, times=count)
+
+    # --- the gateway's own mistakes ---
+
+    def clock_skew(self, seconds: float) -> None:
+        """The gateway's clock is wrong by so much, ahead if positive; 0 ends it."""
+        self.clock_skew_seconds = seconds
+
+    def roll_back_order_ids(self, count: int = 10) -> None:
+        """The gateway forgets the newest order ids, as after a restart without its settings: nextValidId repeats."""
+        self._stage.roll_back_order_ids(count)
+
+    def account_change(self, accounts: str) -> None:
+        """Other accounts, comma separated, are served from now on."""
+        self._stage.set_accounts(*accounts.split(","))
+
+    def manual_trade(self, symbol: str, action: str, quantity: Decimal) -> None:
+        """Somebody trades at the market by hand, in the first account."""
+        self._stage.trade_by_hand(symbol, action, quantity, None)
+
+    def manual_order(self, symbol: str, action: str, quantity: Decimal, limit_price: Decimal) -> None:
+        """Somebody places a limit order by hand, in the first account."""
+        self._stage.trade_by_hand(symbol, action, quantity, limit_price)
+
+    def commissions_first(self, first: bool = True) -> None:
+        """Commission reports overtake the executions that they belong to."""
+        self.commissions_come_first = first
+
+    # --- the market ---
+
+    def freeze_quotes(self, freeze: bool = True) -> None:
+        """Every quote stays where it is, and looks as alive as before."""
+        self.quotes_frozen = freeze
+
+    def absurd_quote(self, symbol: str, kind: str = "crossed") -> None:
+        """A quote that nobody should trade on, until `release_quote`; `ABSURD_QUOTES` has the kinds."""
+        self._stage.show_quote(symbol, *ABSURD_QUOTES[kind])
+
+    def set_quote(self, symbol: str, bid: Decimal, ask: Decimal) -> None:
+        """Hold a quote until `release_quote`."""
+        self._stage.show_quote(symbol, str(bid), str(ask), None)
+
+    def withdraw_quote(self, symbol: str) -> None:
+        """No bid, ask or last until `release_quote`."""
+        self._stage.withdraw_quote(symbol)
+
+    def release_quote(self, symbol: str) -> None:
+        self._stage.release_quote(symbol)
+
+    def halt(self, symbol: str) -> None:
+        self._stage.halt(symbol, True)
+
+    def resume(self, symbol: str) -> None:
+        self._stage.halt(symbol, False)
+
+    def partial_fills(self, quantity: Decimal) -> None:
+        """No fill is larger than `quantity`, one for each tick of the market; 0 ends it."""
+        self.largest_fill = quantity or None
 
     # --- for the gateway ---
 
@@ -114,26 +368,74 @@ class Faults:
     def take_rejection(self) -> ScriptedRejection | None:
         return self._rejections.pop(0) if self._rejections else None
 
+    def take_warning(self) -> tuple[int, str] | None:
+        if not self._warnings:
+            return None
+        code = self._warnings.pop(0)
+        return code, ORDER_WARNINGS[code]
+
+    def copies_of(self, message_id: object) -> int:
+        """How often a message of this kind leaves: once, unless it is to be lost or doubled."""
+        if not self._due:
+            return 1
+        if self.take(f"drop {message_id}"):
+            return 0
+        return 2 if self.take(f"duplicate {message_id}") else 1
+
 
 FAULTS: dict[str, Callable[..., None]] = {
     switch.__name__: switch
     for switch in (
+        Faults.clear,
         Faults.drop_next_order_ack,
+        Faults.duplicate_next_order_ack,
         Faults.disconnect_before_order,
         Faults.disconnect_after_order,
         Faults.reject_next_order,
+        Faults.inactive_next_order,
+        Faults.warn_next_order,
+        Faults.fill_before_cancel,
+        Faults.drop_next_message,
+        Faults.duplicate_next_message,
+        Faults.cut_next_frame,
+        Faults.pace_next_requests,
+        Faults.pace_next_history,
+        Faults.pace_next_real_time_bars,
         Faults.delay_acks,
+        Faults.slow_reader,
+        Faults.partial_frames,
         Faults.freeze,
         Faults.thaw,
         Faults.refuse_connections,
+        Faults.disconnect,
+        Faults.garbage,
         Faults.connectivity_lost,
         Faults.connectivity_restored,
+        Faults.farm_lost,
+        Faults.farm_restored,
         Faults.deny_live_data,
+        Faults.competing_session,
+        Faults.error_flood,
+        Faults.clock_skew,
+        Faults.roll_back_order_ids,
+        Faults.account_change,
+        Faults.manual_trade,
+        Faults.manual_order,
+        Faults.commissions_first,
+        Faults.freeze_quotes,
+        Faults.absurd_quote,
+        Faults.set_quote,
+        Faults.withdraw_quote,
+        Faults.release_quote,
+        Faults.halt,
+        Faults.resume,
+        Faults.partial_fills,
     )
 }
 _READERS: dict[str, Callable[[str], object]] = {
     "int": int,
     "float": float,
     "str": str,
+    "Decimal": Decimal,
     "bool": lambda text: text.lower() in ("1", "true", "yes"),
 }

@@ -138,6 +138,7 @@ class Client:
     version: int
     send: Callable[[Message], None]
     market_data_type: int = 1
+    binds_manual_orders: bool = False
     market_feeds: dict[int, MarketFeed] = field(default_factory=dict)
     bar_feeds: dict[int, BarFeed] = field(default_factory=dict)
     account_updates: ValuesFeed | None = None

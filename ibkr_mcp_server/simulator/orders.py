@@ -29,6 +29,7 @@ class Order:
     perm_id: int
     client_id: int
     order_id: int
+    """0 of an order that was placed by hand, and belongs to nobody; negative of one that client 0 was given."""
     con_id: int
     exchange: str
     account: str
@@ -147,6 +148,13 @@ class OrderMessage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OrderBound:
+    """A manual order was given to client 0, under a negative order id."""
+
+    order: Order
+
+
+@dataclass(frozen=True, kw_only=True)
 class WhatIfAnswered:
     order: Order
     change: MarginChange
@@ -158,4 +166,4 @@ class PositionChanged:
     con_id: int
 
 
-OrderEvent: TypeAlias = OrderUpdated | Executed | Charged | OrderMessage | WhatIfAnswered | PositionChanged
+OrderEvent: TypeAlias = OrderUpdated | Executed | Charged | OrderMessage | OrderBound | WhatIfAnswered | PositionChanged

@@ -243,6 +243,10 @@ def order_status(order: Order, parent_id: int) -> Message:
     )
 
 
+def order_bound(order: Order) -> Message:
+    return (100, order.perm_id, order.client_id, order.order_id)
+
+
 def open_orders_end() -> Message:
     return (53, 1)
 

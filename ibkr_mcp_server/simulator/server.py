@@ -1,16 +1,16 @@
-"""The paper gateway on a socket. The only file of the simulator that does I/O on a network.
+"""The paper gateway on a port. Only this file, `connection.py` and `control_port.py` do I/O on a network.
 
-It carries bytes between connections and `Conversation`s, requests to the `Desk`, and lets the market tick by the clock
-it was given. It also acts out the `Faults`.
+It carries requests from its connections to the `Desk`, and lets the market tick by the clock it was given. It also is
+the stage on which the `Faults` act.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -21,10 +21,11 @@ from typing import TypeVar
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.simulator import replies
 from ibkr_mcp_server.simulator.accounts import Accounts
-from ibkr_mcp_server.simulator.conversation import Conversation, ConversationEnded, Handshake
+from ibkr_mcp_server.simulator.connection import Connection
+from ibkr_mcp_server.simulator.control_port import ControlPort
 from ibkr_mcp_server.simulator.desk import Desk
 from ibkr_mcp_server.simulator.exchange import Exchange
-from ibkr_mcp_server.simulator.faults import Faults
+from ibkr_mcp_server.simulator.faults import FARMS, Faults
 from ibkr_mcp_server.simulator.feeds import Client
 from ibkr_mcp_server.simulator.instruments import Listing, default_catalogue
 from ibkr_mcp_server.simulator.journal import Journal
@@ -34,17 +35,20 @@ from ibkr_mcp_server.simulator.requests import (
     CancelOrder,
     GlobalCancel,
     PlaceOrder,
+    ReqContractDetails,
     ReqCurrentTime,
     ReqIds,
     ReqManagedAccounts,
     ReqMarketDataType,
+    ReqMatchingSymbols,
+    ReqOptionParameters,
     Request,
     StartApi,
     Unanswered,
 )
 from ibkr_mcp_server.simulator.sessions import Sessions
+from ibkr_mcp_server.simulator.skewed_clock import SkewedClock
 from ibkr_mcp_server.simulator.tws_time import eastern
-from ibkr_mcp_server.simulator.wire import encode_frame
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +56,11 @@ DEFAULT_ACCOUNTS = ("DU9000001", "DU9000002")
 REPLAY_FROM = date(2008, 9, 2)
 """Autumn 2008: the liveliest stretch of the shipped history."""
 
-LARGEST_BACKLOG_BYTES = 8 << 20
-"""What a client may leave unread, or send to a frozen gateway, before its connection is cut."""
-MESSAGES_PER_SECOND = 50
-_BURST = 2 * MESSAGES_PER_SECOND
-"""A client that keeps to 45 a second by its own clock may arrive bunched; only sustained excess is an error 100."""
-DUPLICATE_ID_LINGER_SECONDS = 0.2
 REMEMBERED_REQUESTS = 20_000
 
 CLIENT_ID_IN_USE = "Unable to connect as the client id is already in use. Retry with a unique client id."
 _TRADING = (PlaceOrder, CancelOrder, GlobalCancel)
+_LOOK_UPS = (ReqContractDetails, ReqMatchingSymbols, ReqOptionParameters)
 _LOCAL = (ReqCurrentTime, ReqIds, ReqManagedAccounts, ReqMarketDataType, StartApi, Unanswered)
 """What TWS answers by itself, without IBKR behind it."""
 
@@ -96,10 +95,14 @@ class PaperGateway:
         speed: float = 1.0,
         state_dir: Path | None = None,
         tick_seconds: float = 1.0,
+        master_client_id: int | None = None,
     ) -> None:
+        """Build the world; `start` opens the port. The client `master_client_id` hears of everybody's orders."""
         self.host = host
         self.port = port
-        self._clock = clock
+        self.faults = Faults(self)
+        self.clock: Clock = SkewedClock(clock, self.faults)
+        clock = self.clock
         self._tick_seconds = tick_seconds
         self._state_dir = state_dir
         self._journal: Journal | None = None
@@ -116,8 +119,6 @@ class PaperGateway:
             market=self.market,
             accounts=self.accounts,
         )
-        self.faults = Faults()
-        self.faults.listen(self._fault_switched)
         self._desk = Desk(
             clock=clock,
             catalogue=self.catalogue,
@@ -126,10 +127,11 @@ class PaperGateway:
             accounts=self.accounts,
             exchange=self.exchange,
             faults=self.faults,
+            master_client_id=master_client_id,
         )
         self._received: deque[ReceivedRequest] = deque(maxlen=REMEMBERED_REQUESTS)
-        self._connections: set[_Connection] = set()
-        self._unflushed: set[_Connection] = set()
+        self._connections: set[Connection] = set()
+        self._unflushed: set[Connection] = set()
         self._waiters: list[asyncio.Future[None]] = []
         self._untold: list[OrderEvent] = []
         """What happened to orders while the connection to IBKR was lost."""
@@ -150,7 +152,7 @@ class PaperGateway:
             self.exchange.keep_in(self._journal)
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(lambda: _Connection(self), self.host, self.port)
+            self._server = await loop.create_server(lambda: Connection(self), self.host, self.port)
         except OSError:
             self._close_journal()
             raise
@@ -236,14 +238,14 @@ class PaperGateway:
         self, account: str, symbol: str, quantity: Decimal | int | str, average_cost: Decimal | int | str
     ) -> None:
         """Give an account a holding, as if it had always been there; `symbol` may be `EUR.USD`. No cash moves."""
-        listing = self._listing_called(symbol)
+        listing = self.listing_called(symbol)
         self.accounts.add_position(account, listing, Decimal(quantity), Decimal(average_cost))
         self.exchange.save()
         self._tell([PositionChanged(account=account, con_id=listing.con_id)])
 
     def con_id(self, symbol: str) -> int:
         """The contract id by which `market` knows an instrument; `EUR.USD` for a pair."""
-        return self._listing_called(symbol).con_id
+        return self.listing_called(symbol).con_id
 
     def disconnect_all(self) -> None:
         """Drop every connection, without a word, as a dying gateway does."""
@@ -255,7 +257,12 @@ class PaperGateway:
         self._tick()
         await asyncio.sleep(0)
 
-    def _listing_called(self, symbol: str) -> Listing:
+    def listing_called(self, symbol: str) -> Listing:
+        """The listing of a symbol; of several the one in dollars.
+
+        Raises:
+            LookupError: there is none.
+        """
         found = [row for row in self.catalogue if symbol in (row.local_symbol, row.symbol)]
         if not found:
             raise LookupError(f"The catalogue has no {symbol!r}.")
@@ -266,7 +273,7 @@ class PaperGateway:
 
     async def _tick_forever(self) -> None:
         while True:
-            await self._clock.sleep(self._tick_seconds)
+            await self.clock.sleep(self._tick_seconds)
             if not self.faults.frozen:
                 try:
                     self._tick()
@@ -275,7 +282,8 @@ class PaperGateway:
                     log.exception("a tick failed")
 
     def _tick(self) -> None:
-        changed = self.market.advance_to(self._clock.now())
+        changed = [] if self.faults.quotes_frozen else self.market.advance_to(self.clock.now())
+        self.exchange.largest_fill = self.faults.largest_fill
         self._tell(self.exchange.tick())
         if self.faults.connected_to_ibkr:
             self._desk.tick(changed)
@@ -284,14 +292,14 @@ class PaperGateway:
 
     # --- connections ---
 
-    def connected(self, connection: _Connection) -> None:
+    def connected(self, connection: Connection) -> None:
         if self.faults.refusing_connections:
             connection.drop()
             return
         self._connections.add(connection)
         self._wake_waiters()
 
-    def disconnected(self, connection: _Connection) -> None:
+    def disconnected(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._unflushed.discard(connection)
         if connection.client is not None:
@@ -299,24 +307,28 @@ class PaperGateway:
         self._wake_waiters()
 
     def connection_time(self) -> str:
-        return eastern(self._clock.now())
+        return eastern(self.clock.now())
 
-    def requested(self, connection: _Connection, request: Request) -> None:
+    def requested(self, connection: Connection, request: Request) -> None:
         """A request arrived on a connection."""
         client_id = connection.client.client_id if connection.client is not None else -1
         if isinstance(request, StartApi):
             client_id = request.client_id
-        self._received.append(ReceivedRequest(client_id=client_id, request=request, at=self._clock.now()))
+        self._received.append(ReceivedRequest(client_id=client_id, request=request, at=self.clock.now()))
         if isinstance(request, StartApi):
             self._start_api(connection, request)
         elif connection.client is None:
             return
-        elif not self.faults.connected_to_ibkr and not isinstance(request, _LOCAL):
+        elif (not self.faults.connected_to_ibkr and not isinstance(request, _LOCAL)) or (
+            "definitions" in self.faults.broken_farms and isinstance(request, _LOOK_UPS)
+        ):
             connection.stalled.append(request)
+        elif self.faults.take("pace_next_requests"):
+            connection.send(replies.error(-1, 100, TOO_MANY_MESSAGES))
         else:
             self._answer(connection, connection.client, request)
 
-    def _start_api(self, connection: _Connection, request: StartApi) -> None:
+    def _start_api(self, connection: Connection, request: StartApi) -> None:
         if connection.client is not None:
             return
         if request.client_id in self._desk.clients:
@@ -330,7 +342,7 @@ class PaperGateway:
         if not self.faults.connected_to_ibkr:
             connection.send(replies.error(-1, 1100, CONNECTIVITY_TEXTS["lost"][1]))
 
-    def _answer(self, connection: _Connection, client: Client, request: Request) -> None:
+    def _answer(self, connection: Connection, client: Client, request: Request) -> None:
         if not isinstance(request, _TRADING):
             self._desk.handle(client, request)
             return
@@ -338,9 +350,14 @@ class PaperGateway:
         if placing and self.faults.take("disconnect_before_order"):
             connection.drop()
             return
+        if isinstance(request, CancelOrder) and self.faults.take("fill_before_cancel"):
+            self._tell(self.exchange.fill_now(client.client_id, request.order_id))
+        self.exchange.largest_fill = self.faults.largest_fill
         events = self._desk.trade(client, request)
         if placing and self.faults.take("disconnect_after_order"):
             connection.drop()
+        if placing and self.faults.take("duplicate_next_order_ack"):
+            events = [event for event in events for _ in range(2)]
         if placing and self.faults.take("drop_next_order_ack"):
             events = [event for event in events if isinstance(event, PositionChanged)]
         if self.faults.ack_delay_seconds > 0:
@@ -351,7 +368,7 @@ class PaperGateway:
             self._desk.deliver(events)
 
     async def _tell_later(self, events: list[OrderEvent], seconds: float) -> None:
-        await self._clock.sleep(seconds)
+        await self.clock.sleep(seconds)
         self._tell(events)
 
     def _tell(self, events: list[OrderEvent]) -> None:
@@ -366,7 +383,7 @@ class PaperGateway:
         self._flush()
         self._wake_waiters()
 
-    def wants_flush(self, connection: _Connection) -> None:
+    def wants_flush(self, connection: Connection) -> None:
         self._unflushed.add(connection)
 
     def _flush(self) -> None:
@@ -381,12 +398,12 @@ class PaperGateway:
 
     # --- faults ---
 
-    def _fault_switched(self, what: str) -> None:
-        if what == "thawed":
-            for connection in list(self._connections):
-                connection.thaw()
-            self._flush()
-            return
+    def connections_thawed(self) -> None:
+        for connection in list(self._connections):
+            connection.thaw()
+        self._flush()
+
+    def connectivity_changed(self, what: str) -> None:
         code, text = CONNECTIVITY_TEXTS[what]
         self._desk.broadcast(code, text)
         if what == "data_lost":
@@ -394,114 +411,74 @@ class PaperGateway:
         if what in ("restored", "data_lost"):
             untold, self._untold = self._untold, []
             self._desk.deliver(untold)
-            for connection in list(self._connections):
-                stalled, connection.stalled = connection.stalled, []
-                for request in stalled:
-                    if connection.client is not None:
-                        self._answer(connection, connection.client, request)
+            self._answer_stalled()
+        self._settle()
+
+    def _answer_stalled(self) -> None:
+        for connection in list(self._connections):
+            stalled, connection.stalled = connection.stalled, []
+            for request in stalled:
+                if connection.client is not None:
+                    self._answer(connection, connection.client, request)
+
+    def farm_changed(self, name: str, *, broken: bool) -> None:
+        code, text = FARMS[name].broken if broken else FARMS[name].well
+        self._desk.broadcast(code, text)
+        if not broken and name == "market":
+            self._desk.catch_up()
+        elif not broken:
+            self._answer_stalled()
+        self._settle()
+
+    def competing_session_changed(self, competing: bool) -> None:
+        if competing:
+            self._desk.announce_competing_session()
+        else:
+            self._desk.catch_up()
+        self._settle()
+
+    def tell_everybody(self, code: int, text: str, *, times: int = 1) -> None:
+        for _ in range(times):
+            self._desk.broadcast(code, text)
+        self._settle()
+
+    def send_garbage(self, data: bytes) -> None:
+        for connection in list(self._connections):
+            if connection.client is not None:
+                connection.send_raw(data)
+        self._settle()
+
+    def trade_by_hand(self, symbol: str, action: str, quantity: Decimal, limit_price: Decimal | None = None) -> None:
+        """Place an order as somebody at the TWS itself would: at the market, or with a limit."""
+        self._tell(self._desk.trade_by_hand(self.listing_called(symbol), action.upper(), quantity, limit_price))
+        self._settle()
+
+    def roll_back_order_ids(self, count: int) -> None:
+        self.exchange.roll_back_ids(count)
+
+    def show_quote(self, symbol: str, bid: str, ask: str, last: str | None) -> None:
+        self.market.set_quote(self.con_id(symbol), bid=bid, ask=ask, last=last)
+
+    def release_quote(self, symbol: str) -> None:
+        self.market.release(self.con_id(symbol))
+
+    def withdraw_quote(self, symbol: str) -> None:
+        self.market.withdraw_quote(self.con_id(symbol))
+
+    def halt(self, symbol: str, halted: bool) -> None:
+        self.market.halt(self.con_id(symbol), halted)
+
+    def _settle(self) -> None:
         self._flush()
         self._wake_waiters()
 
 
+TOO_MANY_MESSAGES = "Max rate of messages per second has been exceeded."
 CONNECTIVITY_TEXTS = {
     "lost": (1100, "Connectivity between IBKR and Trader Workstation has been lost."),
     "restored": (1102, "Connectivity between IBKR and Trader Workstation has been restored - data maintained."),
     "data_lost": (1101, "Connectivity between IBKR and Trader Workstation has been restored - data lost."),
 }
-
-
-class _Connection(asyncio.Protocol):
-    """One client's socket."""
-
-    def __init__(self, gateway: PaperGateway) -> None:
-        self.conversation = Conversation()
-        self.client: Client | None = None
-        self.stalled: list[Request] = []
-        self._gateway = gateway
-        self._transport: asyncio.Transport | None = None
-        self._outbox: list[bytes] = []
-        self._backlog = bytearray()
-        self._credit = float(_BURST)
-        self._credited_at = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        if (raw := transport.get_extra_info("socket")) is not None:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # The pace of messages is the network's matter, so it is measured on the loop's time, not the market's.
-        self._credited_at = asyncio.get_running_loop().time()
-        self._gateway.connected(self)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        self._gateway.disconnected(self)
-
-    def data_received(self, data: bytes) -> None:
-        if self._gateway.faults.frozen:
-            self._backlog += data
-            if len(self._backlog) > LARGEST_BACKLOG_BYTES:
-                self.drop()
-            return
-        self._work_off(data)
-
-    def thaw(self) -> None:
-        data, self._backlog = bytes(self._backlog), bytearray()
-        if data:
-            self._work_off(data)
-
-    def _work_off(self, data: bytes) -> None:
-        try:
-            for event in self.conversation.receive(data, connection_time=self._gateway.connection_time()):
-                if self._transport is None or self._transport.is_closing():
-                    break
-                if isinstance(event, Handshake):
-                    self._transport.write(event.reply)
-                    continue
-                self._check_pace()
-                self._gateway.requested(self, event)
-        except ConversationEnded as ended:
-            log.warning("closing a connection: %s", ended)
-            self.drop()
-        except Exception:
-            log.exception("a request could not be handled")
-            self.send(replies.error(-1, 320, "Error reading request. The gateway failed to handle it."))
-        self._gateway.processed()
-
-    def _check_pace(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._credit = min(float(_BURST), self._credit + (now - self._credited_at) * MESSAGES_PER_SECOND) - 1
-        self._credited_at = now
-        if self._credit < 0:
-            self._credit += MESSAGES_PER_SECOND  # one warning for a second's worth of excess
-            self.send(replies.error(-1, 100, "Max rate of messages per second has been exceeded."))
-
-    def send(self, message: replies.Message) -> None:
-        """Queue a message; it leaves with the gateway's next flush."""
-        self._outbox.append(encode_frame(message))
-        self._gateway.wants_flush(self)
-
-    def flush(self) -> None:
-        messages, self._outbox = self._outbox, []
-        if self._transport is None or self._transport.is_closing() or not messages:
-            return
-        self._transport.write(b"".join(messages))
-        if self._transport.get_write_buffer_size() > LARGEST_BACKLOG_BYTES:
-            log.warning("closing a connection: its client does not read")
-            self.drop()
-
-    def close_soon(self) -> None:
-        """Close after a moment in which the client can read why; TWS waits as well (section 2)."""
-        if self._transport is not None:
-            asyncio.get_running_loop().call_later(DUPLICATE_ID_LINGER_SECONDS, self._transport.close)
-
-    def drop(self) -> None:
-        """End the connection at once. The client id is free from this moment on."""
-        self._outbox.clear()
-        if self.client is not None:
-            self._gateway.disconnected(self)
-        if self._transport is not None:
-            self._transport.abort()
 
 
 async def serve_until_stopped(
@@ -518,10 +495,13 @@ async def serve_until_stopped(
     speed: float = 1.0,
     state_dir: Path | None = None,
     faults: Iterable[str] = (),
+    control_port: int | None = None,
+    controlled: Callable[[int], None] = lambda port: None,
 ) -> None:
     """Run a paper gateway until `stopped` is set; `ready` is told `host:port` once it accepts connections.
 
-    `faults` are switched on from the start, written as `Faults.apply` takes them.
+    `faults` are switched on from the start, written as `Faults.apply` takes them. With `control_port` (0 takes a free
+    one, which `controlled` is told) a running gateway takes faults on a loopback port as well.
 
     Raises:
         OSError: the address is taken.
@@ -538,8 +518,12 @@ async def serve_until_stopped(
         speed=speed,
         state_dir=state_dir,
     )
-    for fault in faults:
-        gateway.faults.apply(fault)
-    async with gateway:
+    async with AsyncExitStack() as running:
+        await running.enter_async_context(gateway)
+        for fault in faults:
+            gateway.faults.apply(fault)
+        if control_port is not None:
+            control = await running.enter_async_context(ControlPort(gateway.faults, port=control_port))
+            controlled(control.port)
         ready(f"{gateway.host}:{gateway.port}")
         await stopped.wait()
