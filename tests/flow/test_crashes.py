@@ -1,7 +1,6 @@
 """kill -9 in the middle of placing orders: after the restart everything is as it was, and nothing is doubled.
 
-The server is a process of its own here, on a gateway in this one; its state lies under the repository's `.state/`,
-because a temporary directory is refused.
+The server is a process of its own here, on a gateway in this one.
 """
 
 from __future__ import annotations
@@ -9,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import sys
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +23,7 @@ from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import IntentState
+from tests.private_state import private_state
 
 ROOT = Path(__file__).resolve().parents[2]
 META = {
@@ -37,10 +35,8 @@ META = {
 
 @pytest.fixture
 def state() -> Iterator[Path]:
-    path = ROOT / ".state" / f"crash-{uuid.uuid4().hex}"
-    path.mkdir(parents=True, mode=0o700)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+    with private_state("crash-") as path:
+        yield path
 
 
 class Server:

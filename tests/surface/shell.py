@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 from typing import Any
 
 from ibkr_mcp_server.__main__ import run
 from ibkr_mcp_server.cli.terminal import Session, at_terminal
+from tests.private_state import private_state
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, "-m", "ibkr_mcp_server")
@@ -87,10 +86,6 @@ class Shell:
 
 @contextmanager
 def new_shell() -> Iterator[Shell]:
-    """A shell with an empty state directory; the program refuses temporary directories, so it lies in `.state/`."""
-    (REPOSITORY / ".state").mkdir(exist_ok=True)
-    state = Path(mkdtemp(dir=REPOSITORY / ".state", prefix="test-"))
-    try:
+    """A shell with an empty state directory."""
+    with private_state() as state:
         yield Shell(state)
-    finally:
-        rmtree(state)
