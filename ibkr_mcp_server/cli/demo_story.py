@@ -16,8 +16,8 @@ from ibkr_mcp_server.cli.terminal import Session, at_terminal
 from ibkr_mcp_server.domain.money import CENT
 from ibkr_mcp_server.safety.decision import Code
 
-STATUS_QUESTIONS = 100
-"""How often the agent asks for an order's status before it gives up; an answer takes some milliseconds."""
+QUESTIONS = 100
+"""How often the agent asks about a link or an order before it gives up."""
 RESTING = Decimal("0.98")
 """Of the market's bid: close enough for the price collar, too low to be filled within the demo."""
 
@@ -48,7 +48,7 @@ async def look_around(scene: Scene) -> Decimal:
     agent, stage = scene.agent, scene.stage
     stage.chapter("The agent looks around")
 
-    link = await agent.ask("get_connection_status")
+    link = await _link_up(agent)
     stage.step(
         "get_connection_status",
         "The link to the built-in paper gateway is up",
@@ -288,9 +288,19 @@ async def _state_is(scene: Scene, state: str, expected: str) -> None:
     )
 
 
+async def _link_up(agent: Agent) -> Answer:
+    """The first answer that tells of a link; right after the start each call waits a moment for it by itself."""
+    answer = await agent.ask("get_connection_status")
+    for _ in range(QUESTIONS):
+        if answer.get("link", {}).get("is_up"):
+            break
+        answer = await agent.ask("get_connection_status")
+    return answer
+
+
 async def _until(agent: Agent, answer: Answer, request: str, outcome: str) -> Answer:
     """The order's answer once its outcome is `outcome`, asking for its status as often as is sensible."""
-    for _ in range(STATUS_QUESTIONS):
+    for _ in range(QUESTIONS):
         if answer.get("outcome") == outcome:
             return answer
         answer = await agent.ask("get_order_status", order_request_id=request)

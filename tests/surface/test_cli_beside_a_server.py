@@ -23,13 +23,23 @@ async def agent_of(shell: Shell) -> AsyncIterator[Client]:
         command=sys.executable, args=["-m", "ibkr_mcp_server", "serve"], env=shell.environment | settings
     )
     async with asyncio.timeout(DEADLINE_SECONDS), Client(server) as client:
+        while not (await ask(client, "get_connection_status"))["link"]["is_up"]:
+            pass  # on a busy machine the link takes a moment; bounded by the deadline
         yield client
 
 
 async def ask(client: Client, tool: str, **arguments: object) -> dict[str, Any]:  # Any: JSON
-    answer = (await client.call_tool(tool, arguments)).structured_content
-    assert isinstance(answer, dict)
-    return answer
+    result = await client.call_tool(tool, arguments)
+    assert isinstance(result.structured_content, dict), result
+    return result.structured_content
+
+
+async def cancelled(client: Client, request: str) -> None:
+    """Return once the broker says so; bounded by the agent's deadline."""
+    answer = await ask(client, "get_order_status", order_request_id=request)
+    while answer.get("outcome") != "cancelled":
+        assert answer["success"], answer
+        answer = await ask(client, "get_order_status", order_request_id=request)
 
 
 async def test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries(shell: Shell) -> None:
@@ -46,8 +56,7 @@ async def test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_
         assert halted.returncode == 0
         refused = await ask(client, "place_limit_order", **wanted)
         assert (refused["code"], "from the shell" in refused["error"]) == ("KILL_SWITCH_ACTIVE", True)
-        while (await ask(client, "get_order_status", order_request_id="resting-order"))["outcome"] != "cancelled":
-            pass  # bounded by the agent's deadline
+        await cancelled(client, "resting-order")
         status = await asyncio.to_thread(shell.json, "status", "--safety")
 
     assert before.returncode == 0
