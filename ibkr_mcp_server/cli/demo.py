@@ -151,4 +151,4 @@ def _end_of_logs(state: StateDirectory) -> str:
         path = state.path / name
         if path.exists():
             lines += path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-    return "\n".join(["", "The end of the server's log:", *lines])
+    return "\n".join(["", "The end of the server's log:", *lines]) if lines else ""

@@ -14,6 +14,7 @@ from decimal import Decimal
 from ibkr_mcp_server.cli.demo_stage import Agent, Answer, Stage, Unexpected
 from ibkr_mcp_server.cli.terminal import Session, at_terminal
 from ibkr_mcp_server.domain.money import CENT
+from ibkr_mcp_server.errors import Unavailable
 from ibkr_mcp_server.safety.decision import Code
 
 QUESTIONS = 100
@@ -308,7 +309,10 @@ async def _until(agent: Agent, answer: Answer, request: str, outcome: str) -> An
 
 
 async def _typed(scene: Scene, command: list[str], typed: list[tuple[str, str]]) -> Session:
-    return await asyncio.to_thread(at_terminal, command, typed, environment=scene.environment)
+    try:
+        return await asyncio.to_thread(at_terminal, command, typed, environment=scene.environment)
+    except (Unavailable, TimeoutError) as error:
+        raise Unexpected("The operator can type at a terminal", str(error)) from error
 
 
 def _terminal_step(stage: Stage, expected: str, session: Session, *, exit_code: int, shows: str = "") -> None:
