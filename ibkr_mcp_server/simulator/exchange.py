@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from ibkr_mcp_server.clock import Clock, trading_day
 from ibkr_mcp_server.simulator.accounts import Account, Accounts, commission_currency_of, commission_for
@@ -21,9 +21,13 @@ from ibkr_mcp_server.simulator.order_rules import (
     DEFAULT_TIF,
     IMMEDIATE_TIFS,
     KINDS,
+    OPENING,
     OrderRefusal,
+    check_change,
+    check_parent,
     check_terms,
     find_listing,
+    ignores_outside_rth,
     invalid,
     price_increment,
 )
@@ -47,11 +51,15 @@ from ibkr_mcp_server.simulator.orders import (
     WhatIfAnswered,
 )
 from ibkr_mcp_server.simulator.requests import ContractQuery
-from ibkr_mcp_server.simulator.sessions import Sessions, local_date
+from ibkr_mcp_server.simulator.sessions import ONE_DAY, Session, Sessions, local_date
 from ibkr_mcp_server.simulator.tws_time import eastern, parse_moment
 
 FIRST_PERM_ID = 1_500_000_001
 BRACKET_OCA_TYPE = 3
+OUTSIDE_RTH_IGNORED = (
+    "Order Event Warning:Attribute 'Outside Regular Trading Hours' is ignored based on the order type and destination."
+    " PlaceOrder is now being processed."
+)
 NOT_EXECUTABLE = "Cancelled by System:Not executable immediately"
 _CANCEL_REST = 1
 """ocaType 1: any fill cancels the others; 2 and 3 reduce them by what was filled."""
@@ -213,6 +221,8 @@ class Exchange:
             for perm_id in [order.perm_id for order in self._live()]:
                 order = self._orders[perm_id]
                 if not order.is_done and order.expires_at is not None and order.expires_at <= now:
+                    if self._is_for_auction(order):
+                        self._auction(order)
                     self._cancel(perm_id, because="Cancelled by System:Expired")
                 else:
                     self._work(perm_id)
@@ -345,6 +355,12 @@ class Exchange:
         check_terms(self._catalogue, listing, exchange, terms)
         account = self._account_for(terms)
         parent = self._parent_of(client_id, terms)
+        if parent is not None:
+            check_parent(parent.terms.order_type, terms)
+        if ignores_outside_rth(listing, terms):
+            terms = replace(terms, outside_rth=False)
+            if order_id:
+                self._say(client_id, order_id, 2109, OUTSIDE_RTH_IGNORED)
         now = self._clock.now()
         order = Order(
             perm_id=self._next_perm_id,
@@ -385,9 +401,23 @@ class Exchange:
         return parent
 
     def _expiry(self, listing: Listing, terms: OrderTerms, now: datetime) -> datetime | None:
+        """When the order's time is over; of an order for an auction, when that takes place."""
         if terms.tif == "GTD":
             return parse_moment(terms.good_till_date)
-        return self._sessions.next_close(listing, now) if (terms.tif or DEFAULT_TIF) == "DAY" else None
+        if terms.tif == OPENING:
+            return self._next_session(listing, now, begun=False).start
+        if (terms.tif or DEFAULT_TIF) != "DAY":
+            return None
+        return self._next_session(listing, now, extended=terms.outside_rth).end
+
+    def _next_session(self, listing: Listing, now: datetime, *, begun: bool = True, extended: bool = False) -> Session:
+        """The session that is open or opens next; with `begun=False` the one that opens next."""
+        day = local_date(listing, now)
+        while True:
+            session = self._sessions.session(listing, day, extended=extended)
+            if session is not None and (session.end if begun else session.start) > now:
+                return session
+            day += ONE_DAY
 
     def _with_prices(self, order: Order, listing: Listing) -> Order:
         """The limit and trigger in force at the start; a trailing stop gets its first level here (section 12)."""
@@ -413,7 +443,7 @@ class Exchange:
             live = replace(member, staged=False, status=PRE_SUBMITTED, why_held=self._why_held(member))
             self._update(live)
             listing = self._listing(live)
-            if not self._is_trading(live, listing) and live.tif not in IMMEDIATE_TIFS:
+            if not self._is_trading(live, listing) and live.tif not in IMMEDIATE_TIFS and live.tif != OPENING:
                 self._say_of(live, 399, self._waits_for_the_open(live, listing))
         for member in family:
             self._work(member.perm_id)
@@ -486,6 +516,9 @@ class Exchange:
             parent_id=terms.parent_id or order.terms.parent_id,
         )
         check_terms(self._catalogue, listing, contract.exchange or order.exchange, terms)
+        check_change(order.terms.order_type, terms)
+        if ignores_outside_rth(listing, terms):
+            terms = replace(terms, outside_rth=False)
         quantity = terms.quantity or order.quantity
         if quantity <= order.filled:
             raise OrderRefusal(201, f"Order rejected - reason:{order.filled} of this order are filled already.")
@@ -549,6 +582,18 @@ class Exchange:
             return True
         return order.terms.outside_rth and self._sessions.is_extended(listing, now)
 
+    def _is_for_auction(self, order: Order) -> bool:
+        return KINDS[order.terms.order_type].at_close or order.tif == OPENING
+
+    def _auction(self, order: Order) -> None:
+        """Trade all of an order at the price of the opening or the close, if its limit allows."""
+        quote = self._market.quote(order.con_id)
+        price, limit = quote.last, order.limit_price
+        if price is None or quote.halted or order.staged or self._waits_for_parent(order):
+            return
+        if limit is None or (price <= limit if order.is_buy else price >= limit):
+            self._fill(order, self._listing(order), order.remaining, price)
+
     def _waits_for_parent(self, order: Order) -> bool:
         parent = self._orders.get(order.parent_perm_id)
         return parent is not None and parent.status != FILLED
@@ -571,7 +616,13 @@ class Exchange:
         listing = self._listing(order)
         if order.is_done or order.staged or self._waits_for_parent(order) or not self._is_trading(order, listing):
             return
+        if self._is_for_auction(order):
+            return
         quote = self._market.quote(order.con_id)
+        if KINDS[order.terms.order_type].pegged == "primary" and not quote.halted:
+            pegged = self._pegged(order, listing, quote)
+            if pegged != order:
+                self._keep(pegged)  # TWS says nothing about the moves of a pegged price
         if not quote.halted and not self._wake(order, listing, quote):
             return
         order = self._orders[perm_id]
@@ -610,6 +661,29 @@ class Exchange:
             return side
         return quote.last if quote.last is not None else side
 
+    def _pegged(self, order: Order, listing: Listing, quote: MarketQuote) -> Order:
+        """A relative order at the best price of its own side, better by the offset; it never backs off."""
+        best = quote.bid if order.is_buy else quote.ask
+        if best is None:
+            return order
+        offset, cap = order.terms.aux_price or _ZERO, order.terms.limit_price
+        level = best + offset if order.is_buy else best - offset
+        prices = [price for price in (level, order.limit_price) if price is not None]
+        level = max(prices) if order.is_buy else min(prices)
+        if cap:
+            level = min(level, cap) if order.is_buy else max(level, cap)
+        return replace(order, limit_price=level)
+
+    def _midpoint(self, order: Order, listing: Listing, quote: MarketQuote) -> Decimal | None:
+        """The middle of the quote, on the grid and never dearer than the middle; `None` beyond the order's cap."""
+        if quote.bid is None or quote.ask is None:
+            return None
+        middle = (quote.bid + quote.ask) / 2
+        step = price_increment(self._catalogue, listing, order.exchange, middle)
+        price = (middle / step).to_integral_value(ROUND_FLOOR if order.is_buy else ROUND_CEILING) * step
+        cap = order.terms.limit_price
+        return None if cap and (price > cap if order.is_buy else price < cap) else price
+
     def _trail(self, order: Order, listing: Listing, quote: MarketQuote) -> Order:
         """Follow the market with the stop; it never moves back."""
         reference = self._trigger_reference(order, listing, quote)
@@ -633,6 +707,8 @@ class Exchange:
     def _match(self, order: Order, listing: Listing, quote: MarketQuote) -> None:
         """Trade against the displayed side, up to the size displayed since the last tick."""
         price, size = (quote.ask, quote.ask_size) if order.is_buy else (quote.bid, quote.bid_size)
+        if KINDS[order.terms.order_type].pegged == "midpoint":
+            price = self._midpoint(order, listing, quote)
         if price is None:
             return
         if order.limit_price is not None and (price > order.limit_price if order.is_buy else price < order.limit_price):

@@ -27,10 +27,14 @@ class OrderRefusal(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class OrderKind:
-    """How an order type behaves: what wakes it, and whether it then has a limit."""
+    """How an order type behaves: what wakes it, whether it then has a limit, and what its price follows."""
 
     trigger: Literal["", "stop", "touch", "trail"] = ""
     limited: bool = False
+    at_close: bool = False
+    """Trades in the closing auction and at no other time."""
+    pegged: Literal["", "primary", "midpoint"] = ""
+    """The price follows the own side of the quote, or its middle; a limit, if given, is a cap."""
 
 
 KINDS = {
@@ -42,9 +46,19 @@ KINDS = {
     "LIT": OrderKind(trigger="touch", limited=True),
     "TRAIL": OrderKind(trigger="trail"),
     "TRAIL LIMIT": OrderKind(trigger="trail", limited=True),
+    "MOC": OrderKind(at_close=True),
+    "LOC": OrderKind(at_close=True, limited=True),
+    "REL": OrderKind(pegged="primary"),
+    "MIDPRICE": OrderKind(pegged="midpoint"),
 }
-TIFS = frozenset({"DAY", "GTC", "IOC", "FOK", "GTD"})
+_LISTED_AS = {"STP LMT": "STPLMT", "TRAIL LIMIT": "TRAILLMT", "MIDPRICE": "MIDPX"}
+"""The abbreviations of contractData's orderTypes where they differ from placeOrder's names."""
+_IGNORES_OUTSIDE_RTH = frozenset({"MKT", "MOC", "LOC", "MIDPRICE"})
+_TYPE_IS_FINAL = frozenset({"TRAIL", "TRAIL LIMIT", "MOC", "LOC", "REL", "MIDPRICE"})
+_TRAILING_NEEDS = frozenset({"LMT", "STP LMT"})
+TIFS = frozenset({"DAY", "GTC", "IOC", "FOK", "GTD", "OPG"})
 IMMEDIATE_TIFS = frozenset({"IOC", "FOK"})
+OPENING = "OPG"
 DEFAULT_TIF = "DAY"
 LARGEST_QUANTITY = Decimal(10) ** 9
 HIGHEST_PRICE = Decimal(10) ** 9
@@ -107,16 +121,50 @@ def check_terms(catalogue: Catalogue, listing: Listing, exchange: str, terms: Or
     kind = KINDS.get(terms.order_type)
     if kind is None:
         raise invalid(f"Invalid order type '{terms.order_type}' was entered")
+    if _LISTED_AS.get(terms.order_type, terms.order_type) not in listing.order_types.split(","):
+        raise OrderRefusal(387, "Unsupported order type for this exchange and security type.")
     if terms.action not in ("BUY", "SELL"):
         raise invalid(f"Invalid side '{terms.action}' specified")
     if terms.tif and terms.tif not in TIFS:
         raise invalid(f"Invalid time in force '{terms.tif}' specified")
     if terms.tif == "GTD":
         _check_good_till_date(terms.good_till_date)
-    if terms.tif in IMMEDIATE_TIFS and kind.trigger:
+    if kind.at_close and terms.tif not in ("", "DAY"):
+        raise OrderRefusal(113, "The Time-in-Force for MOC or LOC orders must be DAY.")
+    if (terms.tif in IMMEDIATE_TIFS and kind.trigger) or (terms.tif == OPENING and not opens(listing, terms)):
         raise OrderRefusal(111, "The TIF (time in force) and the order type are incompatible.")
     _check_quantity(listing, terms.quantity)
     _check_prices(catalogue, listing, exchange, kind, terms)
+
+
+def opens(listing: Listing, terms: OrderTerms) -> bool:
+    """Whether such an order can trade in an opening auction."""
+    return terms.order_type in ("MKT", "LMT") and "MOC" in listing.order_types.split(",")
+
+
+def check_parent(parent_type: str, terms: OrderTerms) -> None:
+    """Whether these terms can be attached to an order of that type.
+
+    Raises:
+        OrderRefusal: they cannot.
+    """
+    if KINDS[terms.order_type].trigger == "trail" and parent_type not in _TRAILING_NEEDS:
+        raise OrderRefusal(328, "Trailing stop orders can be attached to limit or stop-limit orders only.")
+
+
+def check_change(order_type: str, terms: OrderTerms) -> None:
+    """Whether an order of that type can become one of these terms.
+
+    Raises:
+        OrderRefusal: it cannot.
+    """
+    if terms.order_type != order_type and (terms.order_type in _TYPE_IS_FINAL or order_type in _TYPE_IS_FINAL):
+        raise OrderRefusal(329, f"Order modify failed. Cannot change to the new order type: {terms.order_type}.")
+
+
+def ignores_outside_rth(listing: Listing, terms: OrderTerms) -> bool:
+    """Whether TWS takes no notice of outsideRth, and says so with 2109."""
+    return listing.sec_type == "STK" and terms.outside_rth and terms.order_type in _IGNORES_OUTSIDE_RTH
 
 
 def _check_good_till_date(text: str) -> None:
@@ -149,6 +197,8 @@ def _check_prices(catalogue: Catalogue, listing: Listing, exchange: str, kind: O
         prices.append(_needed(terms.limit_price, "limit price"))
     if kind.trigger in ("stop", "touch"):
         prices.append(_needed(terms.aux_price, "trigger price"))
+    if kind.pegged:
+        prices += [terms.limit_price or None, terms.aux_price or None]
     if kind.trigger == "trail":
         amount, percent = terms.aux_price or None, terms.trailing_percent or None
         if (amount is None) == (percent is None):

@@ -372,8 +372,12 @@ def _order_contract(order: Order, listing: Listing) -> Message:
 
 
 def _prices(order: Order) -> Message:
-    """Limit and auxiliary price; TWS prints nought for the ones an order type does not have."""
-    limit = order.limit_price if order.limit_price is not None else order.terms.limit_price
+    """Limit and auxiliary price; TWS prints nought for the ones an order type does not have.
+
+    A pegged order's limit is the cap that its client gave; clients send back what they are told here.
+    """
+    pegged = order.terms.order_type in ("REL", "MIDPRICE")
+    limit = order.terms.limit_price if pegged or order.limit_price is None else order.limit_price
     return (limit if limit is not None else 0, order.terms.aux_price if order.terms.aux_price is not None else 0)
 
 
