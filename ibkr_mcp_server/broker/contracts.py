@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import ib_async
@@ -124,6 +124,30 @@ def _is_us_listing(details: ib_async.ContractDetails) -> bool:
     )
 
 
+def agrees(query: InstrumentQuery, contract: ib_async.Contract) -> bool:
+    """Whether a contract that was named by its id is also what the rest of `query` says.
+
+    An id that was copied wrongly must not turn an order for one share into an order for another.
+    """
+    if query.con_id is None or not query.symbol:
+        return True
+    said = contract_from(replace(query, con_id=None))
+    return (
+        said.symbol in (contract.symbol, contract.localSymbol)
+        and said.currency in ("", contract.currency)
+        and query.sec_type in (None, contract.secType)
+    )
+
+
+def _contradiction(query: InstrumentQuery, contract: ib_async.Contract) -> Refused:
+    return Refused(
+        "CONTRACT_NOT_FOUND",
+        f"con_id {query.con_id} is {contract.secType} {contract.symbol} in {contract.currency}, which is not what "
+        f"{query.symbol!r} says.",
+        next_step="Give the con_id that belongs to the symbol, or leave it out.",
+    )
+
+
 def not_found(query: InstrumentQuery, *, code: int | None = None, text: str | None = None) -> Refused:
     asked = str(query.con_id) if query.con_id is not None else query.symbol
     pair = _currency_pair(query.symbol.strip().upper())
@@ -194,6 +218,8 @@ class Contracts:
                 raise not_found(query, code=200, text=refusal.broker_text) from refusal
             raise
         details = the_one(query, found)
+        if details.contract is not None and not agrees(query, details.contract):
+            raise _contradiction(query, details.contract)
         return translate.instrument_from_details(details, await self._increments(details))
 
     async def _increments(self, details: ib_async.ContractDetails) -> list[ib_async.PriceIncrement] | None:
