@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from ib_async import LimitOrder, MarketOrder, Order
@@ -32,7 +33,7 @@ async def move_to(clock: ManualClock, moment: datetime) -> None:
     await clock.advance(1)
 
 
-def order(kind: str, action: str = "BUY", quantity: float = 10, **terms: object) -> Order:
+def order(kind: str, action: str = "BUY", quantity: float = 10, **terms: Any) -> Order:
     return Order(action=action, totalQuantity=quantity, orderType=kind, account=ACCOUNT, **terms)
 
 
@@ -211,7 +212,7 @@ async def test_market_order_for_outside_hours_is_taken_with_2109(gateway: PaperG
 
 
 async def test_group_that_reduces_takes_each_fill_off_the_others(gateway: PaperGateway, clock: ManualClock) -> None:
-    gateway.faults.partial_fills(4)
+    gateway.faults.partial_fills(Decimal(4))
     gateway.market.set_quote(AAPL, bid="199.98", ask="200.00")
     async with connected(gateway) as ib:
         aapl = await ib.stock("AAPL")
