@@ -1,6 +1,6 @@
 # setup   make the environment in .venv            check   lint, types, architecture, generated pages
 # test    the whole suite                          demo    a scripted agent on the built-in paper gateway
-# docs    write the generated pages                bench   print the figures of docs/figures.md
+# docs    write the generated pages                bench   print the figures, each beside its anchor
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin

@@ -1,0 +1,36 @@
+"""Prints the product's figures, each beside its anchor from the same run. Nothing here passes or fails.
+
+    python -m scripts.bench [start] [placement]     all parts by default
+
+Pin it to one core for figures that repeat: `taskset -c 0 make bench`. Only loopback is used, and everything started
+here is ended here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from scripts.bench.kit import Bench
+from scripts.bench.placement import placement_figures
+from scripts.bench.start import start_figures
+from tests.private_state import private_state
+
+PARTS = {"start": start_figures, "placement": placement_figures}
+
+
+def main() -> int:
+    wanted = sys.argv[1:] or list(PARTS)
+    if unknown := set(wanted) - set(PARTS):
+        print(f"unknown: {', '.join(sorted(unknown))}; parts are {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    print(f"Python {sys.version.split()[0]}, {cores} core(s)")
+    with private_state("bench-") as state:
+        for part in wanted:
+            PARTS[part](Bench(state))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
