@@ -25,7 +25,7 @@ from ibkr_mcp_server.safety.decision import CODES, Code, Decision, OperationRefu
 from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.tools.arguments import Arguments
 from ibkr_mcp_server.tools.catalogue import TOOLS
-from ibkr_mcp_server.tools.orders import INTENT_OUTCOMES, Outcome, WriteFacts
+from ibkr_mcp_server.tools.order_facts import INTENT_OUTCOMES, Outcome, WriteFacts
 from ibkr_mcp_server.tools.parsing import forgiving, parse
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool
 from ibkr_mcp_server.tools.results import Envelope, Facts, Failure, body, failure, failures, refusal

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from ibkr_mcp_server.tools import account, market_data, orders, safety
+from ibkr_mcp_server.tools import account, market_data, order_tracking, orders, safety
 from ibkr_mcp_server.tools.registry import Registry
 
-TOOLS = Registry(account.TOOLS, market_data.TOOLS, orders.TOOLS, safety.TOOLS)
+TOOLS = Registry(account.TOOLS, market_data.TOOLS, orders.TOOLS, order_tracking.TOOLS, safety.TOOLS)
 
 
 def schemas_page() -> str:

@@ -14,7 +14,7 @@ from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.safety.decision import Code
 from ibkr_mcp_server.tools.arguments import LARGEST_NUMBER, number
 from ibkr_mcp_server.tools.catalogue import TOOLS
-from ibkr_mcp_server.tools.orders import LimitOrderArguments
+from ibkr_mcp_server.tools.order_arguments import LimitOrderArguments
 from ibkr_mcp_server.tools.parsing import forgiving, parse
 from ibkr_mcp_server.tools.safety import StopArguments
 from ibkr_mcp_server.tools.text import abridged, cleaned, shown
