@@ -17,8 +17,9 @@ from decimal import Decimal
 from ibkr_mcp_server.broker import translate
 from ibkr_mcp_server.broker.base import Refusal
 from ibkr_mcp_server.broker.error_codes import Kind, explain
+from ibkr_mcp_server.broker.hearing import Remark
 from ibkr_mcp_server.broker.pacing import Lane, Pacer
-from ibkr_mcp_server.broker.session import Remark, Session
+from ibkr_mcp_server.broker.session import Session
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.instruments import Instrument
 from ibkr_mcp_server.domain.quotes import MarketDataType, Quote

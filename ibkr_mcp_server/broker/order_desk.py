@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from ibkr_mcp_server.broker import translate
 from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.error_codes import Kind, order_rejected
+from ibkr_mcp_server.broker.hearing import Hearing, LinkLost
 from ibkr_mcp_server.broker.pacing import Lane, Pacer
-from ibkr_mcp_server.broker.session import Hearing, LinkLost, Session
+from ibkr_mcp_server.broker.session import Session
 from ibkr_mcp_server.domain.operations import ApprovedCancellation, ApprovedModification, ApprovedOrder, FinalGate
 from ibkr_mcp_server.domain.orders import BrokerOrder, OrderStatus
 from ibkr_mcp_server.errors import OutcomeUnknown, ProductError, Refused, Unavailable

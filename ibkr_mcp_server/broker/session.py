@@ -16,9 +16,9 @@ import logging
 import random
 import sys
 import traceback
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
@@ -26,13 +26,15 @@ import ib_async
 from ib_async.client import Client
 from ib_async.util import UNSET_INTEGER
 
-from ibkr_mcp_server.broker import translate
+from ibkr_mcp_server.broker.answers import Answer, Enough
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.broker.book import Book
-from ibkr_mcp_server.broker.error_codes import Kind, explain, is_pacing, quoted, request_error
+from ibkr_mcp_server.broker.error_codes import Kind, is_pacing, quoted, request_error
+from ibkr_mcp_server.broker.hearing import Hearing, Remark
 from ibkr_mcp_server.broker.pacing import Lane, Pacer
+from ibkr_mcp_server.broker.read_messages import ReadMessages
+from ibkr_mcp_server.broker.wire_client import DecoderAlarm, WireClient
 from ibkr_mcp_server.clock import Clock
-from ibkr_mcp_server.domain.orders import Order, OrderStatus
 from ibkr_mcp_server.errors import Fault, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -45,46 +47,6 @@ ORDER_MESSAGES = frozenset({"3", "5", "11", "59", "101"})
 """orderStatus, openOrder, execDetails, commissionReport, completedOrder: none of them may be missed."""
 
 
-class WireClient(Protocol):
-    """What is used of the library's socket client."""
-
-    MaxRequests: int
-    conn: Any
-    decoder: Any
-
-    def connectAsync(self, host: str, port: int, clientId: int, timeout: float) -> Coroutine[Any, Any, None]: ...
-    def disconnect(self) -> None: ...
-    def isReady(self) -> bool: ...
-    def serverVersion(self) -> int: ...
-    def getReqId(self) -> int: ...
-    def updateReqId(self, minReqId: int) -> None: ...
-    def placeOrder(self, orderId: int, contract: ib_async.Contract, order: ib_async.Order) -> None: ...
-    def cancelOrder(self, orderId: int, manualCancelOrderTime: str = "") -> None: ...
-    def reqAccountSummary(self, reqId: int, groupName: str, tags: str) -> None: ...
-    def cancelAccountSummary(self, reqId: int) -> None: ...
-    def reqAccountUpdates(self, subscribe: bool, acctCode: str) -> None: ...
-    def reqAllOpenOrders(self) -> None: ...
-    def reqCompletedOrders(self, apiOnly: bool) -> None: ...
-    def reqContractDetails(self, reqId: int, contract: ib_async.Contract) -> None: ...
-    def reqCurrentTime(self) -> None: ...
-    def reqExecutions(self, reqId: int, execFilter: ib_async.ExecutionFilter) -> None: ...
-    def reqManagedAccts(self) -> None: ...
-    def reqMarketDataType(self, marketDataType: int) -> None: ...
-    def reqMarketRule(self, marketRuleId: int) -> None: ...
-    def reqMatchingSymbols(self, reqId: int, pattern: str) -> None: ...
-    def reqMktData(
-        self,
-        reqId: int,
-        contract: ib_async.Contract,
-        genericTickList: str,
-        snapshot: bool,
-        regulatorySnapshot: bool,
-        mktDataOptions: Sequence[object],
-    ) -> None: ...
-    def cancelMktData(self, reqId: int) -> None: ...
-    def reqPositions(self) -> None: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class LinkProblem:
     """Why a connection did not come about or ended, and how to repair it."""
@@ -92,67 +54,6 @@ class LinkProblem:
     text: str
     fatal: bool = False
     """Only a person can repair it: trying again soon is of no use."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Remark:
-    """A message of the broker about one request or order."""
-
-    code: int
-    text: str
-
-    @property
-    def kind(self) -> Kind:
-        return explain(self.code).kind
-
-
-class LinkLost(Exception):
-    """The connection ended while something was waited for."""
-
-
-@dataclass(kw_only=True, eq=False)
-class Hearing:
-    """What the broker says about one order after something was sent about it."""
-
-    sent: Order | None = None
-    echo: ib_async.Order | None = None
-    status: OrderStatus | None = None
-    remarks: list[Remark] = field(default_factory=list)
-    lost: bool = False
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def no(self) -> Remark | None:
-        """The newest remark by which the broker refused what was sent."""
-        return self.remark(Kind.REFUSED, Kind.UNAVAILABLE)
-
-    def remark(self, *kinds: Kind) -> Remark | None:
-        """The newest remark of one of `kinds`, leaving out the mere notice of a cancellation."""
-        fitting = (remark for remark in reversed(self.remarks) if remark.kind in kinds and remark.code != 202)
-        return next(fitting, None)
-
-    async def until(self, enough: Callable[[], bool]) -> None:
-        """Wait until what was said is `enough`.
-
-        Raises:
-            LinkLost: the connection ended first.
-        """
-        while not enough():
-            if self.lost:
-                raise LinkLost
-            self.news.clear()
-            await self.news.wait()
-
-
-class TickListener(Protocol):
-    """Where market data goes."""
-
-    def price(self, req_id: int, tick_type: int, price: float, size: float) -> None: ...
-    def size(self, req_id: int, tick_type: int, size: float) -> None: ...
-    def generic(self, req_id: int, tick_type: int, value: float) -> None: ...
-    def data_type(self, req_id: int, data_type: int) -> None: ...
-    def remark(self, req_id: int, remark: Remark) -> bool: ...
-    def lost(self) -> None: ...
 
 
 class SessionListener(Protocol):
@@ -163,39 +64,13 @@ class SessionListener(Protocol):
 
 
 @dataclass(kw_only=True)
-class _Answer:
-    what: str
-    rows: list[Any] = field(default_factory=list)
-    done: asyncio.Future[list[Any]]
-
-    def end(self) -> None:
-        if not self.done.done():
-            self.done.set_result(self.rows)
-
-    def fail(self, error: Exception) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
-            self.done.exception()  # its caller may have gone
-
-
-@dataclass(kw_only=True)
 class Call:
     """A request on its way."""
 
     sent: bool = False
 
 
-class _DecoderAlarm:
-    """Takes the place of the decoder's logger: a message that cannot be read is an event, not a log line."""
-
-    def __init__(self, alarm: Callable[[], None]) -> None:
-        self._alarm = alarm
-
-    def exception(self, _text: str) -> None:
-        self._alarm()
-
-
-class Session:
+class Session(ReadMessages):
     """A connection, and everything that is asked and heard on it."""
 
     def __init__(
@@ -209,21 +84,18 @@ class Session:
         client_id: int,
         deadline_seconds: float,
     ) -> None:
+        super().__init__(book)
         self.client_id = client_id
         self.ended: asyncio.Future[LinkProblem] = asyncio.get_running_loop().create_future()
-        self.ticks: TickListener | None = None
         self.handshaken = False
         self.may_write = False
         """Set by the link while it is up."""
         self.highest_id = 0
         self._clock = clock
         self._pacer = pacer
-        self._book = book
         self._emit = emit
         self._listener = listener
         self._deadline_seconds = deadline_seconds
-        self._answers: dict[int, _Answer] = {}
-        self._families: dict[str, _Answer] = {}
         self._turns: dict[str, asyncio.Lock] = {}
         self._hearings: dict[int, list[Hearing]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -236,7 +108,7 @@ class Session:
         # The library leaves its client without annotations; the protocol above says what is used of it.
         self.client = cast(WireClient, Client(self))  # type: ignore[no-untyped-call]
         self.client.MaxRequests = 0  # no queue inside the library: the pacer stands before the write
-        self.client.decoder.logger = _DecoderAlarm(self._unreadable)
+        self.client.decoder.logger = DecoderAlarm(self._unreadable)
         interpret = self.client.decoder.interpret
 
         def interpret_and_remember(fields: list[str]) -> None:
@@ -340,8 +212,7 @@ class Session:
             next_step="Wait for the connection to come back, then ask again.",
         )
         self._pacer.discard(error)
-        for answer in [*self._answers.values(), *self._families.values()]:
-            answer.fail(error)
+        self.answers.fail_all(error)
         for hearing in (one for listeners in self._hearings.values() for one in listeners):
             hearing.lost = True
             hearing.news.set()
@@ -384,20 +255,27 @@ class Session:
     # ------------------------------------------------------------------------------------------------- requests
 
     async def numbered(
-        self, what: str, send: Callable[[int], None], cancel: Callable[[int], None] | None = None
+        self,
+        what: str,
+        send: Callable[[int], None],
+        cancel: Callable[[int], None] | None = None,
+        *,
+        enough: Enough | None = None,
+        deadline_seconds: float | None = None,
     ) -> list[Any]:
         """Rows of a request that carries an id; asked again, up to three times, when the broker asks for patience.
 
-        `cancel` ends the subscription that some requests start.
+        `cancel` ends the subscription that some requests start; of one without an end marker, `enough` tells when the
+        rows so far will do. `deadline_seconds` is for requests that take longer than others.
 
         Raises:
             Refused: the broker said no.
             Unavailable: no link, no complete answer in time, or too many requests.
         """
-        async with self.bounded(what) as call:
+        async with self.bounded(what, deadline_seconds=deadline_seconds) as call:
             for attempt in range(1, READ_ATTEMPTS + 1):
                 try:
-                    return await self._ask(what, send, cancel, call)
+                    return await self._ask(Answer(what=what, enough=enough), send, cancel, call)
                 except Unavailable as error:
                     if error.code != "BROKER_PACING" or attempt == READ_ATTEMPTS:
                         raise
@@ -406,19 +284,18 @@ class Session:
             raise AssertionError("unreachable")
 
     async def _ask(
-        self, what: str, send: Callable[[int], None], cancel: Callable[[int], None] | None, call: Call
+        self, answer: Answer, send: Callable[[int], None], cancel: Callable[[int], None] | None, call: Call
     ) -> list[Any]:
         async with self._pacer.permit(Lane.READ):
             self.check_alive()
             req_id = self.next_id()
-            answer = _Answer(what=what, done=asyncio.get_running_loop().create_future())
-            self._answers[req_id] = answer
+            self.answers.numbered[req_id] = answer
             send(req_id)
             call.sent = True
         try:
             return await answer.done
         finally:
-            del self._answers[req_id]
+            del self.answers.numbered[req_id]
             if cancel is not None and not self.ended.done():
                 self._spawn(self._send_cancel(cancel, req_id))
 
@@ -449,40 +326,41 @@ class Session:
                 self.lose(LinkProblem(text=f"The gateway never finished its answer about {what}. Connecting again."))
                 raise
             finally:
-                self._families.pop(what, None)
+                self.answers.families.pop(what, None)
 
     def _turn(self, what: str) -> asyncio.Lock:
         return self._turns.setdefault(what, asyncio.Lock())
 
-    def _begin(self, what: str) -> _Answer:
-        answer = _Answer(what=what, done=asyncio.get_running_loop().create_future())
-        self._families[what] = answer
+    def _begin(self, what: str) -> Answer:
+        answer = self.answers.families[what] = Answer(what=what)
         return answer
 
     @asynccontextmanager
-    async def bounded(self, what: str, *, sent: bool = False) -> AsyncIterator[Call]:
+    async def bounded(
+        self, what: str, *, sent: bool = False, deadline_seconds: float | None = None
+    ) -> AsyncIterator[Call]:
         """Bound the block by the deadline; when it runs out after something was `sent`, the gateway is suspected.
 
         Raises:
             Unavailable: the deadline passed.
         """
-        call = Call(sent=sent)
+        call, limit = Call(sent=sent), deadline_seconds or self._deadline_seconds
         try:
-            async with asyncio.timeout(self._deadline_seconds):
+            async with asyncio.timeout(limit):
                 yield call
         except TimeoutError as error:
             if not call.sent:
                 raise Unavailable(
                     "BROKER_PACING",
-                    f"The request for {what} found no room among the messages of the last "
-                    f"{self._deadline_seconds:g} s; it was not sent.",
+                    f"The request for {what} found no room among the messages of the last {limit:g} s; it was not "
+                    "sent.",
                     next_step="Wait a moment and ask again, with fewer requests.",
                     retry_after_seconds=1.0,
                 ) from error
             self.suspect()
             raise Unavailable(
                 "BROKER_TIMEOUT",
-                f"The gateway did not answer the request for {what} within {self._deadline_seconds:g} s.",
+                f"The gateway did not answer the request for {what} within {limit:g} s.",
                 next_step="See the connection status, then ask again.",
             ) from error
 
@@ -531,16 +409,16 @@ class Session:
             )
             return
         self._listener.accounts_listed(accounts)
-        self._end("managed accounts", list(accounts))
+        self.answers.end_of("managed accounts", *accounts)
 
     def currentTime(self, _time: int) -> None:
-        self._end("current time")
+        self.answers.end_of("current time")
 
     def error(self, req_id: int, code: int, text: str, _advanced: str) -> None:
         remark = Remark(code=code, text=text)
         if req_id == -1:
             self._link_remark(remark)
-        elif (answer := self._answers.get(req_id)) is not None:
+        elif (answer := self.answers.numbered.get(req_id)) is not None:
             if remark.kind not in (Kind.WARNING, Kind.INFO):
                 answer.fail(request_error(code, text, what=answer.what))
         elif self.ticks is None or not self.ticks.remark(req_id, remark):
@@ -600,8 +478,7 @@ class Session:
         if order.whatIf:
             return
         told = self._book.open_order(order_id, contract, order, state)
-        if (rows := self._families.get("open orders")) is not None:
-            rows.rows.append(told.perm_id or (told.client_id, told.order_id))
+        self.answers.add_to("open orders", told.perm_id or (told.client_id, told.order_id))
         if order.clientId == self.client_id:
             self.client.updateReqId(order_id + 1)
             for hearing in self._hearings.get(order_id, ()):
@@ -641,109 +518,21 @@ class Session:
                 hearing.news.set()
 
     def openOrderEnd(self) -> None:
-        self._end("open orders")
-
-    def completedOrder(self, contract: ib_async.Contract, order: ib_async.Order, state: ib_async.OrderState) -> None:
-        self._row("completed orders", (contract, order, state))
-
-    def completedOrdersEnd(self) -> None:
-        self._end("completed orders")
+        self.answers.end_of("open orders")
 
     def execDetails(self, req_id: int, contract: ib_async.Contract, execution: ib_async.Execution) -> None:
         if execution.orderId == UNSET_INTEGER:
             execution.orderId = 0
-        fill = self._book.fill(contract, execution)
-        if (answer := self._answers.get(req_id)) is not None:
-            answer.rows.append(fill.execution_id)
+        self.answers.add(req_id, self._book.fill(contract, execution).execution_id)
 
     def execDetailsEnd(self, req_id: int) -> None:
-        self._end_numbered(req_id)
+        self.answers.end(req_id)
 
     def commissionReport(self, report: ib_async.CommissionReport) -> None:
         self._book.commission(report)
 
     def orderBound(self, _perm_id: int, _client_id: int, _order_id: int) -> None:
         """The openOrder that follows says it all."""
-
-    # Accounts
-
-    def accountSummary(self, req_id: int, account: str, tag: str, value: str, currency: str) -> None:
-        if (answer := self._answers.get(req_id)) is not None:
-            answer.rows.append(translate.SummaryRow(account=account, tag=tag, value=value, currency=currency))
-
-    def accountSummaryEnd(self, req_id: int) -> None:
-        self._end_numbered(req_id)
-
-    def updateAccountValue(self, _tag: str, _value: str, _currency: str, _account: str) -> None:
-        """Balances are asked for when they are wanted; the subscription is kept for the valued positions."""
-
-    def updatePortfolio(self, contract: ib_async.Contract, *values: Any) -> None:
-        self._book.valued(ib_async.PortfolioItem(contract, *values))
-
-    def accountDownloadEnd(self, _account: str) -> None:
-        self._end("account updates")
-
-    def position(self, account: str, contract: ib_async.Contract, held: float, average_cost: float) -> None:
-        self._row("positions", (account, contract, held, average_cost))
-        self._book.position(account, contract, held, average_cost)
-
-    def positionEnd(self) -> None:
-        self._end("positions")
-
-    # Contracts
-
-    def contractDetails(self, req_id: int, details: ib_async.ContractDetails) -> None:
-        if (answer := self._answers.get(req_id)) is not None:
-            answer.rows.append(details)
-
-    bondContractDetails = contractDetails
-
-    def contractDetailsEnd(self, req_id: int) -> None:
-        self._end_numbered(req_id)
-
-    def symbolSamples(self, req_id: int, found: list[ib_async.ContractDescription]) -> None:
-        if (answer := self._answers.get(req_id)) is not None:
-            answer.rows.extend(found)
-            answer.end()
-
-    def marketRule(self, rule_id: int, increments: list[ib_async.PriceIncrement]) -> None:
-        self._end(f"market rule {rule_id}", increments)
-
-    # Market data
-
-    def marketDataType(self, req_id: int, data_type: int) -> None:
-        if self.ticks is not None:
-            self.ticks.data_type(req_id, data_type)
-
-    def priceSizeTick(self, req_id: int, tick_type: int, price: float, size: float) -> None:
-        if self.ticks is not None:
-            self.ticks.price(req_id, tick_type, price, size)
-
-    def tickSize(self, req_id: int, tick_type: int, size: float) -> None:
-        if self.ticks is not None:
-            self.ticks.size(req_id, tick_type, size)
-
-    def tickGeneric(self, req_id: int, tick_type: int, value: float) -> None:
-        if self.ticks is not None:
-            self.ticks.generic(req_id, tick_type, value)
-
-    def tickOptionComputation(self, *_values: object) -> None:
-        """Greeks come with option quotes, which are not asked for."""
-
-    # Answers
-
-    def _row(self, what: str, row: Any) -> None:
-        if (answer := self._families.get(what)) is not None:
-            answer.rows.append(row)
-
-    def _end(self, what: str, rows: Sequence[Any] = ()) -> None:
-        if (answer := self._families.get(what)) is not None:
-            answer.rows.extend(rows)
-            answer.end()
-
-    def _end_numbered(self, req_id: int) -> None:
-        if (answer := self._answers.get(req_id)) is not None:
-            answer.end()
 
     def account_mismatch(self, sent: str, told: str) -> Fault:
         """ACC-09: the broker holds the order in another account than the one it was sent for."""

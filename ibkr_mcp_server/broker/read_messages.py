@@ -1,0 +1,104 @@
+"""What the client library's decoder calls for answers to reads: each message becomes rows of somebody's answer.
+
+The names are the library's. A family of requests adds its messages here and asks in a module of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import ib_async
+
+from ibkr_mcp_server.broker import translate
+from ibkr_mcp_server.broker.answers import Answers
+from ibkr_mcp_server.broker.book import Book
+from ibkr_mcp_server.broker.hearing import Remark
+
+
+class TickListener(Protocol):
+    """Where market data goes."""
+
+    def price(self, req_id: int, tick_type: int, price: float, size: float) -> None: ...
+    def size(self, req_id: int, tick_type: int, size: float) -> None: ...
+    def generic(self, req_id: int, tick_type: int, value: float) -> None: ...
+    def data_type(self, req_id: int, data_type: int) -> None: ...
+    def remark(self, req_id: int, remark: Remark) -> bool: ...
+    def lost(self) -> None: ...
+
+
+class ReadMessages:
+    """The reading part of the library's wrapper."""
+
+    def __init__(self, book: Book) -> None:
+        self.answers = Answers()
+        self.ticks: TickListener | None = None
+        self._book = book
+
+    # Accounts
+
+    def accountSummary(self, req_id: int, account: str, tag: str, value: str, currency: str) -> None:
+        self.answers.add(req_id, translate.SummaryRow(account=account, tag=tag, value=value, currency=currency))
+
+    def accountSummaryEnd(self, req_id: int) -> None:
+        self.answers.end(req_id)
+
+    def updateAccountValue(self, _tag: str, _value: str, _currency: str, _account: str) -> None:
+        """Balances are asked for when they are wanted; the subscription is kept for the valued positions."""
+
+    def updatePortfolio(self, contract: ib_async.Contract, *values: Any) -> None:
+        self._book.valued(ib_async.PortfolioItem(contract, *values))
+
+    def accountDownloadEnd(self, _account: str) -> None:
+        self.answers.end_of("account updates")
+
+    def position(self, account: str, contract: ib_async.Contract, held: float, average_cost: float) -> None:
+        self.answers.add_to("positions", (account, contract, held, average_cost))
+        self._book.position(account, contract, held, average_cost)
+
+    def positionEnd(self) -> None:
+        self.answers.end_of("positions")
+
+    # Finished orders
+
+    def completedOrder(self, contract: ib_async.Contract, order: ib_async.Order, state: ib_async.OrderState) -> None:
+        self.answers.add_to("completed orders", (contract, order, state))
+
+    def completedOrdersEnd(self) -> None:
+        self.answers.end_of("completed orders")
+
+    # Contracts
+
+    def contractDetails(self, req_id: int, details: ib_async.ContractDetails) -> None:
+        self.answers.add(req_id, details)
+
+    bondContractDetails = contractDetails
+
+    def contractDetailsEnd(self, req_id: int) -> None:
+        self.answers.end(req_id)
+
+    def symbolSamples(self, req_id: int, found: list[ib_async.ContractDescription]) -> None:
+        self.answers.end(req_id, *found)
+
+    def marketRule(self, rule_id: int, increments: list[ib_async.PriceIncrement]) -> None:
+        self.answers.end_of(f"market rule {rule_id}", *increments)
+
+    # Market data
+
+    def marketDataType(self, req_id: int, data_type: int) -> None:
+        if self.ticks is not None:
+            self.ticks.data_type(req_id, data_type)
+
+    def priceSizeTick(self, req_id: int, tick_type: int, price: float, size: float) -> None:
+        if self.ticks is not None:
+            self.ticks.price(req_id, tick_type, price, size)
+
+    def tickSize(self, req_id: int, tick_type: int, size: float) -> None:
+        if self.ticks is not None:
+            self.ticks.size(req_id, tick_type, size)
+
+    def tickGeneric(self, req_id: int, tick_type: int, value: float) -> None:
+        if self.ticks is not None:
+            self.ticks.generic(req_id, tick_type, value)
+
+    def tickOptionComputation(self, *_values: object) -> None:
+        """Greeks come with option quotes, which are not asked for."""
