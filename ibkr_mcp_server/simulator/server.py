@@ -283,7 +283,7 @@ class PaperGateway:
 
     def _tick(self) -> None:
         changed = [] if self.faults.quotes_frozen else self.market.advance_to(self.clock.now())
-        self.exchange.largest_fill = self.faults.largest_fill
+        self.exchange.limit_fills(self.faults.largest_fill)
         self._tell(self.exchange.tick())
         if self.faults.connected_to_ibkr:
             self._desk.tick(changed)
@@ -352,7 +352,7 @@ class PaperGateway:
             return
         if isinstance(request, CancelOrder) and self.faults.take("fill_before_cancel"):
             self._tell(self.exchange.fill_now(client.client_id, request.order_id))
-        self.exchange.largest_fill = self.faults.largest_fill
+        self.exchange.limit_fills(self.faults.largest_fill)
         events = self._desk.trade(client, request)
         if placing and self.faults.take("disconnect_after_order"):
             connection.drop()
