@@ -6,7 +6,8 @@ import asyncio
 import errno
 import signal
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +15,7 @@ from ibkr_mcp_server.clock import SystemClock
 from ibkr_mcp_server.errors import Refused, Unavailable
 from ibkr_mcp_server.setting_rules import is_loopback
 from ibkr_mcp_server.settings import rule_of
+from ibkr_mcp_server.simulator.faults import FaultNotUnderstood
 from ibkr_mcp_server.simulator.server import DEFAULT_ACCOUNTS, serve_until_stopped
 
 
@@ -31,8 +33,20 @@ def simulate(
         typer.Option("--market-always-open", help="The market never closes; without it the exchange's hours hold."),
     ] = False,
     speed: Annotated[float, typer.Option(help="Simulated seconds for each real one.")] = 1.0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:ARGS]", help="Switch on a fault from the start; repeatable. docs/paper-gateway.md"),
+    ] = None,
+    control_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Loopback port on which the running gateway takes faults; 0 a free one."),
+    ] = None,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Keep the world here, so that it outlives this process; without, it ends."),
+    ] = None,
 ) -> None:
-    """Run the paper gateway alone until it is interrupted; its world ends with it."""
+    """Run the paper gateway alone until it is interrupted."""
     if not is_loopback(host):
         raise Refused(
             "HOST_NOT_LOOPBACK",
@@ -43,7 +57,21 @@ def simulate(
     assert isinstance(names, tuple)
     assert isinstance(pace, float)
     try:
-        asyncio.run(_serve(host, port, seed, names, market_always_open, pace))
+        asyncio.run(
+            _serve(
+                host=host,
+                port=port,
+                seed=seed,
+                accounts=names,
+                market_always_open=market_always_open,
+                speed=pace,
+                faults=fault or (),
+                control_port=control_port,
+                state_dir=state_dir,
+            )
+        )
+    except FaultNotUnderstood as error:
+        raise typer.BadParameter(str(error), param_hint="--fault") from None
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
             raise
@@ -54,9 +82,8 @@ def simulate(
         ) from error
 
 
-async def _serve(
-    host: str, port: int, seed: int, accounts: Sequence[str], market_always_open: bool, speed: float
-) -> None:
+async def _serve(*, accounts: Sequence[str], **options: Any) -> None:
+    """`options` are those of `serve_until_stopped`."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -65,12 +92,9 @@ async def _serve(
         clock=SystemClock(),
         stopped=stopped,
         ready=lambda address: typer.echo(f"Paper gateway ready at {address} (accounts {', '.join(accounts)})"),
-        host=host,
-        port=port,
-        seed=seed,
+        controlled=lambda taken: typer.echo(f"Faults are taken at 127.0.0.1:{taken}, one a line"),
         accounts=accounts,
-        market_always_open=market_always_open,
-        speed=speed,
+        **options,
     )
 
 

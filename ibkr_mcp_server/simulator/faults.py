@@ -67,6 +67,10 @@ ABSURD_QUOTES: dict[str, tuple[str, str, str]] = {
 """Bid, ask and last."""
 
 
+class FaultNotUnderstood(ValueError):
+    """A line that names no fault, or does not fit the one that it names; the text says which."""
+
+
 class Stage(Protocol):
     """The gateway, as far as a fault may lay hands on it."""
 
@@ -133,23 +137,23 @@ class Faults:
         """Switch on `NAME` or `NAME:ARG:ARG`, as the command line writes it; the last argument may hold colons.
 
         Raises:
-            ValueError: no fault has that name, or its arguments do not fit.
+            FaultNotUnderstood: no fault has that name, or its arguments do not fit.
         """
         name, colon, rest = fault.partition(":")
         switch = FAULTS.get(name)
         if switch is None:
-            raise ValueError(f"There is no fault named {name!r}. Known: {', '.join(sorted(FAULTS))}.")
-        parameters = list(inspect.signature(switch).parameters.values())[1:]
+            raise FaultNotUnderstood(f"There is no fault named {name!r}. Known: {', '.join(sorted(FAULTS))}.")
+        parameters = parameters_of(name)
         if colon and not parameters:
-            raise ValueError(f"{name} takes no argument.")
+            raise FaultNotUnderstood(f"{name} takes no argument.")
         texts = rest.split(":", len(parameters) - 1) if colon else []
         if missing := [entry.name for entry in parameters[len(texts) :] if entry.default is inspect.Parameter.empty]:
-            raise ValueError(f"{name} lacks an argument: {', '.join(missing)}.")
+            raise FaultNotUnderstood(f"{name} lacks an argument: {', '.join(missing)}.")
         try:
             arguments = [_READERS[entry.annotation](text) for entry, text in zip(parameters, texts, strict=False)]
             switch(self, *arguments)
-        except (LookupError, InvalidOperation) as error:
-            raise ValueError(f"The fault {fault!r} does not fit: {error}") from error
+        except (LookupError, ValueError, InvalidOperation) as error:
+            raise FaultNotUnderstood(f"The fault {fault!r} does not fit: {error}") from error
 
     def clear(self) -> None:
         """End every switch and forget what is due; accounts, orders and scripted quotes stay as they are."""
@@ -187,6 +191,7 @@ class Faults:
         self._due["disconnect_after_order"] += count
 
     def reject_next_order(self, code: int = 201, text: str = "Order rejected - reason:Scripted") -> None:
+        """The next placement or modification is refused with this code; 201 leaves a new order Inactive."""
         self._rejections.append(ScriptedRejection(code=code, text=text))
 
     def inactive_next_order(self, count: int = 1) -> None:
@@ -210,6 +215,7 @@ class Faults:
         self._due[f"drop {message_id}"] += count
 
     def duplicate_next_message(self, message_id: int, count: int = 1) -> None:
+        """Messages of this kind are sent twice."""
         self._due[f"duplicate {message_id}"] += count
 
     def cut_next_frame(self, count: int = 1) -> None:
@@ -247,6 +253,7 @@ class Faults:
         self.frozen = True
 
     def thaw(self) -> None:
+        """Ends `freeze`; what arrived meanwhile is worked off."""
         self.frozen = False
         self._stage.connections_thawed()
 
@@ -282,6 +289,7 @@ class Faults:
         self._stage.farm_changed(farm, broken=True)
 
     def farm_restored(self, farm: str = "market") -> None:
+        """2104, 2106 or 2158: the farm is back; streams catch up, stalled look-ups are answered."""
         if farm in self.broken_farms:
             self.broken_farms.discard(farm)
             self._stage.farm_changed(farm, broken=False)
@@ -344,12 +352,15 @@ class Faults:
         self._stage.withdraw_quote(symbol)
 
     def release_quote(self, symbol: str) -> None:
+        """The market moves the quote again."""
         self._stage.release_quote(symbol)
 
     def halt(self, symbol: str) -> None:
+        """Trading in it halts: its quote stands still and says so, orders in it wait."""
         self._stage.halt(symbol, True)
 
     def resume(self, symbol: str) -> None:
+        """Ends `halt`."""
         self._stage.halt(symbol, False)
 
     def partial_fills(self, quantity: Decimal) -> None:
@@ -432,6 +443,13 @@ FAULTS: dict[str, Callable[..., None]] = {
         Faults.partial_fills,
     )
 }
+
+
+def parameters_of(fault: str) -> list[inspect.Parameter]:
+    """What a fault takes, in the order in which its line names them."""
+    return list(inspect.signature(FAULTS[fault]).parameters.values())[1:]
+
+
 _READERS: dict[str, Callable[[str], object]] = {
     "int": int,
     "float": float,

@@ -522,7 +522,7 @@ async def serve_until_stopped(
         await running.enter_async_context(gateway)
         for fault in faults:
             gateway.faults.apply(fault)
-        if control_port is not None:
+        if control_port is not None:  # told before `ready`, so that a script that waits for that line knows both
             control = await running.enter_async_context(ControlPort(gateway.faults, port=control_port))
             controlled(control.port)
         ready(f"{gateway.host}:{gateway.port}")

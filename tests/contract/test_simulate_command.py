@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
+from ib_async import LimitOrder
 
 from tests.contract.clients import DEADLINE_SECONDS, Client
 from tests.surface.shell import new_shell
@@ -31,6 +33,49 @@ async def test_simulate_says_where_it_listens_serves_ib_async_and_ends_on_a_sign
     assert (taken.returncode, "ADDRESS_NOT_FREE" in taken.stderr, str(port) in taken.stderr) == (1, True, True)
 
 
+async def test_faults_are_taken_from_the_command_line_and_from_the_control_port() -> None:
+    options = ("--port", "0", "--market-always-open", "--control-port", "0", "--fault", "inactive_next_order")
+    with new_shell() as shell, shell.started("simulate", *options) as process:
+        assert process.stdout is not None
+        control = (await asyncio.to_thread(process.stdout.readline)).rpartition(":")[2].partition(",")[0]
+        address = await asyncio.to_thread(_address, process)
+        client = Client()
+        port = int(address.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(control))
+        try:
+            await client.connectAsync(
+                "127.0.0.1", int(address.rpartition(":")[2]), clientId=3, timeout=DEADLINE_SECONDS
+            )
+            aapl = await client.stock("AAPL")
+            await client.place(aapl, LimitOrder("BUY", 1, 1), until=("Inactive",))
+            writer.write(b"reject_next_order:201:Order rejected - reason:Because\nno_such_fault\n")
+            answers = [await reader.readline(), await reader.readline()]
+            await client.place(aapl, LimitOrder("BUY", 1, 1), until=("Inactive",))
+        finally:
+            writer.close()
+            client.disconnect()
+
+    assert (answers[0], answers[1].startswith(b"error There is no fault named 'no_such_fault'")) == (b"ok\n", True)
+    assert [text for _, code, text in client.errors if code == 201] == ["Order rejected - reason:Because"]
+
+
+async def test_world_in_a_state_directory_outlives_the_process(tmp_path: Path) -> None:
+    options = ("--port", "0", "--market-always-open", "--state-dir", str(tmp_path / "world"))
+    with new_shell() as shell:
+        for known in ([], ["kept"]):
+            with shell.started("simulate", *options) as process:
+                address = await asyncio.to_thread(_address, process)
+                client = Client()
+                port = int(address.rpartition(":")[2])
+                await client.connectAsync("127.0.0.1", port, clientId=3, timeout=DEADLINE_SECONDS)
+                assert [trade.order.orderRef for trade in client.openTrades()] == known
+                if not known:
+                    order = LimitOrder("BUY", 1, 1, tif="GTC", orderRef="kept", account="DU9000001")
+                    await client.place(await client.stock("AAPL"), order, until=("Submitted",))
+                client.disconnect()
+                process.kill()
+
+
 def _address(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     words = process.stdout.readline().split()
@@ -44,6 +89,7 @@ def _address(process: subprocess.Popen[str]) -> str:
         (("--host", "0.0.0.0"), 1, "HOST_NOT_LOOPBACK"),
         (("--accounts", "paper"), 2, "account ids"),
         (("--speed", "nan"), 2, "above 0"),
+        (("--fault", "delay_acks:soon"), 2, "delay_acks"),
     ],
 )
 def test_simulate_refuses_what_makes_no_sense_and_says_why(arguments: tuple[str, str], code: int, told: str) -> None:
