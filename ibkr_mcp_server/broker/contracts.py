@@ -19,7 +19,15 @@ from ibkr_mcp_server.broker.error_codes import quoted
 from ibkr_mcp_server.broker.pacing import Lane, Pacer
 from ibkr_mcp_server.broker.session import Session
 from ibkr_mcp_server.clock import Clock
-from ibkr_mcp_server.domain.instruments import NON_US_EXCHANGES, Candidate, Instrument, InstrumentQuery, SecType
+from ibkr_mcp_server.domain.instruments import (
+    NON_US_EXCHANGES,
+    OPTION_TYPES,
+    Candidate,
+    Instrument,
+    InstrumentQuery,
+    SecType,
+    option_label,
+)
 from ibkr_mcp_server.errors import Refused, Unavailable
 
 CURRENCIES = frozenset(
@@ -39,15 +47,25 @@ _CLASS_SHARE = re.compile(r"([A-Z0-9]+)\.([A-Z])")
 
 
 def contract_from(query: InstrumentQuery) -> ib_async.Contract:
-    """The description that is sent to the broker for `query`, with all forms of symbols read."""
+    """The description that is sent to the broker for `query`, with all forms of symbols read.
+
+    Raises:
+        Refused: it names a derivative incompletely; the broker would send thousands of contracts.
+    """
     if query.con_id is not None:
         return ib_async.Contract(conId=query.con_id, exchange=query.exchange or "")
+    _require_enough(query)
+    return _described(query)
+
+
+def _described(query: InstrumentQuery) -> ib_async.Contract:
     symbol = query.symbol.strip().upper()
-    pair = _currency_pair(symbol) if query.sec_type in (None, SecType.CASH) else None
-    if pair is not None or query.sec_type is SecType.CASH:
+    sec_type = query.effective_type
+    pair = _currency_pair(symbol) if sec_type in (None, SecType.CASH) and not query.last_trade_date else None
+    if pair is not None or sec_type is SecType.CASH:
         base, quote = pair or (symbol, query.currency or "")
         return ib_async.Contract(secType="CASH", symbol=base, currency=quote, exchange=query.exchange or "IDEALPRO")
-    sec_type = query.sec_type or SecType.STK
+    sec_type = sec_type or SecType.STK
     exchange, currency = query.exchange, query.currency
     listing = _listing(symbol)
     if listing is not None:
@@ -55,6 +73,7 @@ def contract_from(query: InstrumentQuery) -> ib_async.Contract:
         exchange, currency = exchange or listed_at, currency or listed_in
     if sec_type is SecType.STK:
         symbol = _CLASS_SHARE.sub(r"\1 \2", symbol) if _CLASS_SHARE.fullmatch(symbol) else symbol  # BRK.B is "BRK B"
+    if sec_type in (SecType.STK, SecType.OPT):
         exchange = exchange or "SMART"
     return ib_async.Contract(
         secType=sec_type.value,
@@ -62,7 +81,32 @@ def contract_from(query: InstrumentQuery) -> ib_async.Contract:
         currency=currency or "",
         exchange=exchange or "",
         primaryExchange=query.primary_exchange or "",
+        lastTradeDateOrContractMonth=query.last_trade_date or "",
+        strike=float(query.strike or 0),
+        right=query.right or "",
+        multiplier="" if query.multiplier is None else f"{query.multiplier:f}",
+        tradingClass=query.trading_class or "",
     )
+
+
+def _require_enough(query: InstrumentQuery) -> None:
+    sec_type = query.effective_type
+    if sec_type in OPTION_TYPES:
+        parts = {"last_trade_date": query.last_trade_date, "strike": query.strike, "right": query.right}
+        missing = [name for name, value in parts.items() if not value]
+        if missing:
+            raise Refused(
+                "CONTRACT_AMBIGUOUS",
+                f"An option on {query.symbol} is named by last_trade_date, strike and right; "
+                f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.",
+                next_step="Take them from get_option_chain, or give the option's con_id.",
+            )
+    elif sec_type is None and query.last_trade_date:
+        raise Refused(
+            "CONTRACT_AMBIGUOUS",
+            f"{query.symbol} with a last trade date can be a future or an option.",
+            next_step="Say sec_type FUT, or give strike and right as well.",
+        )
 
 
 def _currency_pair(symbol: str) -> tuple[str, str] | None:
@@ -100,18 +144,25 @@ def the_one(query: InstrumentQuery, found: Sequence[ib_async.ContractDetails]) -
         if len(at_home) == 1:
             return at_home[0]
     candidates = [translate.candidate_from_details(details) for details in contracts.values()]
+    candidates.sort(key=lambda one: one.last_trade_date)
     shown = candidates[:CANDIDATES_SHOWN]
     hidden = len(candidates) - len(shown)
     raise Refused(
         "CONTRACT_AMBIGUOUS",
         f"{query.symbol} can mean {len(candidates)} contracts" + (f"; {hidden} are not shown." if hidden else "."),
-        next_step="Say which one: by con_id, or as SYMBOL.EXCHANGE.CURRENCY.",
-        details=[
-            f"{one.symbol}.{one.primary_exchange}.{one.currency} {one.sec_type} con_id {one.con_id}"
-            f" ({quoted(one.description)})"
-            for one in shown
-        ],
+        next_step="Say which one: by con_id, or as SYMBOL.EXCHANGE.CURRENCY."
+        if not candidates[0].last_trade_date
+        else "Say which one: by con_id, or by last_trade_date, exchange, multiplier or trading_class.",
+        details=[_told(one) for one in shown],
     )
+
+
+def _told(one: Candidate) -> str:
+    name = f"{one.symbol}.{one.primary_exchange}.{one.currency} {one.sec_type}"
+    if one.last_trade_date:
+        name += f" {option_label(one.trading_class, one.last_trade_date, one.strike, one.right)}"
+        name += f" multiplier {one.multiplier or 'unknown'}"
+    return f"{name} con_id {one.con_id} ({quoted(one.description)})"
 
 
 def _is_us_listing(details: ib_async.ContractDetails) -> bool:
@@ -131,19 +182,25 @@ def agrees(query: InstrumentQuery, contract: ib_async.Contract) -> bool:
     """
     if query.con_id is None or not query.symbol:
         return True
-    said = contract_from(replace(query, con_id=None))
+    said = _described(replace(query, con_id=None))
+    held = translate.instrument_of(contract)
     return (
         said.symbol in (contract.symbol, contract.localSymbol)
         and said.currency in ("", contract.currency)
-        and query.sec_type in (None, contract.secType)
+        and query.effective_type in (None, held.sec_type)
+        and held.last_trade_date.startswith(query.last_trade_date or "")
+        and query.strike in (None, held.strike)
+        and query.right in (None, held.right)
+        and query.multiplier in (None, held.multiplier)
+        and query.trading_class in (None, held.trading_class)
     )
 
 
 def _contradiction(query: InstrumentQuery, contract: ib_async.Contract) -> Refused:
     return Refused(
         "CONTRACT_NOT_FOUND",
-        f"con_id {query.con_id} is {contract.secType} {contract.symbol} in {contract.currency}, which is not what "
-        f"{query.symbol!r} says.",
+        f"con_id {query.con_id} is {contract.secType} {translate.instrument_of(contract).label} in "
+        f"{contract.currency}, which is not what the rest of the request says.",
         next_step="Give the con_id that belongs to the symbol, or leave it out.",
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import ib_async
@@ -95,7 +95,7 @@ def instrument_of(contract: ib_async.Contract) -> Instrument:
         multiplier=multiplier,
         last_trade_date=contract.lastTradeDateOrContractMonth,
         strike=number(contract.strike) or None,
-        right=contract.right if contract.right not in ("?", "0") else "",
+        right=contract.right[:1] if contract.right not in ("?", "0") else "",
     )
 
 
@@ -183,7 +183,22 @@ def candidate_from_details(details: ib_async.ContractDetails) -> Candidate:
         primary_exchange=contract.primaryExchange or contract.exchange,
         currency=contract.currency,
         description=details.longName,
+        **_derivative(contract),
     )
+
+
+def _derivative(contract: ib_async.Contract) -> dict[str, Any]:  # Any: fields of Candidate
+    """What tells one derivative from the next; nothing for what has no last trade date."""
+    plain = instrument_of(contract)
+    if not plain.last_trade_date:
+        return {}
+    return {
+        "last_trade_date": plain.last_trade_date,
+        "strike": plain.strike,
+        "right": plain.right,
+        "multiplier": plain.multiplier,
+        "trading_class": plain.trading_class,
+    }
 
 
 def candidate_from_search(found: ib_async.ContractDescription) -> Candidate:

@@ -33,6 +33,14 @@ class SecType(StrEnum):
     """Held or ordered by someone else, of a type that this product does not know."""
 
 
+OPTION_TYPES = frozenset({SecType.OPT, SecType.FOP})
+
+VALUED_BY_PRICE = frozenset(
+    {SecType.STK, SecType.CASH, SecType.OPT, SecType.FUT, SecType.FOP, SecType.CRYPTO, SecType.CFD, SecType.WAR}
+)
+"""Types that are worth price × quantity × multiplier; bonds, for one, are quoted in percent of their face."""
+
+
 class HoursUnknown(ValueError):
     """Trading hours that cannot be read: treated as closed (TM-04)."""
 
@@ -108,8 +116,10 @@ class Instrument:
     size_increment: Decimal | None = None
     min_size: Decimal | None = None
     last_trade_date: str = ""
+    """`YYYYMMDD` of a derivative; empty for everything else."""
     strike: Decimal | None = None
     right: str = ""
+    """`C` or `P` of an option; empty for everything else."""
     time_zone_id: str = ""
     trading_hours: tuple[TradingSession, ...] | None = None
     """All sessions in which orders may work; None when unknown."""
@@ -124,13 +134,21 @@ class Instrument:
     @property
     def is_international(self) -> bool:
         """Not a US-dollar instrument (CFG-03); foreign exchange has its own gate (CFG-02)."""
-        return not self.is_forex and (self.currency != "USD" or self.primary_exchange in NON_US_EXCHANGES)
+        # Derivatives have no primary exchange: they are listed where they trade.
+        listed_at = self.primary_exchange or self.exchange
+        return not self.is_forex and (self.currency != "USD" or listed_at in NON_US_EXCHANGES)
+
+    @property
+    def is_option(self) -> bool:
+        return self.sec_type in OPTION_TYPES
 
     @property
     def label(self) -> str:
-        """How a person names it: `AAPL`, `EUR.USD`, `VOD.LSE.GBP`."""
+        """How a person names it: `AAPL`, `EUR.USD`, `VOD.LSE.GBP`, `AAPL 20261218 270 C`."""
         if self.is_forex:
             return f"{self.symbol}.{self.currency}"
+        if self.is_option:
+            return option_label(self.trading_class or self.symbol, self.last_trade_date, self.strike, self.right)
         if self.is_international:
             return f"{self.symbol}.{self.primary_exchange or self.exchange}.{self.currency}"
         return self.local_symbol or self.symbol
@@ -151,7 +169,13 @@ class Instrument:
 NON_US_EXCHANGES = frozenset(
     {"LSE", "LSEETF", "IBIS", "IBIS2", "FWB", "AEB", "SBF", "EBS", "BVME", "BM", "KFX", "SFB", "TSE", "VENTURE", "TSEJ"}
     | {"SEHK", "KSE", "ASX", "SGX", "NSE", "SEHKNTL", "SEHKSZSE", "TWSE", "WSE", "VSE", "ENEXT.BE", "OSE"}
+    | {"EUREX", "DTB", "ICEEU", "ICEEUSOFT", "MONEP", "FTA", "BELFOX", "IDEM", "MEFFRV", "OMS", "HKFE", "SNFE", "CDE"}
 )
+
+
+def option_label(name: str, last_trade_date: str, strike: Decimal | None, right: str) -> str:
+    """`AAPL 20261218 270 C`; `name` is the trading class, which tells SPXW from SPX."""
+    return " ".join(filter(None, (name, last_trade_date, "" if strike is None else f"{strike:f}", right)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +183,25 @@ class InstrumentQuery:
     """What a caller says about an instrument; resolving it must give exactly one contract (ORD-04)."""
 
     symbol: str
+    """Of a derivative: the symbol of its underlying."""
     sec_type: SecType | None = None
     exchange: str | None = None
     currency: str | None = None
     primary_exchange: str | None = None
     con_id: int | None = None
+    last_trade_date: str | None = None
+    """`YYYYMMDD`, or `YYYYMM` for the month of a future."""
+    strike: Decimal | None = None
+    right: str | None = None
+    """`C` or `P`."""
+    multiplier: Decimal | None = None
+    trading_class: str | None = None
+
+    @property
+    def effective_type(self) -> SecType | None:
+        """The stated type, or an option where a strike or a right is stated."""
+        says_option = self.sec_type is None and (self.strike is not None or self.right is not None)
+        return SecType.OPT if says_option else self.sec_type
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,3 +215,8 @@ class Candidate:
     currency: str
     description: str
     """From the broker: untrusted text."""
+    last_trade_date: str = ""
+    strike: Decimal | None = None
+    right: str = ""
+    multiplier: Decimal | None = None
+    trading_class: str = ""

@@ -52,6 +52,7 @@ class Code(StrEnum):
     CONTRACT_NOT_FOUND = "CONTRACT_NOT_FOUND"
     CONTRACT_AMBIGUOUS = "CONTRACT_AMBIGUOUS"
     CONTRACT_RULES_UNKNOWN = "CONTRACT_RULES_UNKNOWN"
+    NOT_TRADABLE = "NOT_TRADABLE"
     INVALID_SIDE = "INVALID_SIDE"
     INVALID_QUANTITY = "INVALID_QUANTITY"
     QUANTITY_STEP = "QUANTITY_STEP"
@@ -201,6 +202,10 @@ CODES: dict[Code, CodeText] = {
     Code.CONTRACT_RULES_UNKNOWN: CodeText(
         meaning="The broker did not tell a rule of the contract that the order must be checked against.",
         remedy="Try again later; an order that cannot be checked is never sent.",
+    ),
+    Code.NOT_TRADABLE: CodeText(
+        meaning="What was named has a price and cannot be bought or sold, such as an index.",
+        remedy="Name an instrument that follows it: a fund, a future or an option.",
     ),
     Code.INVALID_SIDE: CodeText(meaning="The side must be exactly BUY or SELL.", remedy="Use BUY or SELL."),
     Code.INVALID_QUANTITY: CodeText(

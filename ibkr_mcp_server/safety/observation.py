@@ -229,7 +229,10 @@ def classified(
     action = action_of(order, exposure, already_filled=current.filled if current is not None else ZERO)
     if current is not None and action is Action.OPEN and not opens_more(current.order, order):
         action = Action.REDUCE  # asks for less than what was approved before
-    return replace(observed, exposure=exposure, action=action)
+    value = observed.value_usd
+    if action is Action.OPEN and valuation.writes_option(order):
+        value = valuation.with_obligation(order, value, observed.usd_per_unit)
+    return replace(observed, exposure=exposure, action=action, value_usd=value)
 
 
 def _match(reference: OrderReference, orders: Sequence[BrokerOrder]) -> BrokerOrder | None:

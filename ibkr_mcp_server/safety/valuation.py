@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-from ibkr_mcp_server.domain.instruments import SecType
+from ibkr_mcp_server.domain.instruments import VALUED_BY_PRICE
 from ibkr_mcp_server.domain.orders import STOP_TYPES, Order, Side
 from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 
@@ -68,7 +68,25 @@ def worst_case_value_usd(
     multiplier = order.instrument.multiplier
     if price is None or usd_per_unit is None or multiplier is None:
         return None
-    if order.instrument.sec_type is SecType.BAG:
+    if order.instrument.sec_type not in VALUED_BY_PRICE:
         return None
     units = order.quantity if quantity is None else quantity
     return price / order.instrument.price_magnifier * units * multiplier * usd_per_unit
+
+
+def writes_option(order: Order) -> bool:
+    """Whether the order, if it opens, makes the account the writer of an option."""
+    return order.instrument.is_option and order.side is Side.SELL
+
+
+def with_obligation(order: Order, premium_usd: Decimal | None, usd_per_unit: Decimal | None) -> Decimal | None:
+    """The value of an order that writes options: the premium plus what the writer may have to pay or deliver.
+
+    A put's writer pays the strike. A call's writer delivers what is worth strike + premium at least at the moment of
+    the order, as an option is never cheaper than its exercise. The premium alone would let the far out of the money,
+    whose obligation is the largest for the least premium, pass under any limit.
+    """
+    strike, multiplier = order.instrument.strike, order.instrument.multiplier
+    if premium_usd is None or usd_per_unit is None or strike is None or multiplier is None:
+        return None
+    return premium_usd + strike * order.quantity * multiplier * usd_per_unit

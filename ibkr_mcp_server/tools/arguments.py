@@ -28,6 +28,9 @@ MOST_SYMBOLS = 1_000
 
 _ACCOUNT = re.compile(r"[A-Z]{1,4}[0-9][A-Z0-9]{0,15}")
 _EXCHANGE = re.compile(r"[A-Z][A-Z0-9.]{0,15}")
+_LAST_TRADE_DATE = re.compile(r"\d{4}(0[1-9]|1[0-2])(\d{2})?")
+_TRADING_CLASS = re.compile(r"[A-Z0-9]{1,12}")
+_RIGHTS = {"CALL": "C", "PUT": "P"}
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
@@ -37,9 +40,17 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
     also_called: ClassVar[Mapping[str, str]] = {}
-    """Other names that callers use for an argument, and its own name."""
+    """Other names that callers use for an argument, and its own name; those of the base classes hold as well."""
     one_of: ClassVar[tuple[str, ...]] = ()
     """At least one of these must be given."""
+
+    @classmethod
+    def other_names(cls) -> dict[str, str]:
+        """All of `also_called` that name an argument which this tool has."""
+        known: dict[str, str] = {}
+        for kind in reversed(cls.__mro__):
+            known |= vars(kind).get("also_called", {})
+        return {other: own for other, own in known.items() if own in cls.model_fields}
 
     def canonical(self) -> dict[str, object]:
         """What is asked for, defaults included; equal for equal requests, however they were written (ID-03)."""
@@ -125,19 +136,42 @@ Exchange = Annotated[str, AfterValidator(_fits(_EXCHANGE, "an exchange in capita
 Currency = Annotated[str, AfterValidator(_fits(_CURRENCY, "three capital letters, such as USD"))]
 ContractId = Annotated[int, Field(gt=0, le=2**31 - 1), WithJsonSchema({"type": "integer", "minimum": 1})]
 PermId = Annotated[int, Field(gt=0, lt=2**63), WithJsonSchema({"type": "integer", "minimum": 1})]
-SecurityType = Literal["STK", "CASH", "OPT", "FUT", "IND", "CFD", "CRYPTO"]
+LastTradeDate = Annotated[
+    str,
+    BeforeValidator(lambda value: value.replace("-", "") if isinstance(value, str) else value),
+    AfterValidator(_fits(_LAST_TRADE_DATE, "YYYYMMDD, or YYYYMM for the month of a future")),
+]
+TradingClass = Annotated[str, AfterValidator(_fits(_TRADING_CLASS, "a trading class in capitals, such as SPXW"))]
+SecurityType = Literal["STK", "CASH", "OPT", "FUT", "FOP", "IND", "CFD", "CRYPTO"]
+Right = Annotated[
+    Literal["C", "P"], BeforeValidator(lambda value: _RIGHTS.get(value, value) if isinstance(value, str) else value)
+]
 Action = Literal["BUY", "SELL"]
 Tif = Literal["DAY", "GTC", "IOC", "FOK"]
 
 
 class InstrumentArguments(Arguments):
-    """How an instrument is named."""
+    """How an instrument is named; the last five tell derivatives apart."""
+
+    also_called: ClassVar = {
+        "expiry": "last_trade_date",
+        "expiration": "last_trade_date",
+        "lastTradeDateOrContractMonth": "last_trade_date",
+        "secType": "sec_type",
+        "conId": "con_id",
+        "tradingClass": "trading_class",
+    }
 
     symbol: Symbol = Field(description="AAPL, EUR.USD, or SYMBOL.EXCHANGE.CURRENCY")
     sec_type: SecurityType | SkipJsonSchema[None] = Field(default=None, description="IBKR type; else by symbol")
     exchange: Exchange | SkipJsonSchema[None] = Field(default=None, description="e.g. SMART, LSE")
     currency: Currency | SkipJsonSchema[None] = Field(default=None, description="ISO code")
     con_id: ContractId | SkipJsonSchema[None] = Field(default=None, description="IBKR contract id: exact")
+    last_trade_date: LastTradeDate | SkipJsonSchema[None] = Field(default=None, description="Expiry YYYYMMDD")
+    strike: Number | SkipJsonSchema[None] = Field(default=None, description="Option strike")
+    right: Right | SkipJsonSchema[None] = Field(default=None, description="C or P")
+    multiplier: Number | SkipJsonSchema[None] = Field(default=None, description="e.g. 100")
+    trading_class: TradingClass | SkipJsonSchema[None] = Field(default=None, description="e.g. SPXW")
 
     def query(self) -> InstrumentQuery:
         return InstrumentQuery(
@@ -146,6 +180,11 @@ class InstrumentArguments(Arguments):
             exchange=self.exchange,
             currency=self.currency,
             con_id=self.con_id,
+            last_trade_date=self.last_trade_date,
+            strike=self.strike,
+            right=self.right,
+            multiplier=self.multiplier,
+            trading_class=self.trading_class,
         )
 
 

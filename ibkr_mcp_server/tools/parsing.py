@@ -34,15 +34,16 @@ def parse(kind: type[A], received: Mapping[str, object]) -> tuple[A | None, tupl
     """The arguments, or None and all problems. Null stands for an argument that was left out."""
     problems: list[Problem] = []
     given: dict[str, object] = {}
-    unknown = []
+    unknown, other_names = [], kind.other_names()
     for name, value in received.items():
-        own_name = kind.also_called.get(name, name)
+        own_name = other_names.get(name, name)
         if own_name not in kind.model_fields:
             unknown.append(name)
         elif value is None:
             continue
         elif own_name in given:
-            text = f"{own_name} is given twice, under two names ({', '.join(kind.also_called)})."
+            names = ", ".join(other for other, own in other_names.items() if own == own_name)
+            text = f"{own_name} is given twice, under two names ({names})."
             problems.append(problem(Code.INVALID_ARGUMENTS, text))
         else:
             given[own_name] = value
@@ -71,10 +72,10 @@ def forgiving(kind: type[A], received: Mapping[str, object]) -> tuple[A, tuple[P
 
 
 def _unknown(kind: type[Arguments], names: list[str]) -> Iterator[Problem]:
-    allowed = ", ".join(kind.model_fields) or "none"
+    allowed, other_names = ", ".join(kind.model_fields) or "none", kind.other_names()
     for name in names[:MOST_PROBLEMS]:
-        close = difflib.get_close_matches(name[:64], [*kind.model_fields, *kind.also_called], n=1)
-        hint = f" Did you mean {kind.also_called.get(close[0], close[0])}?" if close else ""
+        close = difflib.get_close_matches(name[:64], [*kind.model_fields, *other_names], n=1)
+        hint = f" Did you mean {other_names.get(close[0], close[0])}?" if close else ""
         text = f"There is no argument {shown(name)}.{hint} Allowed: {allowed}."
         yield problem(Code.UNKNOWN_ARGUMENT, text, observed=shown(name))
 

@@ -19,6 +19,10 @@ class InstrumentView(Part):
     exchange: str
     primary_exchange: str | Unknown = None
     name: Quoted | Unknown = None
+    last_trade_date: str | Unknown = None
+    strike: Exact | Unknown = None
+    right: str | Unknown = None
+    trading_class: str | Unknown = None
     multiplier: Exact | Unknown = None
     price_increment: Exact | Unknown = None
     quantity_increment: Exact | Unknown = None
@@ -35,6 +39,10 @@ def instrument_view(instrument: Instrument, now: datetime) -> InstrumentView:
         exchange=instrument.exchange,
         primary_exchange=instrument.primary_exchange or None,
         name=quoted(instrument.long_name, 100),
+        last_trade_date=instrument.last_trade_date or None,
+        strike=instrument.strike,
+        right=instrument.right or None,
+        trading_class=instrument.trading_class or None,
         multiplier=instrument.multiplier,
         price_increment=instrument.min_tick,
         quantity_increment=instrument.size_increment,
@@ -71,6 +79,7 @@ class OrderTerms(Part):
     symbol: str
     con_id: int
     currency: str
+    multiplier: Exact | Unknown = None
     action: str
     quantity: Exact
     order_type: str
@@ -87,6 +96,7 @@ def order_terms(order: Order) -> OrderTerms:
         symbol=order.instrument.label,
         con_id=order.instrument.con_id,
         currency=order.instrument.currency,
+        multiplier=order.instrument.multiplier,
         action=order.side,
         quantity=order.quantity,
         order_type=order.order_type,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from ibkr_mcp_server.domain.instruments import SecType
 from ibkr_mcp_server.domain.money import on_grid, round_to_grid
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.orders import Order, OrderType
@@ -25,9 +26,17 @@ class OrderForm:
         found = [*asked, *seen.observed.problems]
         order = seen.order
         if order is not None:
+            found += _type_problems(order)
             found += _quantity_problems(order)
             found += _price_problems(order)
         return Findings(problems=tuple(found))
+
+
+def _type_problems(order: Order) -> list[Problem]:
+    if order.instrument.sec_type is not SecType.IND:
+        return []
+    text = f"{order.instrument.label} is an index: it has a level and cannot be traded."
+    return [problem(Code.NOT_TRADABLE, text, observed=order.instrument.sec_type)]
 
 
 def _quantity_problems(order: Order) -> list[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from ibkr_mcp_server.domain.instruments import VALUED_BY_PRICE, Instrument
 from ibkr_mcp_server.domain.money import Money
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
@@ -23,8 +24,7 @@ class OrderValue:
             return PASSED  # without a reference the price check refuses
         limit = Money(amount=self.max_usd, currency="USD")
         if seen.observed.value_usd is None:
-            missing = "its multiplier" if order.instrument.multiplier is None else f"{order.instrument.currency}/USD"
-            text = f"The order cannot be valued in USD: {missing} is unknown."
+            text = f"The order cannot be valued in USD: {_missing(order.instrument)}."
             return Findings(problems=(problem(Code.ORDER_VALUE_UNKNOWN, text, limit=limit),), limit=str(limit))
         value = Money(amount=seen.observed.value_usd, currency="USD")
         if value.amount <= self.max_usd:
@@ -32,3 +32,13 @@ class OrderValue:
         text = f"The order is worth {value} at its worst price; the limit is {limit} per order."
         refusal = problem(Code.ORDER_VALUE_LIMIT, text, observed=value, limit=limit)
         return Findings(problems=(refusal,), observed=str(value), limit=str(limit))
+
+
+def _missing(instrument: Instrument) -> str:
+    if instrument.sec_type not in VALUED_BY_PRICE:
+        return f"what a {instrument.sec_type} is worth does not follow from its price"
+    if instrument.multiplier is None:
+        return "its multiplier is unknown"
+    if instrument.is_option and instrument.strike is None:
+        return "its strike is unknown"
+    return f"{instrument.currency}/USD is unknown"

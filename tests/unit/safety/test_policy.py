@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ibkr_mcp_server.domain.accounts import Position
 from ibkr_mcp_server.domain.instruments import SecType
 from ibkr_mcp_server.domain.money import on_grid
 from ibkr_mcp_server.domain.operations import Operation, OperationClass
@@ -20,6 +21,8 @@ from ibkr_mcp_server.domain.quotes import MarketDataType
 from ibkr_mcp_server.safety import valuation
 from ibkr_mcp_server.safety.checks import Check
 from ibkr_mcp_server.safety.decision import Code, Findings
+from ibkr_mcp_server.safety.exposure import Holdings
+from ibkr_mcp_server.safety.observation import classified
 from ibkr_mcp_server.safety.policy import SWITCHES, Policy, Rule
 from ibkr_mcp_server.safety.snapshot import Recorded, Snapshot
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
@@ -400,3 +403,77 @@ def test_a_modification_is_judged_as_the_whole_resulting_order() -> None:
     after = replace(before, quantity=Decimal(2000))
     seen = world.snapshot(after, current=world.broker_order(before), value_usd=Decimal(200_000))
     assert world.codes(seen, change) == [Code.ORDER_SIZE_LIMIT, Code.ORDER_VALUE_LIMIT]
+
+
+# ---- derivatives
+
+
+def option(**changes: Any) -> Any:
+    values = {
+        "sec_type": SecType.OPT,
+        "con_id": 700,
+        "primary_exchange": "",
+        "trading_class": "AAPL",
+        "last_trade_date": "20261218",
+        "strike": Decimal(270),
+        "right": "C",
+        "multiplier": Decimal(100),
+    }
+    return world.instrument(**(values | changes))
+
+
+def test_an_option_is_worth_its_premium_times_its_multiplier() -> None:
+    """ORD-07: 1 at 3.00 is 300 dollars, not 3."""
+    placed = world.order(instrument=option(), quantity=Decimal(2), limit_price=Decimal("3.00"))
+    assert valuation.worst_case_value_usd(placed, Decimal("3.00"), Decimal(1)) == 600
+    assert placed.instrument.label == "AAPL 20261218 270 C"
+
+
+def test_a_derivative_whose_multiplier_is_unknown_has_no_value_and_is_refused() -> None:
+    """T-07, FD-06."""
+    for sec_type in (SecType.OPT, SecType.FUT):
+        placed = world.order(instrument=option(multiplier=None, sec_type=sec_type), limit_price=Decimal("3.00"))
+        value = valuation.worst_case_value_usd(placed, Decimal("3.00"), Decimal(1))
+        assert value is None
+        seen = world.snapshot(placed, value_usd=value, reference_price=Decimal("3.00"))
+        assert world.codes(seen) == [Code.ORDER_VALUE_UNKNOWN]
+
+
+@pytest.mark.parametrize("sec_type", [SecType.BOND, SecType.BAG, SecType.OTHER])
+def test_what_does_not_follow_from_the_price_is_not_valued_by_it(sec_type: SecType) -> None:
+    placed = world.order(instrument=world.instrument(sec_type=sec_type))
+    assert valuation.worst_case_value_usd(placed, Decimal(100), Decimal(1)) is None
+
+
+@pytest.mark.parametrize(
+    ("held", "value"), [(0, Decimal(27_005)), (1, Decimal(5)), (-1, Decimal(27_005))], ids=["flat", "long", "short"]
+)
+def test_writing_an_option_counts_what_the_writer_may_have_to_deliver_and_closing_one_does_not(
+    held: int, value: Decimal
+) -> None:
+    """A far option for five cents obliges to 27,000 dollars."""
+    placed = world.order(
+        instrument=option(), side=Side.SELL, quantity=Decimal(1), limit_price=Decimal("0.05"), account="DU9000001"
+    )
+    premium = valuation.worst_case_value_usd(placed, Decimal("0.05"), Decimal(1))
+    position = Position(account="DU9000001", instrument=placed.instrument, quantity=Decimal(held), average_cost=None)
+    seen = world.snapshot(placed, value_usd=premium).observed
+    judged = classified(seen, Holdings(positions=(position,) if held else (), orders=()), ())
+    assert judged.value_usd == value
+
+
+def test_an_option_without_a_strike_cannot_be_written() -> None:
+    placed = world.order(instrument=option(strike=None), side=Side.SELL)
+    assert valuation.with_obligation(placed, Decimal(5), Decimal(1)) is None
+
+
+def test_an_index_is_not_tradable() -> None:
+    placed = world.order(instrument=world.instrument(sec_type=SecType.IND, symbol="SPX", local_symbol="SPX"))
+    assert Code.NOT_TRADABLE in world.codes(world.snapshot(placed))
+
+
+def test_derivatives_listed_abroad_need_the_flag_for_foreign_listings() -> None:
+    """CFG-03: derivatives name no primary exchange."""
+    abroad = world.order(instrument=option(exchange="EUREX"))
+    assert Code.INTERNATIONAL_DISABLED in world.codes(world.snapshot(abroad))
+    assert world.codes(world.snapshot(world.order(instrument=option()))) == []
