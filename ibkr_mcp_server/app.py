@@ -37,6 +37,8 @@ from ibkr_mcp_server.store.database import Database
 
 BROKER_MESSAGES_PER_SECOND = 50
 """What IBKR allows one client of the TWS API."""
+QUOTE_SHARE = 0.6
+"""Of the time for a decision, what a quote that never comes may use up: the checks must still say that it is missing."""
 
 _log = get_logger(__name__)
 
@@ -147,6 +149,7 @@ def _adapter(settings: Settings, gateway: PaperGateway | None, clock: Clock) -> 
         venue=settings.broker_mode,
         deadline_seconds=float(settings.broker_deadline_seconds),
         connect_timeout_seconds=float(settings.connect_timeout_seconds),
+        quote_wait_seconds=QUOTE_SHARE * float(settings.decision_timeout_seconds),
         messages_per_second=BROKER_MESSAGES_PER_SECOND * float(settings.api_rate_limit_buffer),
     )
 

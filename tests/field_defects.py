@@ -1,0 +1,234 @@
+"""Mistakes that other software of this kind makes, and the tests that show that this one does not.
+
+The numbers are those of the list of field defects. A mistake that cannot be made here yet, or cannot be shown from
+outside, stands in `NOT_SHOWN` with the reason, so that a gap is an entry and not silence.
+"""
+
+from __future__ import annotations
+
+from tests.promises import Promise, held
+
+NUMBER_OF_DEFECTS = 59
+
+FIELD_DEFECTS: dict[str, Promise] = {
+    # ---- price and value
+    "FD-1": held(
+        "No price is ever invented: an order that cannot be priced is refused.",
+        "tests/unit/safety/test_policy.py::test_no_fresh_believable_price_means_no_order",
+    ),
+    "FD-2": held(
+        "The value limit is never skipped for want of a price.",
+        "tests/unit/safety/test_policy.py::test_an_order_whose_value_is_unknown_is_refused_and_never_worth_zero",
+    ),
+    "FD-3": held(
+        "An order of unknown value is not worth zero.",
+        "tests/unit/safety/test_policy.py::test_an_order_whose_value_is_unknown_is_refused_and_never_worth_zero",
+    ),
+    "FD-4": held(
+        "A sell that opens is valued and limited like a buy.",
+        "tests/unit/safety/test_policy.py::test_a_sell_is_valued_as_fully_as_a_buy",
+        "tests/unit/safety/test_state.py::test_a_fill_that_lowers_the_position_counts_before_the_broker_has_booked_it",
+    ),
+    "FD-5": held(
+        "Values are compared in dollars, whatever the currency of the listing.",
+        "tests/unit/safety/test_policy.py::test_value_counts_multiplier_magnifier_and_exchange_rate",
+    ),
+    "FD-6": held(
+        "The multiplier counts, and an unknown one makes the value unknown.",
+        "tests/unit/safety/test_policy.py::test_value_counts_multiplier_magnifier_and_exchange_rate",
+        "tests/unit/safety/test_policy.py::test_a_missing_factor_makes_the_value_unknown",
+    ),
+    "FD-8": held(
+        "Refusals stop nothing but themselves: after many of them a good order passes.",
+        "tests/flow/test_limits.py::test_refused_orders_of_every_kind_leave_all_counters_alone",
+    ),
+    # ---- kill switch and reset
+    "FD-9": held(
+        "No word in the code or in a call overrides the switch.",
+        "tests/flow/test_stopping.py::test_no_tool_resets_resumes_approves_or_configures",
+    ),
+    "FD-10": held(
+        "The switch can be pressed by tool, shell and file, lasts, and cancels the entries.",
+        "tests/flow/test_stopping.py::test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled",
+        "tests/flow/test_stopping.py::test_the_sentinel_file_stops_at_once_and_is_latched",
+        "tests/flow/test_stopping.py::test_a_stop_survives_a_restart_and_the_wall_clock",
+        "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
+    ),
+    "FD-11": held(
+        "Nothing that stops trading stops cancelling or a verified exit.",
+        "tests/flow/test_stopping.py::test_cancelling_works_while_stopped_and_so_does_a_verified_reduction",
+        "tests/unit/safety/test_policy.py::test_cancellations_meet_neither_quotas_nor_flags",
+    ),
+    "FD-13": held(
+        "No tool resets or switches anything on again.",
+        "tests/flow/test_stopping.py::test_no_tool_resets_resumes_approves_or_configures",
+        "tests/surface/test_tools_listed.py::test_no_tool_can_loosen_anything",
+    ),
+    "FD-14": held(
+        "No midnight, no clock and no restart ends a stop.",
+        "tests/flow/test_stopping.py::test_a_stop_survives_a_restart_and_the_wall_clock",
+    ),
+    "FD-16": held(
+        "Every path to an order asks the same switch.",
+        "tests/surface/test_tools_answers.py::test_every_tool_answers_in_shape_after_a_stop_and_reads_still_work",
+        "tests/surface/test_tools_listed.py::test_handlers_never_touch_the_broker",
+    ),
+    # ---- paper and live
+    "FD-19": held(
+        "Paper is proved by the broker's own list of accounts, not by a port.",
+        "tests/flow/test_accounts.py::test_a_live_looking_account_blocks_every_write_and_no_read",
+    ),
+    "FD-20": held(
+        "The account that is checked is the one that the order names on the wire.",
+        "tests/flow/test_accounts.py::test_an_account_argument_selects_among_the_brokers_and_cannot_name_another",
+    ),
+    "FD-21": held(
+        "A typing error refuses the start and never means live.",
+        "tests/unit/test_settings.py::test_any_other_word_for_a_switch_is_refused",
+        "tests/unit/test_settings.py::test_broker_mode_is_exactly_one_of_three_words",
+        "tests/unit/test_settings.py::test_acknowledgement_of_live_trading_is_accepted_word_for_word_only",
+    ),
+    "FD-24": held(
+        "There is no bypass: the protections of paper and live cannot be switched off.",
+        "tests/unit/test_settings.py::test_kill_switch_and_audit_log_have_no_switch",
+        "tests/unit/test_settings.py::test_protections_can_be_off_only_with_the_simulator",
+        "tests/unit/safety/test_policy.py::test_every_lock_of_live_trading_must_be_open",
+    ),
+    "FD-25": held(
+        "No argument lets the model confirm, force or override.",
+        "tests/surface/test_tools_listed.py::test_no_tool_can_loosen_anything",
+    ),
+    # ---- limits, counters, idempotency
+    "FD-29": held(
+        "Counters survive a restart.",
+        "tests/flow/test_limits.py::test_counters_survive_a_restart",
+        "tests/contract/store/test_intents.py::test_counters_are_the_same_after_a_restart",
+    ),
+    "FD-30": held(
+        "What is refused, cancelled or read uses no quota of orders.",
+        "tests/flow/test_limits.py::test_refused_orders_of_every_kind_leave_all_counters_alone",
+        "tests/flow/test_limits.py::test_cancels_modifications_downwards_and_reads_use_no_order_quota",
+    ),
+    "FD-31": held(
+        "A small order cannot be changed into a large one past the limits.",
+        "tests/unit/safety/test_policy.py::test_a_modification_is_judged_as_the_whole_resulting_order",
+    ),
+    "FD-33": held(
+        "A kind of request that nobody knows is refused, not given a default.",
+        "tests/surface/test_tools_answers.py::test_guessed_tools_are_refused_before_anything_else",
+        "tests/unit/safety/test_policy.py::test_every_operation_class_has_its_row",
+    ),
+    "FD-35": held(
+        "There is one settings object, and each variable has the name that is documented.",
+        "tests/unit/test_settings.py::test_documented_defaults_of_the_mandatory_variables_hold",
+        "tests/unit/test_settings.py::test_effective_configuration_lists_every_setting_once_in_order",
+    ),
+    "FD-36": held(
+        "The caller supplies no counters: an argument outside the schema is refused.",
+        "tests/surface/test_tools_listed.py::test_every_argument_is_described_and_no_other_is_taken",
+        "tests/surface/test_tools_bad_input.py::test_nothing_bad_reaches_the_wire_and_each_is_recorded_once",
+    ),
+    "FD-37": held(
+        "A rule that fails refuses: nothing that it forbids reaches the gateway.",
+        "tests/flow/test_limits.py::test_refused_orders_of_every_kind_leave_all_counters_alone",
+        "tests/flow/test_limits.py::test_the_sixth_opening_order_in_a_minute_is_refused_and_passes_when_the_first_has_left",
+    ),
+    "FD-39": held(
+        "No order is sent without a durable record, so a kill leaves no phantom.",
+        "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
+    ),
+    # ---- truth of results
+    "FD-40": held(
+        "An order's state is the broker's word, waited for and followed.",
+        "tests/flow/test_broker_writes.py::test_placed_order_returns_the_brokers_first_word",
+        "tests/flow/test_broker_writes.py::test_cancelled_order_is_reported_in_the_brokers_words",
+        "tests/flow/test_broker_writes.py::test_fill_that_wins_against_the_cancellation_is_reported",
+    ),
+    "FD-41": held(
+        "An error never looks like emptiness.",
+        "tests/surface/test_tools_answers.py::test_every_tool_answers_within_a_second_without_a_gateway",
+        "tests/flow/test_tools_reads.py::test_no_quote_at_all_is_a_failure",
+        "tests/flow/test_broker_link.py::test_frozen_gateway_bounds_every_read_and_the_link_is_made_anew",
+    ),
+    "FD-42": held(
+        "Orders are read from the broker, and those of an earlier run can be changed and cancelled.",
+        "tests/flow/test_broker_writes.py::test_orders_can_be_changed_and_cancelled_after_a_reconnect",
+        "tests/flow/test_broker_reads.py::test_order_that_another_client_ended_is_known_as_ended",
+    ),
+    "FD-43": held(
+        "A change keeps what it does not change.",
+        "tests/flow/test_broker_writes.py::test_changed_order_keeps_its_identity_and_what_was_not_changed",
+        "tests/unit/broker/test_translate.py::test_change_keeps_what_the_broker_holds",
+    ),
+    "FD-46": held(
+        "Currency pairs are named by both currencies.",
+        "tests/flow/test_broker_reads.py::test_symbol_forms_resolve_to_one_contract",
+        "tests/flow/test_tools_reads.py::test_one_unknown_symbol_does_not_spoil_the_others",
+    ),
+    "FD-48": held(
+        "Reconnecting never gives up, and every failure is an error result.",
+        "tests/flow/test_broker_link.py::test_connecting_backs_off_from_one_second_to_sixty",
+        "tests/flow/test_broker_reads.py::test_absent_quote_is_a_refusal_or_has_no_sides",
+        "tests/surface/test_tools_answers.py::test_every_tool_answers_within_a_second_without_a_gateway",
+    ),
+    "FD-49": held(
+        "NaN, minus one and the other stand-ins for no price are unknown, not prices.",
+        "tests/unit/broker/test_translate.py::test_stand_ins_for_no_price_are_unknown",
+        "tests/unit/broker/test_translate.py::test_figures_that_were_not_sent_are_unknown_not_zero",
+    ),
+    "FD-50": held(
+        "The first hit is never taken: several contracts are an error with candidates.",
+        "tests/flow/test_broker_reads.py::test_ambiguous_symbol_is_refused_with_candidates",
+    ),
+    "FD-51": held(
+        "The price of a stop travels in the field that TWS has for it.",
+        "tests/flow/test_broker_writes.py::test_stop_price_travels_in_its_own_field",
+    ),
+    "FD-52": held(
+        "A failure is an error result that a client can see, not a text.",
+        "tests/surface/test_tools_answers.py::test_every_tool_answers_in_shape_after_a_stop_and_reads_still_work",
+        "tests/surface/test_tools_listed.py::test_facts_never_hide_the_envelope_and_a_refusal_fits_the_schema",
+    ),
+    # ---- process, network, audit
+    "FD-53": held(
+        "HTTP is served to this machine alone and to nobody without the token.",
+        "tests/surface/test_transports.py::test_nothing_is_answered_without_the_token",
+        "tests/surface/test_transports.py::test_empty_or_short_token_protects_nothing_and_is_not_accepted",
+        "tests/unit/test_settings.py::test_http_listens_only_where_this_machine_alone_can_reach_it",
+        "tests/unit/test_settings.py::test_an_optional_setting_may_be_absent_but_not_empty",
+    ),
+    "FD-56": held(
+        "The log is durable, private, chained, and holds what was decided on.",
+        "tests/unit/test_settings.py::test_logs_in_a_temporary_directory_are_refused",
+        "tests/unit/store/test_sqlite_file.py::test_every_commit_is_synced_in_full",
+        "tests/unit/audit/test_verify_and_export.py::test_tampering_with_an_export_names_the_first_bad_record",
+    ),
+    "FD-59": held(
+        "Text that others wrote crosses marked and cleaned.",
+        "tests/flow/test_tools_orders.py::test_broker_rejection_carries_its_code_and_quoted_text",
+        "tests/flow/test_tools_reads.py::test_symbol_resolves_to_one_contract_with_its_grid",
+    ),
+}
+
+NOT_SHOWN: dict[str, str] = {
+    "FD-7": "No test yet takes the limit of units to the wire.",
+    "FD-12": "No test yet cancels a live order with a client that cannot be asked back.",
+    "FD-15": "There is no breaker that counts losses yet.",
+    "FD-17": "No test yet shows that a stop latches before it cancels.",
+    "FD-18": "No test yet compares the configurations of two starts.",
+    "FD-22": "No test yet looks for arguments that would choose an endpoint.",
+    "FD-23": "Whether a library's read-only flag is relied upon cannot be seen from outside.",
+    "FD-26": "There are no approvals yet.",
+    "FD-27": "There are no approvals yet.",
+    "FD-28": "There are no approvals yet.",
+    "FD-32": "No test yet takes every placing tool over the limits.",
+    "FD-34": "No test yet shows that every setting is read.",
+    "FD-38": "No test yet replays a request after its order has filled.",
+    "FD-44": "No test yet compares the ids of an order over the tools.",
+    "FD-45": "There is no stop-limit tool yet.",
+    "FD-47": "A call into a library that lacks it is what mypy sees, not a client.",
+    "FD-54": "No test yet reads all of stdout at the most talkative level.",
+    "FD-55": "That no event loop is patched cannot be seen from outside.",
+    "FD-57": "No test yet lets the store fail under a whole order.",
+    "FD-58": "No test yet tries symbols that other software takes for commands.",
+}

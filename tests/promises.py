@@ -1,0 +1,575 @@
+"""What the product promises, and which tests hold it.
+
+One entry per requirement: its ID, the promise in one sentence, and the tests that show it, as pytest names them
+(parametrised ones by their function). `tests/test_promises.py` keeps the table true. A new rule gets an entry here; a
+promise that has no test yet does not belong here. Mistakes known from other software are in `tests/field_defects.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PART_1 = (
+    "TW-01 TW-03..TW-12 TW-14..TW-17 CFG-01..CFG-13 CFG-15..CFG-17 CFG-20 ORD-01..ORD-10 ORD-19 ORD-22 RL-01..RL-05 "
+    "RL-07..RL-09 ACC-01..ACC-09 KS-01 KS-04..KS-06 KS-08..KS-10 KS-12 KS-16 KS-18 KS-22 ID-01..ID-04 ID-07 ID-08 "
+    "AUD-01..AUD-04 AUD-06 AUD-08 AUD-09 AUD-12 MON-01 MON-02"
+)
+"""What the first part of the product must hold: an agent trades safely on the built-in paper gateway."""
+
+LAST_OF_FAMILY = {
+    "CFG": 21, "TW": 17, "ORD": 26, "RL": 15, "ACC": 11, "KS": 24, "CB": 33, "ST": 9, "PL": 17, "RM": 6, "RC": 7,
+    "ID": 15, "SU": 6, "LK": 5, "SIG": 11, "SEC": 8, "AL": 9, "AUD": 12, "MON": 9, "LED": 11, "EM": 9, "TM": 8,
+    "LLM": 10, "SIM": 3, "PERF": 8, "QA": 7,
+}  # fmt: skip
+"""The families of requirements and the number that each ends with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """One thing that the product promises."""
+
+    says: str
+    tests: tuple[str, ...]
+    """pytest node ids without parameters."""
+
+
+def held(says: str, *tests: str) -> Promise:
+    """A promise and the tests that hold it."""
+    return Promise(says=says, tests=tests)
+
+
+PROMISES: dict[str, Promise] = {
+    # ---- one way from a tool to the broker
+    "TW-01": held(
+        "Each call of each tool is judged once and leaves one decision record; a tool without a class cannot exist.",
+        "tests/surface/test_tools_answers.py::test_each_call_is_one_decision_record_with_its_class",
+        "tests/surface/test_tools_listed.py::test_a_tool_without_a_class_cannot_exist",
+        "tests/surface/test_tools_listed.py::test_handlers_never_touch_the_broker",
+    ),
+    "TW-03": held(
+        "The checks of a write come in one documented order, and the reason told follows it.",
+        "tests/unit/safety/test_policy.py::test_the_first_failing_rule_in_the_order_of_tw_03_is_the_primary_reason_and_the_others_are_listed",
+    ),
+    "TW-04": held(
+        "The first failing check gives the reason; all the others that fail are listed beside it.",
+        "tests/unit/safety/test_policy.py::test_the_first_failing_rule_in_the_order_of_tw_03_is_the_primary_reason_and_the_others_are_listed",
+    ),
+    "TW-05": held(
+        "Every refusal has one shape: stable code, what happened, the value and the limit, what to do next.",
+        "tests/surface/test_tools_answers.py::test_every_tool_answers_in_shape_after_a_stop_and_reads_still_work",
+        "tests/surface/test_tools_answers.py::test_every_tool_answers_within_a_second_without_a_gateway",
+        "tests/surface/test_tools_bad_input.py::test_nothing_bad_reaches_the_wire_and_each_is_recorded_once",
+        "tests/surface/test_tools_listed.py::test_facts_never_hide_the_envelope_and_a_refusal_fits_the_schema",
+    ),
+    "TW-07": held(
+        "A check that fails to run, or takes too long, refuses.",
+        "tests/unit/safety/test_policy.py::test_a_check_that_fails_to_run_refuses_and_hides_the_exception_text",
+    ),
+    "TW-08": held(
+        "The list of tools names each one's operation class.",
+        "tests/surface/test_tools_listed.py::test_listing_names_class_toolset_and_honest_hints",
+    ),
+    "TW-09": held(
+        "What is checked follows from the class: cancelling meets no quota and no flag, reading no switch.",
+        "tests/unit/safety/test_policy.py::test_every_operation_class_has_its_row",
+        "tests/unit/safety/test_policy.py::test_cancellations_meet_neither_quotas_nor_flags",
+        "tests/flow/test_limits.py::test_cancels_modifications_downwards_and_reads_use_no_order_quota",
+        "tests/flow/test_stopping.py::test_cancelling_works_while_stopped_and_so_does_a_verified_reduction",
+    ),
+    "TW-10": held(
+        "What was judged is what is sent; an argument that nobody judged is refused, never forwarded.",
+        "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
+        "tests/surface/test_tools_bad_input.py::test_unknown_argument_is_told_with_the_nearest_name",
+        "tests/surface/test_tools_listed.py::test_every_argument_is_described_and_no_other_is_taken",
+        "tests/flow/test_broker_writes.py::test_prices_and_quantities_travel_digit_for_digit",
+    ),
+    "TW-11": held(
+        "Directly before the socket the switches are read once more, and an order that they now forbid is dropped.",
+        "tests/flow/test_stopping.py::test_an_order_that_waits_for_the_gate_while_somebody_stops_is_dropped",
+        "tests/flow/test_broker_writes.py::test_closed_gate_keeps_everything_off_the_wire",
+        "tests/unit/safety/test_policy.py::test_the_final_gate_looks_at_rules_that_exist",
+    ),
+    "TW-12": held(
+        "Deciding and reserving are one step: fifty orders at once with room for three send exactly three.",
+        "tests/flow/test_limits.py::test_fifty_orders_at_once_with_room_for_three_send_exactly_three",
+        "tests/flow/test_limits.py::test_two_servers_on_one_state_directory_share_the_limits",
+        "tests/flow/test_tools_orders.py::test_room_for_three_lets_exactly_three_of_fifty_through",
+        "tests/flow/test_stopping.py::test_two_reductions_at_once_cannot_both_use_the_same_position",
+    ),
+    "TW-14": held(
+        "An answer is success only if the broker said so; what is not proven is unknown.",
+        "tests/flow/test_tools_orders.py::test_lost_answer_is_unknown_and_says_how_to_find_out",
+        "tests/flow/test_broker_writes.py::test_placed_order_returns_the_brokers_first_word",
+        "tests/flow/test_broker_writes.py::test_frozen_gateway_bounds_a_placement_and_leaves_it_unknown",
+    ),
+    "TW-15": held(
+        "Agents see stable codes and our own words; exception texts stay in the log, the broker's words are marked.",
+        "tests/surface/test_tools_answers.py::test_crash_while_opening_tells_no_secret",
+        "tests/unit/safety/test_policy.py::test_a_check_that_fails_to_run_refuses_and_hides_the_exception_text",
+        "tests/flow/test_tools_orders.py::test_broker_rejection_carries_its_code_and_quoted_text",
+    ),
+    "TW-16": held(
+        "A tool that does not exist is judged as a write of the strictest class, and refused.",
+        "tests/surface/test_tools_answers.py::test_guessed_tools_are_refused_before_anything_else",
+        "tests/surface/test_tools_answers.py::test_each_call_is_one_decision_record_with_its_class",
+    ),
+    # ---- configuration
+    "CFG-01": held(
+        "Trading is off until the operator switches it on.",
+        "tests/unit/test_settings.py::test_without_any_setting_the_simulator_is_used_and_nothing_may_be_traded",
+        "tests/unit/safety/test_policy.py::test_trading_is_off_until_the_master_flag_is_set",
+    ),
+    "CFG-02": held(
+        "Orders for currency pairs need a flag of their own.",
+        "tests/unit/safety/test_policy.py::test_foreign_exchange_needs_its_own_flag",
+    ),
+    "CFG-03": held(
+        "Orders for listings outside the US, or in other currencies, need a flag of their own.",
+        "tests/unit/safety/test_policy.py::test_listings_outside_the_us_need_their_own_flag",
+    ),
+    "CFG-04": held(
+        "Placing stop orders needs a flag of its own; listing, changing and cancelling them does not.",
+        "tests/unit/safety/test_policy.py::test_placing_stop_orders_needs_its_own_flag_but_changing_one_does_not",
+    ),
+    "CFG-05": held(
+        "A live account is traded only while every single lock is open.",
+        "tests/unit/safety/test_policy.py::test_every_lock_of_live_trading_must_be_open",
+        "tests/flow/test_accounts.py::test_a_live_account_needs_every_lock_open",
+    ),
+    "CFG-06": held(
+        "A dry run judges and records in full, stops before the broker and says so.",
+        "tests/flow/test_tools_orders.py::test_dry_run_is_judged_and_not_sent",
+    ),
+    "CFG-08": held(
+        "The broker mode is simulator, paper or live, from the configuration alone; the simulator without any.",
+        "tests/unit/test_settings.py::test_without_any_setting_the_simulator_is_used_and_nothing_may_be_traded",
+        "tests/unit/test_settings.py::test_broker_mode_is_exactly_one_of_three_words",
+        "tests/surface/test_tools_listed.py::test_no_tool_can_loosen_anything",
+    ),
+    "CFG-09": held(
+        "One frozen settings object holds every threshold, and the shell shows each value with its origin.",
+        "tests/unit/test_settings.py::test_settings_cannot_be_changed_while_running",
+        "tests/unit/test_settings.py::test_effective_configuration_lists_every_setting_once_in_order",
+        "tests/unit/test_settings.py::test_documented_defaults_of_the_mandatory_variables_hold",
+        "tests/surface/test_cli_settings.py::test_config_show_tells_value_and_origin_and_hides_secrets",
+    ),
+    "CFG-10": held(
+        "Limits that contradict each other, or pass their ceilings, refuse the start and are named.",
+        "tests/unit/test_settings.py::test_limits_out_of_order_are_refused_naming_both",
+        "tests/unit/test_settings.py::test_a_value_at_its_ceiling_passes_and_one_above_is_refused",
+        "tests/surface/test_cli_settings.py::test_wrong_settings_refuse_every_command_naming_each_variable",
+    ),
+    "CFG-11": held(
+        "A limit that is empty, negative, infinite or no number refuses the start.",
+        "tests/unit/test_settings.py::test_what_is_not_a_plain_finite_number_is_refused_and_the_variable_named",
+        "tests/unit/test_settings.py::test_zero_is_refused_where_it_means_nothing",
+        "tests/surface/test_cli_settings.py::test_wrong_settings_refuse_every_command_naming_each_variable",
+    ),
+    "CFG-12": held(
+        "A misspelt variable refuses the start and is told its right name.",
+        "tests/unit/test_settings.py::test_a_misspelt_variable_refuses_the_start_and_suggests_the_right_name",
+        "tests/unit/test_settings.py::test_every_setting_with_one_letter_missing_is_recognised",
+        "tests/surface/test_cli_settings.py::test_wrong_settings_refuse_every_command_naming_each_variable",
+    ),
+    "CFG-13": held(
+        "Lists may be written with commas or as JSON.",
+        "tests/unit/test_settings.py::test_lists_may_be_written_with_commas_or_as_json",
+        "tests/unit/test_settings.py::test_order_types_with_a_space_in_their_name_survive_both_list_forms",
+        "tests/surface/test_cli_settings.py::test_config_show_tells_value_and_origin_and_hides_secrets",
+    ),
+    "CFG-15": held(
+        "The environment wins over a file, the file over the defaults; a file counts only if it is named.",
+        "tests/unit/test_settings.py::test_later_sources_win_and_each_value_knows_where_it_came_from",
+        "tests/unit/test_settings.py::test_a_dot_env_file_in_the_working_directory_changes_nothing",
+        "tests/surface/test_cli_settings.py::test_config_show_tells_value_and_origin_and_hides_secrets",
+    ),
+    "CFG-17": held(
+        "Safety mode is on, and can be off only with the built-in gateway.",
+        "tests/surface/test_cli_settings.py::test_safety_mode_is_off_only_with_the_simulator",
+        "tests/unit/test_settings.py::test_safety_mode_off_on_the_command_line_with_a_paper_account_is_refused",
+        "tests/flow/test_limits.py::test_safety_mode_off_waives_limits_on_the_built_in_gateway_only_and_says_so",
+        "tests/unit/safety/test_policy.py::test_safety_mode_off_turns_limits_into_warnings_and_nothing_else",
+    ),
+    "CFG-20": held(
+        "The state directory belongs to the user alone, is never temporary, and is refused otherwise.",
+        "tests/surface/test_cli_settings.py::test_a_state_directory_that_others_can_reach_refuses_the_start",
+        "tests/unit/test_state_dir.py::test_a_temporary_directory_is_refused_and_left_untouched",
+        "tests/unit/test_state_dir.py::test_a_symbolic_link_is_refused",
+        "tests/unit/test_state_dir.py::test_a_directory_of_another_user_is_refused",
+        "tests/unit/test_state_dir.py::test_a_directory_that_others_can_reach_is_refused_and_not_repaired_silently",
+        "tests/unit/test_state_dir.py::test_own_files_are_closed_to_others",
+        "tests/unit/store/test_sqlite_file.py::test_only_the_owner_can_read_the_files",
+    ),
+    # ---- orders
+    "ORD-01": held(
+        "A quantity is a positive finite JSON number on the contract's step.",
+        "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
+        "tests/surface/test_tools_bad_input.py::test_only_finite_positive_numbers_within_bounds_are_numbers",
+        "tests/unit/safety/test_policy.py::test_quantities_that_are_no_whole_positive_number_of_shares_are_refused",
+    ),
+    "ORD-02": held(
+        "Prices are positive and lie on the contract's grid.",
+        "tests/unit/safety/test_policy.py::test_a_limit_price_passes_exactly_when_it_lies_on_the_grid",
+        "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
+    ),
+    "ORD-03": held(
+        "The side is BUY or SELL, exactly.",
+        "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
+    ),
+    "ORD-04": held(
+        "A symbol means exactly one contract, or the candidates are told and none is chosen.",
+        "tests/flow/test_broker_reads.py::test_ambiguous_symbol_is_refused_with_candidates",
+        "tests/flow/test_broker_reads.py::test_symbol_forms_resolve_to_one_contract",
+        "tests/flow/test_tools_reads.py::test_con_id_of_another_symbol_is_refused",
+    ),
+    "ORD-05": held(
+        "All faults of a request are told together.",
+        "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
+        "tests/surface/test_tools_bad_input.py::test_nothing_bad_reaches_the_wire_and_each_is_recorded_once",
+    ),
+    "ORD-06": held(
+        "An order has at most the configured number of units.",
+        "tests/unit/safety/test_policy.py::test_the_size_limit_admits_itself_and_refuses_one_more",
+    ),
+    "ORD-07": held(
+        "An order is valued in dollars at the worst price it can fill at, with multiplier and exchange rate.",
+        "tests/unit/safety/test_policy.py::test_value_counts_multiplier_magnifier_and_exchange_rate",
+        "tests/unit/safety/test_policy.py::test_the_value_limit_admits_itself_and_refuses_a_cent_more",
+    ),
+    "ORD-08": held(
+        "Without a fresh believable price there is no order.",
+        "tests/unit/safety/test_policy.py::test_no_fresh_believable_price_means_no_order",
+        "tests/unit/safety/test_policy.py::test_a_quote_exactly_as_old_as_allowed_still_counts",
+    ),
+    "ORD-09": held(
+        "A limit crosses the market by at most the collar, and a market order travels capped at it.",
+        "tests/unit/safety/test_policy.py::test_a_limit_may_cross_the_reference_by_the_collar_and_no_more",
+        "tests/flow/test_broker_writes.py::test_market_order_with_a_cap_travels_as_a_limit_order_at_the_cap",
+        "tests/flow/test_tools_orders.py::test_market_order_fills_and_names_the_limit_that_it_travelled_with",
+    ),
+    "ORD-10": held(
+        "Only listed order types and times in force pass; market orders need regular hours and live data.",
+        "tests/unit/safety/test_policy.py::test_market_orders_need_regular_hours_and_live_data",
+        "tests/unit/safety/test_policy.py::test_only_listed_order_types_and_times_in_force_pass_and_gtc_is_for_protection",
+    ),
+    "ORD-19": held(
+        "A change is judged as the whole resulting order; asking for more passes the full chain.",
+        "tests/unit/safety/test_policy.py::test_a_modification_is_judged_as_the_whole_resulting_order",
+        "tests/unit/safety/test_state.py::test_asking_for_more_units_or_a_worse_price_opens_more",
+        "tests/flow/test_limits.py::test_cancels_modifications_downwards_and_reads_use_no_order_quota",
+    ),
+    "ORD-22": held(
+        "Free text of a request is short, of safe characters, and never interpreted.",
+        "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
+    ),
+    # ---- limits of frequency
+    "RL-01": held(
+        "Opening orders in any rolling minute are limited, and the refusal says when the next one passes.",
+        "tests/flow/test_limits.py::test_the_sixth_opening_order_in_a_minute_is_refused_and_passes_when_the_first_has_left",
+        "tests/unit/safety/test_policy.py::test_the_minute_admits_n_and_refuses_the_next_until_the_oldest_leaves",
+    ),
+    "RL-02": held(
+        "Market data is limited by symbol, not by call.",
+        "tests/flow/test_limits.py::test_market_data_is_limited_by_symbol_not_by_call",
+        "tests/flow/test_tools_reads.py::test_quotes_are_counted_by_symbol",
+    ),
+    "RL-03": held(
+        "Windows follow elapsed time; a step of the wall clock neither frees nor freezes them.",
+        "tests/flow/test_limits.py::test_a_step_of_the_wall_clock_neither_frees_nor_freezes_the_window",
+        "tests/unit/store/test_window_properties.py::test_only_elapsed_time_frees_the_window_whatever_the_wall_clock_does",
+    ),
+    "RL-04": held(
+        "At most the configured share of the broker's message limit is used in any second.",
+        "tests/flow/test_limits.py::test_a_burst_of_reads_never_exceeds_the_share_of_the_brokers_message_limit",
+        "tests/flow/test_broker_link.py::test_burst_of_reads_stays_below_the_rate_in_every_second",
+    ),
+    "RL-05": held(
+        "Opening orders in a trading day are limited, with a warning well before.",
+        "tests/flow/test_limits.py::test_the_day_warns_refuses_and_begins_anew_at_seventeen_in_new_york",
+        "tests/unit/safety/test_policy.py::test_the_day_admits_its_limit_warns_before_it_and_refuses_after_it",
+    ),
+    "RL-07": held(
+        "The day's counters begin anew once, when the trading day does, through daylight saving too.",
+        "tests/flow/test_limits.py::test_the_day_warns_refuses_and_begins_anew_at_seventeen_in_new_york",
+        "tests/flow/test_limits.py::test_the_trading_day_follows_new_york_through_daylight_saving",
+        "tests/unit/store/test_window_properties.py::test_every_moment_counts_on_one_trading_day_which_ends_at_its_boundary",
+    ),
+    "RL-08": held(
+        "A refused request uses no quota; quota comes back only for what provably never left.",
+        "tests/flow/test_limits.py::test_refused_orders_of_every_kind_leave_all_counters_alone",
+        "tests/flow/test_stopping.py::test_a_dropped_order_gives_its_quota_back_and_a_sent_one_does_not",
+        "tests/contract/store/test_intents.py::test_quota_comes_back_only_for_what_never_left",
+    ),
+    "RL-09": held(
+        "Counters are what the store says, so a restart or a kill changes nothing.",
+        "tests/flow/test_limits.py::test_counters_survive_a_restart",
+        "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
+    ),
+    # ---- accounts
+    "ACC-01": held(
+        "By default only paper accounts are traded; one that looks live blocks every write and no read.",
+        "tests/flow/test_accounts.py::test_a_live_looking_account_blocks_every_write_and_no_read",
+        "tests/flow/test_tools_reads.py::test_live_looking_account_is_told_and_blocks_writes_while_reads_work",
+    ),
+    "ACC-02": held(
+        "Account prefixes are compared exactly and followed by a digit; an empty list refuses the start.",
+        "tests/unit/safety/test_policy.py::test_accounts_that_are_no_paper_accounts_block_every_write",
+        "tests/unit/test_settings.py::test_account_prefixes_are_one_or_more_groups_of_capital_letters",
+        "tests/flow/test_accounts.py::test_a_live_looking_account_blocks_every_write_and_no_read",
+    ),
+    "ACC-03": held(
+        "The verification of accounts can be switched off for the built-in gateway only.",
+        "tests/flow/test_accounts.py::test_verification_can_be_switched_off_for_the_simulator_only",
+        "tests/unit/test_settings.py::test_protections_can_be_off_only_with_the_simulator",
+    ),
+    "ACC-04": held(
+        "Each verification of the accounts is recorded with its result.",
+        "tests/flow/test_accounts.py::test_a_live_looking_account_blocks_every_write_and_no_read",
+        "tests/flow/test_accounts.py::test_accounts_are_verified_again_when_the_last_word_of_the_broker_is_too_old",
+    ),
+    "ACC-05": held(
+        "The accounts are those that the broker lists; an argument only selects among them.",
+        "tests/flow/test_accounts.py::test_an_account_argument_selects_among_the_brokers_and_cannot_name_another",
+        "tests/flow/test_tools_reads.py::test_account_that_is_not_on_the_link_is_refused",
+    ),
+    "ACC-06": held(
+        "One account that may not be traded blocks all writes on its link.",
+        "tests/flow/test_accounts.py::test_a_live_looking_account_blocks_every_write_and_no_read",
+    ),
+    "ACC-07": held(
+        "Accounts are verified at each connect and again before an order when the last word is too old.",
+        "tests/flow/test_accounts.py::test_accounts_are_verified_again_when_the_last_word_of_the_broker_is_too_old",
+        "tests/flow/test_accounts.py::test_an_account_swapped_during_a_reconnect_blocks_the_next_order",
+        "tests/unit/safety/test_policy.py::test_a_verification_older_than_allowed_does_not_count",
+    ),
+    "ACC-08": held(
+        "A port known for the other kind of account refuses the start.",
+        "tests/flow/test_accounts.py::test_a_port_of_the_other_kind_of_account_refuses_the_start",
+        "tests/unit/test_settings.py::test_a_port_of_the_other_kind_of_account_is_refused",
+    ),
+    "ACC-09": held(
+        "Each order names its account, and the broker's echo is compared with it.",
+        "tests/flow/test_accounts.py::test_an_account_argument_selects_among_the_brokers_and_cannot_name_another",
+        "tests/flow/test_broker_writes.py::test_order_held_in_another_account_is_a_fault",
+    ),
+    # ---- stopping
+    "KS-01": held(
+        "One switch stops all opening orders on every path at once.",
+        "tests/flow/test_stopping.py::test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled",
+        "tests/flow/test_stopping.py::test_a_stop_in_one_server_holds_in_another_on_the_same_state_directory",
+        "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
+    ),
+    "KS-04": held(
+        "A stop keeps its time, actor, authentication, reason, mode and scope.",
+        "tests/contract/store/test_latches.py::test_an_activation_keeps_who_when_how_and_why_over_a_restart",
+        "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
+    ),
+    "KS-05": held(
+        "A stop survives restart, kill and any step of the clock until a human ends it.",
+        "tests/flow/test_stopping.py::test_a_stop_survives_a_restart_and_the_wall_clock",
+        "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
+    ),
+    "KS-06": held(
+        "A switch that is missing, unreadable or contradictory counts as on.",
+        "tests/flow/test_stopping.py::test_a_switch_that_cannot_be_read_counts_as_on",
+        "tests/contract/store/test_latches.py::test_a_missing_or_inconsistent_record_reads_as_active",
+        "tests/surface/test_tools_answers.py::test_server_whose_store_does_not_open_says_so_in_every_tool_and_can_still_be_stopped",
+        "tests/surface/test_cli_stop_and_reset.py::test_halt_holds_by_the_stop_file_when_the_store_or_the_settings_are_broken",
+    ),
+    "KS-07": held(
+        "Tool, shell and stop file each stop by themselves.",
+        "tests/flow/test_stopping.py::test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled",
+        "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
+        "tests/flow/test_stopping.py::test_the_sentinel_file_stops_at_once_and_is_latched",
+        "tests/surface/test_cli_stop_and_reset.py::test_a_stop_file_left_by_hand_shows_as_a_stop_even_before_the_first_start",
+    ),
+    "KS-08": held(
+        "A stop is latched before its effects; an effect that fails does not undo it.",
+        "tests/flow/test_stopping.py::test_a_stop_holds_when_the_store_cannot_be_written",
+    ),
+    "KS-09": held(
+        "A hundred stops at once are one stop and ninety-nine recorded repeats; a later call can only be stricter.",
+        "tests/flow/test_stopping.py::test_a_hundred_stops_at_once_are_one_activation_and_ninety_nine_recorded_repeats",
+        "tests/contract/store/test_latches.py::test_a_hundred_triggers_are_one_activation_and_ninety_nine_repeats",
+        "tests/contract/store/test_latches.py::test_a_later_call_can_only_escalate",
+    ),
+    "KS-10": held(
+        "An agent may stop and nothing else: no tool resets, narrows or loosens.",
+        "tests/flow/test_stopping.py::test_no_tool_resets_resumes_approves_or_configures",
+        "tests/surface/test_tools_listed.py::test_no_tool_can_loosen_anything",
+        "tests/contract/store/test_latches.py::test_only_a_human_clears_it",
+    ),
+    "KS-12": held(
+        "A stop cancels the working entry orders.",
+        "tests/flow/test_stopping.py::test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled",
+        "tests/surface/test_tools_answers.py::test_stop_needs_no_good_arguments_and_cancels_entries",
+        "tests/unit/safety/test_state.py::test_a_reducing_stop_is_protective_and_an_opening_stop_is_not",
+    ),
+    "KS-13": held(
+        "While stopped, a reduction passes only if the position, less what already works against it, covers it.",
+        "tests/flow/test_stopping.py::test_cancelling_works_while_stopped_and_so_does_a_verified_reduction",
+        "tests/flow/test_stopping.py::test_two_reductions_at_once_cannot_both_use_the_same_position",
+        "tests/unit/safety/test_state.py::test_a_reduction_strictly_reduces_and_never_crosses_zero_whatever_else_fills",
+    ),
+    "KS-15": held(
+        "Ending a stop takes the operator's proof, a reason, and a log that verifies.",
+        "tests/flow/test_stopping.py::test_only_the_operators_proof_ends_a_stop_and_orders_pass_again",
+        "tests/surface/test_cli_stop_and_reset.py::test_only_the_right_passphrase_resets_and_five_wrong_ones_lock_the_door",
+        "tests/surface/test_cli_stop_and_reset.py::test_reset_is_refused_while_the_audit_log_does_not_verify",
+    ),
+    "KS-16": held(
+        "The operator types a passphrase at a terminal; five wrong ones lock the door for a quarter of an hour.",
+        "tests/surface/test_cli_stop_and_reset.py::test_a_passphrase_is_typed_at_a_terminal_or_refused",
+        "tests/surface/test_cli_stop_and_reset.py::test_only_the_right_passphrase_resets_and_five_wrong_ones_lock_the_door",
+        "tests/flow/test_stopping.py::test_five_wrong_passphrases_lock_the_door_for_fifteen_minutes_also_across_a_restart",
+    ),
+    "KS-18": held(
+        "Stopping needs no second person, no secret, no reason and no well-formed arguments.",
+        "tests/surface/test_tools_answers.py::test_stop_needs_no_good_arguments_and_cancels_entries",
+        "tests/surface/test_tools_bad_input.py::test_a_stop_takes_any_arguments",
+        "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
+    ),
+    "KS-22": held(
+        "The switch is looked at before each order, and again in the last gate before the socket.",
+        "tests/flow/test_stopping.py::test_an_order_that_waits_for_the_gate_while_somebody_stops_is_dropped",
+        "tests/flow/test_stopping.py::test_a_dropped_order_gives_its_quota_back_and_a_sent_one_does_not",
+    ),
+    # ---- one intent, one order
+    "ID-01": held(
+        "A request with a key is carried out once, however often it is made; without a key it is given one.",
+        "tests/flow/test_tools_orders.py::test_same_key_twice_is_one_order_and_the_second_answer_is_marked",
+        "tests/flow/test_tools_orders.py::test_minted_key_comes_back_and_names_the_order",
+    ),
+    "ID-02": held(
+        "The key is durable before anything is sent, so a kill at any moment doubles no order.",
+        "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
+        "tests/contract/store/test_intents.py::test_twenty_tasks_with_one_key_have_one_winner",
+        "tests/contract/store/test_intents.py::test_every_step_that_the_table_does_not_list_is_refused",
+    ),
+    "ID-03": held(
+        "The same key with another request is refused.",
+        "tests/flow/test_tools_orders.py::test_same_key_twice_is_one_order_and_the_second_answer_is_marked",
+        "tests/surface/test_tools_bad_input.py::test_other_names_nulls_and_ways_to_write_a_number_ask_for_the_same",
+    ),
+    "ID-04": held(
+        "The same key again is told that it is in progress, or gets the outcome, marked as replayed.",
+        "tests/flow/test_tools_orders.py::test_same_key_twice_is_one_order_and_the_second_answer_is_marked",
+        "tests/flow/test_tools_orders.py::test_lost_answer_is_unknown_and_says_how_to_find_out",
+    ),
+    "ID-07": held(
+        "The key travels in the order's reference, and a lost order is found by it, never by an id handed out again.",
+        "tests/flow/test_broker_writes.py::test_lost_acknowledgement_is_an_unknown_outcome_and_the_order_is_found_by_its_reference",
+        "tests/unit/broker/test_reconcile.py::test_order_id_handed_out_again_attributes_nothing",
+        "tests/unit/broker/test_reconcile.py::test_no_order_is_ever_credited_to_two_references",
+        "tests/unit/broker/test_book.py::test_order_ids_of_an_earlier_connection_name_nothing",
+    ),
+    "ID-08": held(
+        "An outcome that is not proven is unknown, and keeps its quota.",
+        "tests/flow/test_broker_writes.py::test_lost_acknowledgement_is_an_unknown_outcome_and_the_order_is_found_by_its_reference",
+        "tests/flow/test_broker_writes.py::test_link_lost_around_an_order_is_an_unknown_outcome_until_the_reconnected_truth",
+        "tests/flow/test_tools_orders.py::test_lost_answer_is_unknown_and_says_how_to_find_out",
+        "tests/contract/store/test_intents.py::test_unresolved_and_working_intents_are_found",
+    ),
+    "ID-12": held(
+        "An order counts as dead when the broker says so, whatever a client library makes of a remark.",
+        "tests/flow/test_broker_writes.py::test_remark_about_a_living_order_does_not_kill_it",
+    ),
+    "ID-13": held(
+        "A fill that is told again counts once.",
+        "tests/flow/test_broker_reads.py::test_replayed_executions_count_once",
+        "tests/unit/broker/test_book.py::test_fill_told_twice_counts_once_and_a_correction_replaces_it",
+    ),
+    "SU-04": held(
+        "What an earlier run left unfinished is resolved from the broker's truth after the restart.",
+        "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
+    ),
+    "EM-02": held(
+        "What waits to be sent when the link is lost is dropped, never sent later.",
+        "tests/flow/test_broker_writes.py::test_orders_that_wait_for_room_are_dropped_when_the_link_is_lost",
+        "tests/unit/broker/test_pacing.py::test_discarded_messages_are_never_sent",
+    ),
+    "TM-05": held(
+        "The trading day begins at 17:00 in New York.",
+        "tests/flow/test_limits.py::test_the_day_warns_refuses_and_begins_anew_at_seventeen_in_new_york",
+        "tests/flow/test_limits.py::test_the_trading_day_follows_new_york_through_daylight_saving",
+    ),
+    # ---- the audit log
+    "AUD-01": held(
+        "Every call, decision, refusal, effect and start is recorded.",
+        "tests/surface/test_tools_answers.py::test_each_call_is_one_decision_record_with_its_class",
+        "tests/surface/test_tools_bad_input.py::test_nothing_bad_reaches_the_wire_and_each_is_recorded_once",
+        "tests/flow/test_tools_orders.py::test_room_for_three_lets_exactly_three_of_fifty_through",
+    ),
+    "AUD-02": held(
+        "Each record has the documented fields.",
+        "tests/contract/store/test_audit.py::test_records_read_back_in_order_with_all_fields",
+        "tests/unit/audit/test_verify_and_export.py::test_an_export_holds_the_documented_fields_and_verifies_like_the_store",
+    ),
+    "AUD-03": held(
+        "The log can only be added to, and is exported as lines of JSON.",
+        "tests/contract/store/test_audit.py::test_records_can_be_neither_changed_nor_deleted",
+        "tests/unit/store/test_sqlite_file.py::test_replacing_a_record_is_refused_too",
+        "tests/unit/audit/test_verify_and_export.py::test_an_export_holds_the_documented_fields_and_verifies_like_the_store",
+    ),
+    "AUD-04": held(
+        "The intent is durable before the broker is asked; if it cannot be recorded, nothing is sent.",
+        "tests/contract/store/test_audit.py::test_a_record_is_durable_with_the_intent_or_not_at_all",
+        "tests/unit/store/test_sqlite_file.py::test_every_commit_is_synced_in_full",
+        "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
+    ),
+    "AUD-05": held(
+        "Whatever is changed, removed or reordered, the first bad record is named; a cut tail shows against a head.",
+        "tests/unit/audit/test_verify_and_export.py::test_tampering_with_an_export_names_the_first_bad_record",
+        "tests/unit/audit/test_verify_and_export.py::test_tampering_with_the_store_names_the_first_bad_record",
+        "tests/unit/audit/test_verify_and_export.py::test_a_cut_tail_and_a_rewritten_chain_show_against_a_head_noted_elsewhere",
+        "tests/surface/test_cli_audit.py::test_a_changed_a_missing_and_a_cut_off_record_are_named",
+    ),
+    "AUD-06": held(
+        "An export is verified on any machine, without the store.",
+        "tests/surface/test_cli_audit.py::test_the_store_and_its_export_verify_and_agree_on_the_head",
+    ),
+    "AUD-08": held(
+        "The log lies in the state directory, never in a temporary place; dividing it keeps the chain.",
+        "tests/unit/test_settings.py::test_logs_in_a_temporary_directory_are_refused",
+        "tests/unit/test_settings.py::test_logs_lie_under_the_state_directory",
+        "tests/unit/audit/test_verify_and_export.py::test_a_divided_export_verifies_part_by_part",
+        "tests/surface/test_cli_audit.py::test_an_export_never_overwrites_by_itself_and_needs_a_name",
+    ),
+    "AUD-12": held(
+        "Each run of the server has a session id of its own.",
+        "tests/unit/audit/test_log.py::test_each_run_has_a_session_id_of_its_own",
+    ),
+    # ---- status
+    "MON-01": held(
+        "The safety status shows switch, limits with what is left, refusals, link and causes, in every state.",
+        "tests/flow/test_tools_reads.py::test_safety_status_counts_orders_and_shows_refusals",
+        "tests/flow/test_tools_reads.py::test_safety_status_says_stopped_when_the_store_cannot_be_read",
+        "tests/surface/test_tools_answers.py::test_server_whose_store_does_not_open_says_so_in_every_tool_and_can_still_be_stopped",
+        "tests/surface/test_tools_answers.py::test_every_tool_answers_in_shape_after_a_stop_and_reads_still_work",
+    ),
+    "MON-02": held(
+        "The shell's status says it in words and in its exit code.",
+        "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
+        "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
+    ),
+    # ---- what agents are shown
+    "LLM-02": held(
+        "Text from outside is cut, cleaned and marked as untrusted.",
+        "tests/flow/test_tools_orders.py::test_broker_rejection_carries_its_code_and_quoted_text",
+        "tests/surface/test_tools_bad_input.py::test_cleaned_text_is_bounded_and_visible",
+        "tests/unit/broker/test_error_codes.py::test_quoted_text_is_one_short_visible_line",
+    ),
+    "LLM-05": held(
+        "A tool's annotations tell its effects truthfully.",
+        "tests/surface/test_tools_listed.py::test_listing_names_class_toolset_and_honest_hints",
+    ),
+    "SIM-01": held(
+        "The paper gateway speaks the TWS protocol on a port: the client library connects to it unmodified.",
+        "tests/contract/test_ib_async_contract.py::test_start_up_needs_no_timeout_and_agrees_on_version_178",
+        "tests/contract/test_simulate_command.py::test_simulate_says_where_it_listens_serves_ib_async_and_ends_on_a_signal",
+    ),
+    "SIM-03": held(
+        "Every answer names its venue, and the paper gateway's is simulator.",
+        "tests/flow/test_tools_reads.py::test_accounts_summary_and_connection_name_their_venue_times_and_currencies",
+    ),
+}
