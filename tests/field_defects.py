@@ -14,29 +14,39 @@ FIELD_DEFECTS: dict[str, Promise] = {
     # ---- price and value
     "FD-1": held(
         "No price is ever invented: an order that cannot be priced is refused.",
+        "tests/flow/test_order_rules.py::test_without_a_price_no_order_passes_whatever_its_limit",
         "tests/unit/safety/test_policy.py::test_no_fresh_believable_price_means_no_order",
     ),
     "FD-2": held(
         "The value limit is never skipped for want of a price.",
+        "tests/flow/test_order_rules.py::test_without_a_price_no_order_passes_whatever_its_limit",
         "tests/unit/safety/test_policy.py::test_an_order_whose_value_is_unknown_is_refused_and_never_worth_zero",
     ),
     "FD-3": held(
         "An order of unknown value is not worth zero.",
+        "tests/flow/test_order_rules.py::test_a_market_order_is_worth_its_cap_and_travels_with_it",
         "tests/unit/safety/test_policy.py::test_an_order_whose_value_is_unknown_is_refused_and_never_worth_zero",
     ),
     "FD-4": held(
         "A sell that opens is valued and limited like a buy.",
+        "tests/flow/test_order_rules.py::test_the_value_limit_counts_the_worst_price_on_either_side",
         "tests/unit/safety/test_policy.py::test_a_sell_is_valued_as_fully_as_a_buy",
         "tests/unit/safety/test_state.py::test_a_fill_that_lowers_the_position_counts_before_the_broker_has_booked_it",
     ),
     "FD-5": held(
         "Values are compared in dollars, whatever the currency of the listing.",
+        "tests/flow/test_order_rules.py::test_other_currencies_and_pence_are_valued_in_dollars",
         "tests/unit/safety/test_policy.py::test_value_counts_multiplier_magnifier_and_exchange_rate",
     ),
     "FD-6": held(
         "The multiplier counts, and an unknown one makes the value unknown.",
         "tests/unit/safety/test_policy.py::test_value_counts_multiplier_magnifier_and_exchange_rate",
         "tests/unit/safety/test_policy.py::test_a_missing_factor_makes_the_value_unknown",
+    ),
+    "FD-7": held(
+        "The limit of units is the one that is configured, on every tool.",
+        "tests/flow/test_order_rules.py::test_each_rule_passes_at_its_limit_and_refuses_beyond_it",
+        "tests/flow/test_order_rules.py::test_every_tool_that_places_orders_meets_the_same_limits",
     ),
     "FD-8": held(
         "Refusals stop nothing but themselves: after many of them a good order passes.",
@@ -67,6 +77,10 @@ FIELD_DEFECTS: dict[str, Promise] = {
     "FD-14": held(
         "No midnight, no clock and no restart ends a stop.",
         "tests/flow/test_stopping.py::test_a_stop_survives_a_restart_and_the_wall_clock",
+    ),
+    "FD-18": held(
+        "A limit that changed while the server was down shows in the log.",
+        "tests/flow/test_records.py::test_each_start_records_what_applied_and_its_fingerprint",
     ),
     "FD-16": held(
         "Every path to an order asks the same switch.",
@@ -111,7 +125,12 @@ FIELD_DEFECTS: dict[str, Promise] = {
     ),
     "FD-31": held(
         "A small order cannot be changed into a large one past the limits.",
+        "tests/flow/test_order_rules.py::test_an_order_cannot_be_changed_past_the_limits",
         "tests/unit/safety/test_policy.py::test_a_modification_is_judged_as_the_whole_resulting_order",
+    ),
+    "FD-32": held(
+        "What counts is what would be sent: every placing tool meets the same limits.",
+        "tests/flow/test_order_rules.py::test_every_tool_that_places_orders_meets_the_same_limits",
     ),
     "FD-33": held(
         "A kind of request that nobody knows is refused, not given a default.",
@@ -211,17 +230,14 @@ FIELD_DEFECTS: dict[str, Promise] = {
 }
 
 NOT_SHOWN: dict[str, str] = {
-    "FD-7": "No test yet takes the limit of units to the wire.",
     "FD-12": "No test yet cancels a live order with a client that cannot be asked back.",
     "FD-15": "There is no breaker that counts losses yet.",
     "FD-17": "No test yet shows that a stop latches before it cancels.",
-    "FD-18": "No test yet compares the configurations of two starts.",
     "FD-22": "No test yet looks for arguments that would choose an endpoint.",
     "FD-23": "Whether a library's read-only flag is relied upon cannot be seen from outside.",
     "FD-26": "There are no approvals yet.",
     "FD-27": "There are no approvals yet.",
     "FD-28": "There are no approvals yet.",
-    "FD-32": "No test yet takes every placing tool over the limits.",
     "FD-34": "No test yet shows that every setting is read.",
     "FD-38": "No test yet replays a request after its order has filled.",
     "FD-44": "No test yet compares the ids of an order over the tools.",

@@ -61,6 +61,10 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_tools_bad_input.py::test_nothing_bad_reaches_the_wire_and_each_is_recorded_once",
         "tests/surface/test_tools_listed.py::test_facts_never_hide_the_envelope_and_a_refusal_fits_the_schema",
     ),
+    "TW-06": held(
+        "A decision is stored with is_safe, errors, warnings and every check's verdict.",
+        "tests/flow/test_records.py::test_a_decision_is_stored_with_its_verdict_and_every_check",
+    ),
     "TW-07": held(
         "A check that fails to run, or takes too long, refuses.",
         "tests/unit/safety/test_policy.py::test_a_check_that_fails_to_run_refuses_and_hides_the_exception_text",
@@ -113,22 +117,32 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_tools_answers.py::test_guessed_tools_are_refused_before_anything_else",
         "tests/surface/test_tools_answers.py::test_each_call_is_one_decision_record_with_its_class",
     ),
+    "TW-17": held(
+        "One adapter, made once, opens the only connection; no other module can.",
+        "tests/unit/test_architecture.py::test_the_product_keeps_its_arrows",
+        "tests/unit/test_architecture.py::test_an_arrow_that_points_back_is_noticed",
+        "tests/flow/test_order_rules.py::test_a_server_holds_one_connection_whatever_it_is_asked",
+    ),
     # ---- configuration
     "CFG-01": held(
         "Trading is off until the operator switches it on.",
+        "tests/flow/test_order_rules.py::test_a_fresh_installation_places_nothing",
         "tests/unit/test_settings.py::test_without_any_setting_the_simulator_is_used_and_nothing_may_be_traded",
         "tests/unit/safety/test_policy.py::test_trading_is_off_until_the_master_flag_is_set",
     ),
     "CFG-02": held(
         "Orders for currency pairs need a flag of their own.",
+        "tests/flow/test_order_rules.py::test_currencies_and_listings_abroad_need_flags_of_their_own",
         "tests/unit/safety/test_policy.py::test_foreign_exchange_needs_its_own_flag",
     ),
     "CFG-03": held(
         "Orders for listings outside the US, or in other currencies, need a flag of their own.",
+        "tests/flow/test_order_rules.py::test_currencies_and_listings_abroad_need_flags_of_their_own",
         "tests/unit/safety/test_policy.py::test_listings_outside_the_us_need_their_own_flag",
     ),
     "CFG-04": held(
         "Placing stop orders needs a flag of its own; listing, changing and cancelling them does not.",
+        "tests/flow/test_order_rules.py::test_a_stop_order_needs_its_flag_and_is_told_so_before_anything_is_sent",
         "tests/unit/safety/test_policy.py::test_placing_stop_orders_needs_its_own_flag_but_changing_one_does_not",
     ),
     "CFG-05": held(
@@ -139,6 +153,10 @@ PROMISES: dict[str, Promise] = {
     "CFG-06": held(
         "A dry run judges and records in full, stops before the broker and says so.",
         "tests/flow/test_tools_orders.py::test_dry_run_is_judged_and_not_sent",
+    ),
+    "CFG-07": held(
+        "In safe mode an agent reads and cancels entries, whatever else is armed.",
+        "tests/flow/test_order_rules.py::test_safe_mode_lets_an_agent_cancel_and_nothing_else",
     ),
     "CFG-08": held(
         "The broker mode is simulator, paper or live, from the configuration alone; the simulator without any.",
@@ -183,6 +201,12 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/test_settings.py::test_a_dot_env_file_in_the_working_directory_changes_nothing",
         "tests/surface/test_cli_settings.py::test_config_show_tells_value_and_origin_and_hides_secrets",
     ),
+    "CFG-16": held(
+        "Each start records the configuration that applied and its fingerprint; nothing changes while it runs.",
+        "tests/flow/test_records.py::test_each_start_records_what_applied_and_its_fingerprint",
+        "tests/unit/test_settings.py::test_settings_cannot_be_changed_while_running",
+        "tests/unit/test_settings.py::test_fingerprint_differs_when_a_value_differs_and_not_when_its_spelling_does",
+    ),
     "CFG-17": held(
         "Safety mode is on, and can be off only with the built-in gateway.",
         "tests/surface/test_cli_settings.py::test_safety_mode_is_off_only_with_the_simulator",
@@ -203,12 +227,14 @@ PROMISES: dict[str, Promise] = {
     # ---- orders
     "ORD-01": held(
         "A quantity is a positive finite JSON number on the contract's step.",
+        "tests/flow/test_order_rules.py::test_each_rule_passes_at_its_limit_and_refuses_beyond_it",
         "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
         "tests/surface/test_tools_bad_input.py::test_only_finite_positive_numbers_within_bounds_are_numbers",
         "tests/unit/safety/test_policy.py::test_quantities_that_are_no_whole_positive_number_of_shares_are_refused",
     ),
     "ORD-02": held(
         "Prices are positive and lie on the contract's grid.",
+        "tests/flow/test_order_rules.py::test_each_rule_passes_at_its_limit_and_refuses_beyond_it",
         "tests/unit/safety/test_policy.py::test_a_limit_price_passes_exactly_when_it_lies_on_the_grid",
         "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
     ),
@@ -229,31 +255,42 @@ PROMISES: dict[str, Promise] = {
     ),
     "ORD-06": held(
         "An order has at most the configured number of units.",
+        "tests/flow/test_order_rules.py::test_each_rule_passes_at_its_limit_and_refuses_beyond_it",
         "tests/unit/safety/test_policy.py::test_the_size_limit_admits_itself_and_refuses_one_more",
     ),
     "ORD-07": held(
         "An order is valued in dollars at the worst price it can fill at, with multiplier and exchange rate.",
+        "tests/flow/test_order_rules.py::test_the_value_limit_counts_the_worst_price_on_either_side",
+        "tests/flow/test_order_rules.py::test_a_market_order_is_worth_its_cap_and_travels_with_it",
+        "tests/flow/test_order_rules.py::test_other_currencies_and_pence_are_valued_in_dollars",
         "tests/unit/safety/test_policy.py::test_value_counts_multiplier_magnifier_and_exchange_rate",
         "tests/unit/safety/test_policy.py::test_the_value_limit_admits_itself_and_refuses_a_cent_more",
     ),
     "ORD-08": held(
         "Without a fresh believable price there is no order.",
+        "tests/flow/test_order_rules.py::test_without_a_price_no_order_passes_whatever_its_limit",
+        "tests/flow/test_order_rules.py::test_a_quote_that_cannot_be_true_is_no_price",
+        "tests/flow/test_order_rules.py::test_a_price_older_than_allowed_is_no_price",
         "tests/unit/safety/test_policy.py::test_no_fresh_believable_price_means_no_order",
         "tests/unit/safety/test_policy.py::test_a_quote_exactly_as_old_as_allowed_still_counts",
     ),
     "ORD-09": held(
         "A limit crosses the market by at most the collar, and a market order travels capped at it.",
+        "tests/flow/test_order_rules.py::test_each_rule_passes_at_its_limit_and_refuses_beyond_it",
         "tests/unit/safety/test_policy.py::test_a_limit_may_cross_the_reference_by_the_collar_and_no_more",
         "tests/flow/test_broker_writes.py::test_market_order_with_a_cap_travels_as_a_limit_order_at_the_cap",
         "tests/flow/test_tools_orders.py::test_market_order_fills_and_names_the_limit_that_it_travelled_with",
     ),
     "ORD-10": held(
         "Only listed order types and times in force pass; market orders need regular hours and live data.",
+        "tests/flow/test_order_rules.py::test_market_orders_need_live_data_and_regular_hours",
+        "tests/flow/test_order_rules.py::test_a_market_order_after_the_close_is_refused_with_the_next_opening",
         "tests/unit/safety/test_policy.py::test_market_orders_need_regular_hours_and_live_data",
         "tests/unit/safety/test_policy.py::test_only_listed_order_types_and_times_in_force_pass_and_gtc_is_for_protection",
     ),
     "ORD-19": held(
         "A change is judged as the whole resulting order; asking for more passes the full chain.",
+        "tests/flow/test_order_rules.py::test_an_order_cannot_be_changed_past_the_limits",
         "tests/unit/safety/test_policy.py::test_a_modification_is_judged_as_the_whole_resulting_order",
         "tests/unit/safety/test_state.py::test_asking_for_more_units_or_a_worse_price_opens_more",
         "tests/flow/test_limits.py::test_cancels_modifications_downwards_and_reads_use_no_order_quota",
@@ -534,6 +571,10 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/test_settings.py::test_logs_lie_under_the_state_directory",
         "tests/unit/audit/test_verify_and_export.py::test_a_divided_export_verifies_part_by_part",
         "tests/surface/test_cli_audit.py::test_an_export_never_overwrites_by_itself_and_needs_a_name",
+    ),
+    "AUD-09": held(
+        "A record of a decision, judged again, gives the same verdict.",
+        "tests/flow/test_records.py::test_a_recorded_decision_judged_again_gives_the_same_verdict",
     ),
     "AUD-12": held(
         "Each run of the server has a session id of its own.",

@@ -42,6 +42,8 @@ def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> 
             "exposure": observed.exposure,
             "opening_last_minute": len(seen.recorded.opening_ages_seconds),
             "opening_today": seen.recorded.opening_today,
+            "unresolved": [intent.intent_id for intent in seen.recorded.unresolved],
+            "accounts_verified_at": None if observed.link is None else observed.link.accounts_verified_at,
             "taken_at": observed.taken_at,
         },
         outcome={
@@ -150,9 +152,20 @@ def _order_record(decision: Decision) -> dict[str, object] | None:
     order = decision.seen.order
     if order is None:
         return None
+    instrument, price = order.instrument, order.limit_price or order.stop_price
     return {
-        "con_id": order.instrument.con_id,
-        "instrument": order.instrument.label,
+        "con_id": instrument.con_id,
+        "instrument": instrument.label,
+        "sec_type": instrument.sec_type,
+        "exchange": instrument.exchange,
+        "primary_exchange": instrument.primary_exchange,
+        "currency": instrument.currency,
+        "multiplier": instrument.multiplier,
+        "price_magnifier": instrument.price_magnifier,
+        "price_increment": instrument.min_tick if price is None else instrument.price_increment(price),
+        "size_increment": instrument.size_increment,
+        "min_size": instrument.min_size,
+        "in_regular_hours": instrument.in_regular_hours(decision.seen.now),
         "account": masked(order.account),
         "side": order.side,
         "quantity": order.quantity,
@@ -162,6 +175,4 @@ def _order_record(decision: Decision) -> dict[str, object] | None:
         "cap_price": order.cap_price,
         "time_in_force": order.time_in_force,
         "outside_rth": order.outside_rth,
-        "multiplier": order.instrument.multiplier,
-        "currency": order.instrument.currency,
     }

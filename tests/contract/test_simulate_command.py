@@ -43,9 +43,7 @@ async def test_faults_are_taken_from_the_command_line_and_from_the_control_port(
         port = int(address.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", int(control))
         try:
-            await client.connectAsync(
-                "127.0.0.1", int(address.rpartition(":")[2]), clientId=3, timeout=DEADLINE_SECONDS
-            )
+            await client.connectAsync("127.0.0.1", port, clientId=3, timeout=DEADLINE_SECONDS)
             aapl = await client.stock("AAPL")
             await client.place(aapl, LimitOrder("BUY", 1, 1), until=("Inactive",))
             writer.write(b"reject_next_order:201:Order rejected - reason:Because\nno_such_fault\n")

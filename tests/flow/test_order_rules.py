@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,6 @@ def run(tmp_path: Path, gateway: PaperGateway, clock: ManualClock) -> Run:
     """Opens the product with the settings that a test names, AAPL standing at 199.98 to 200.00."""
     gateway.market.set_quote(gateway.con_id("AAPL"), bid="199.98", ask="200.00")
     return partial(running, tmp_path, gateway, clock)
-
-
 
 
 # ---- flags
@@ -263,8 +260,15 @@ async def test_every_tool_that_places_orders_meets_the_same_limits(run: Run, gat
     """FD-32: what counts is what would be sent, not which tool sends it."""
     placing = [tool for tool in TOOLS if tool.operation_class is OperationClass.ORDER_PLACEMENT and tool.writes]
     assert {"place_market_order", "place_limit_order"} <= {tool.name for tool in placing}
-    given = {"symbol": "AAPL", "action": "BUY", "quantity": 5000, "limit_price": 199.0, "entry_price": 199.0,
-             "stop_price": 210.0, "stop_loss_price": 190.0, "take_profit_price": 210.0, "order_type": "LMT"}  # fmt: skip
+    prices = {"limit_price": 199.0, "entry_price": 199.0, "stop_price": 210.0, "take_profit_price": 210.0}
+    given = {
+        "symbol": "AAPL",
+        "action": "BUY",
+        "quantity": 5000,
+        "order_type": "LMT",
+        "stop_loss_price": 190.0,
+        **prices,
+    }
     async with run(enable_stop_loss_orders=True) as world:
         for tool in placing:
             order = {name: value for name, value in given.items() if name in tool.arguments.model_fields}
@@ -292,3 +296,13 @@ async def test_an_order_cannot_be_changed_past_the_limits(run: Run, gateway: Pap
         (Decimal(10), Decimal(199)),
         (Decimal(9), Decimal(199)),
     ]
+
+
+async def test_a_server_holds_one_connection_whatever_it_is_asked(run: Run, gateway: PaperGateway) -> None:
+    """TW-17."""
+    async with run(max_orders_per_minute=1) as world:
+        for tool in ("get_accounts", "get_portfolio", "get_open_orders", "get_executions", "get_account_summary"):
+            assert (await world.call(tool))["success"]
+        assert (await world.buy())["success"]
+        assert (await world.call("get_market_data", symbols=["AAPL", "MSFT"]))["success"]
+        assert gateway.client_ids == [17]

@@ -1,0 +1,182 @@
+"""What the audit log holds: every start, decision and effect, before and after, and enough to judge again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from ibkr_mcp_server.audit.events import EventType
+from ibkr_mcp_server.audit.log import AuditRecord
+from ibkr_mcp_server.broker.base import LinkState, LinkStatus
+from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.domain.instruments import Instrument, SecType, TradingSession
+from ibkr_mcp_server.domain.operations import Actor, ActorType, Operation, OperationClass
+from ibkr_mcp_server.domain.orders import Order, OrderType, Side, TimeInForce
+from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
+from ibkr_mcp_server.safety.policy import Policy
+from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
+from ibkr_mcp_server.safety.state import Action, EffectiveState
+from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.simulator.server import PaperGateway
+from tests.harness import running
+
+
+async def test_each_start_records_what_applied_and_its_fingerprint(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """CFG-16, FD-18: a limit that was changed while the server was down shows in the log."""
+    loaded: list[AuditRecord] = []
+    for size in (1000, 1000, 500):
+        async with running(tmp_path, gateway, clock, max_order_size=size, http_token="h" * 40) as world:
+            loaded = await world.records(EventType.CONFIG_LOADED)
+    hashes = [record.config_hash for record in loaded]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert [record.outcome["config"]["IBKR_MAX_ORDER_SIZE"] for record in loaded] == ["1000", "1000", "500"]
+    assert [record.outcome["config_hash"] for record in loaded] == hashes
+    assert "h" * 40 not in str(loaded)
+    assert len({record.session_id for record in loaded}) == 3
+
+
+async def test_a_decision_is_stored_with_its_verdict_and_every_check(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """TW-06: is_safe, errors, warnings and safety_checks, for a yes and for a no."""
+    async with running(tmp_path, gateway, clock, max_order_size=5) as world:
+        good, bad = await world.buy(5), await world.buy(6)
+        stored = {record.decision_id: record.validation_result for record in await world.records(EventType.DECISION)}
+    accepted, refused = stored[good["decision_id"]], stored[bad["decision_id"]]
+    assert (accepted["is_safe"], accepted["errors"], accepted["warnings"]) == (True, [], [])
+    assert refused["is_safe"] is False
+    assert refused["errors"] == bad["details"]
+    verdicts = {check["check"]: check for check in refused["safety_checks"]}
+    assert [name for name, check in verdicts.items() if not check["passed"]] == ["order_size"]
+    assert {check["check"] for check in accepted["safety_checks"]} == set(verdicts)
+    assert verdicts["order_value"]["limit"] == "10,000.00 USD"
+
+
+async def test_a_recorded_decision_judged_again_gives_the_same_verdict(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """AUD-09: from the records alone. Only the account check is left out, because account numbers are masked."""
+    gateway.market.set_quote(gateway.con_id("AAPL"), bid="199.98", ask="200.00")
+    buy: dict[str, Any] = {"symbol": "AAPL", "action": "BUY", "quantity": 1, "limit_price": 199.0}
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("place_limit_order", buy),
+        ("place_limit_order", buy | {"quantity": 1001}),
+        ("place_limit_order", buy | {"quantity": 51, "limit_price": 200.0}),
+        ("place_limit_order", buy | {"limit_price": 206.01}),
+        ("place_limit_order", buy | {"limit_price": 199.005, "quantity": 1.5, "tif": "GTC"}),
+        ("place_limit_order", buy | {"action": "SELL", "limit_price": 193.98}),
+        ("place_limit_order", buy | {"symbol": "SAP.IBIS.EUR", "quantity": 9, "limit_price": 40.0}),
+        ("place_market_order", {"symbol": "EUR.USD", "action": "BUY", "quantity": 1000}),
+        ("place_market_order", {"symbol": "AAPL", "action": "BUY", "quantity": 1}),
+        ("place_limit_order", buy),
+        ("place_limit_order", buy),
+    ]
+    async with running(tmp_path, gateway, clock, max_orders_per_minute=3, max_daily_orders=3,
+                       daily_orders_warning=1) as world:  # fmt: skip
+        answers = [await world.call(tool, **arguments) for tool, arguments in asked]
+        [configured] = await world.records(EventType.CONFIG_LOADED)
+        stored = {record.decision_id: record for record in await world.records(EventType.DECISION)}
+    shown = {name: value for name, value in configured.outcome["config"].items() if value and "*" not in value}
+    policy = Policy(load_settings(environ=shown))
+    codes = []
+    for answer in answers:
+        record = stored[answer["decision_id"]]
+        again = policy.review(*_as_it_was(record))
+        told = [f"{found.code}: {found.message}" for check, found in again.failures if check != "account"]
+        assert told == record.validation_result["errors"]
+        assert list(again.warnings) == record.validation_result["warnings"]
+        codes.append(answer.get("code"))
+    assert len(set(codes)) >= 7, codes
+
+
+def _as_it_was(record: AuditRecord) -> tuple[Operation, Snapshot]:
+    """The operation and the snapshot that a DECISION record describes."""
+    seen, order = record.validation_result, _order(record)
+    verified = seen["accounts_verified_at"]
+    observed = Observed(
+        taken_at=_time(seen["taken_at"]),
+        link=LinkStatus(
+            state=LinkState.UP, venue="paper", address="", client_id=17, since=_time(verified),
+            accounts=(order.account,), accounts_verified_at=_time(verified),
+        ),
+        order=order,
+        quote=_quote(seen["quote"]),
+        usd_per_unit=_number(seen["usd_per_unit"]),
+        action=Action(seen["action"]),
+        reference_price=_number(seen["reference_price"]),
+        value_usd=_number(seen["worst_case_value_usd"]),
+    )  # fmt: skip
+    assert (seen["state"], seen["unresolved"]) == ("NORMAL", [])
+    stored = Recorded(
+        state=EffectiveState(),
+        opening_ages_seconds=(0.0,) * seen["opening_last_minute"],
+        opening_today=seen["opening_today"],
+    )
+    assert record.tool is not None
+    operation = Operation(
+        tool=record.tool,
+        operation_class=OperationClass(str(record.operation_type)),
+        actor=Actor(type=ActorType.AGENT, id="", auth=""),
+        arguments=record.order_data["arguments"],
+    )
+    return operation, Snapshot(observed=observed, recorded=stored)
+
+
+def _order(record: AuditRecord) -> Order:
+    told = record.order_data["order"]
+    at, hour = _time(record.validation_result["taken_at"]), timedelta(hours=1)
+    session = TradingSession(start=at - hour, end=at + hour)
+    is_pair = told["sec_type"] == SecType.CASH
+    instrument = Instrument(
+        con_id=told["con_id"],
+        symbol=told["instrument"].partition(".")[0],
+        sec_type=SecType(told["sec_type"]),
+        exchange=told["exchange"],
+        primary_exchange=told["primary_exchange"],
+        currency=told["currency"],
+        local_symbol=told["instrument"] if is_pair else "",
+        multiplier=_number(told["multiplier"]),
+        min_tick=_number(told["price_increment"]),
+        price_magnifier=told["price_magnifier"],
+        size_increment=_number(told["size_increment"]),
+        min_size=_number(told["min_size"]),
+        liquid_hours=(session,) if told["in_regular_hours"] else (),
+    )
+    return Order(
+        instrument=instrument,
+        account=told["account"],
+        side=Side(told["side"]),
+        quantity=Decimal(told["quantity"]),
+        order_type=OrderType(told["order_type"]),
+        limit_price=_number(told["limit_price"]),
+        stop_price=_number(told["stop_price"]),
+        cap_price=_number(told["cap_price"]),
+        time_in_force=TimeInForce(told["time_in_force"]),
+        outside_rth=told["outside_rth"],
+    )
+
+
+def _quote(told: Mapping[str, Any] | None) -> Quote | None:
+    if told is None:
+        return None
+    return Quote(
+        con_id=told["con_id"],
+        received_at=_time(told["received_at"]),
+        data_type=MarketDataType(told["data_type"]),
+        bid=_number(told["bid"]),
+        ask=_number(told["ask"]),
+        last=_number(told["last"]),
+    )
+
+
+def _number(told: str | int | None) -> Decimal | None:
+    return None if told is None else Decimal(told)
+
+
+def _time(told: str) -> datetime:
+    return datetime.fromisoformat(told)
