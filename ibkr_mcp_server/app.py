@@ -38,7 +38,7 @@ from ibkr_mcp_server.store.database import Database
 BROKER_MESSAGES_PER_SECOND = 50
 """What IBKR allows one client of the TWS API."""
 QUOTE_SHARE = 0.6
-"""Of the time for a decision, what a quote that never comes may use up: the checks must still say that it is missing."""
+"""Of the time for a decision, what a quote that never comes may use: the checks must still say that it is missing."""
 
 _log = get_logger(__name__)
 

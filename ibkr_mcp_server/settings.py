@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ibkr_mcp_server import setting_rules as rules
 from ibkr_mcp_server.domain.orders import OrderType, TimeInForce
+from ibkr_mcp_server.domain.toolsets import ToolChoice, Toolset
 from ibkr_mcp_server.errors import ConfigurationError
 from ibkr_mcp_server.setting_rules import Privacy, Rule, is_loopback
 from ibkr_mcp_server.state_dir import StateDirectory
@@ -222,6 +223,14 @@ class Settings(BaseSettings):
         Path | None, rules.absolute_path(within=" under the state directory", unset="named on the command line")
     ] = Field(default=None, description="Where `audit export` writes unless told otherwise.")
 
+    # Tools
+    toolsets: Annotated[tuple[Toolset, ...], rules.list_of(Toolset)] = Field(
+        default=tuple(Toolset), description="Families of tools that are shown; the safety family always is."
+    )
+    read_only: Annotated[bool, rules.switch()] = Field(
+        default=False, description="Shows no tool that can place, change or cancel orders or switch the account."
+    )
+
     # HTTP
     http_host: Annotated[str, rules.loopback_host()] = Field(
         default="127.0.0.1", description="Address of the HTTP transport, which only this machine can reach."
@@ -264,6 +273,11 @@ class Settings(BaseSettings):
         from platformdirs import user_state_path  # only needed, and only loaded, without a setting
 
         return user_state_path("ibkr-mcp-server", appauthor=False)
+
+    @property
+    def tool_choice(self) -> ToolChoice:
+        """The tools that are shown."""
+        return ToolChoice(toolsets=self.toolsets, read_only=self.read_only)
 
     def store_location(self, state: StateDirectory) -> str:
         """Where the store is: a PostgreSQL URL, secrets included, or the database file of `state`."""

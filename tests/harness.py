@@ -141,7 +141,13 @@ async def running(
                 opened.set_result(app)
                 yield app
 
-        server = TradingServer(opening, venue=configured.broker_mode.value, clock=clock, sentinel=state.sentinel)
+        server = TradingServer(
+            opening,
+            venue=configured.broker_mode.value,
+            clock=clock,
+            sentinel=state.sentinel,
+            choice=configured.tool_choice,
+        )
         client = await stack.enter_async_context(Client(server, mode=mode))
         await client.list_tools()
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -23,6 +23,7 @@ GROUPS = {
     "operator": "operator",
     "audit": "audit",
     "config": "config",
+    "tools": "tools",
 }
 """Each command, in the order of the help, and the module of `cli/` whose `register` adds it."""
 

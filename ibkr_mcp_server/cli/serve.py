@@ -40,14 +40,20 @@ def serve(arguments: Sequence[str]) -> int:
         return explain(error)
     clock = SystemClock()
     opener = _opener(settings, state, clock)
-    from ibkr_mcp_server.tools.server import TradingServer  # only now, so that wrong settings are told at once
+    from ibkr_mcp_server.tools.server import Auth, TradingServer  # only now, so that wrong settings are told at once
 
+    auth: Auth = "bearer" if options.http else "stdio"
+    server = TradingServer(
+        opener,
+        venue=settings.broker_mode.value,
+        clock=clock,
+        auth=auth,
+        sentinel=state.sentinel,
+        choice=settings.tool_choice,
+    )
     if options.http:
         from ibkr_mcp_server.tools import http
 
-        server = TradingServer(
-            opener, venue=settings.broker_mode.value, clock=clock, auth="bearer", sentinel=state.sentinel
-        )
         try:
             http.serve(server, settings, state)
         except OSError as error:
@@ -55,7 +61,6 @@ def serve(arguments: Sequence[str]) -> int:
         return 0
     from ibkr_mcp_server.tools import stdio
 
-    server = TradingServer(opener, venue=settings.broker_mode.value, clock=clock, auth="stdio", sentinel=state.sentinel)
     stdio.serve(server, legacy=options.legacy_stdio)
     return 0
 

@@ -37,6 +37,11 @@ class OperationClass(StrEnum):
             OperationClass.ORDER_CANCELLATION,
         )
 
+    @property
+    def changes_the_broker(self) -> bool:
+        """Whether operations of this class are for changing something; stopping is not, it prevents changes."""
+        return self.writes_orders or self is OperationClass.ACCOUNT_MANAGEMENT
+
 
 class ActorType(StrEnum):
     AGENT = "agent"

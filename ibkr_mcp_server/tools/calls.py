@@ -19,6 +19,7 @@ from ibkr_mcp_server.errors import ConfigurationError, OutcomeUnknown, ProductEr
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.link import wait_for_first_link
+from ibkr_mcp_server.operations.progress import Progress, silent
 from ibkr_mcp_server.operations.refused import refuse
 from ibkr_mcp_server.operations.safe_operation import OperationFailed
 from ibkr_mcp_server.safety.decision import CODES, Code, Decision, OperationRefused, problem
@@ -47,6 +48,8 @@ class Request:
     client: str
     """What the client calls itself: a claim."""
     auth: str
+    progress: Progress = silent
+    """Tells the client, if it asked to be told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,7 @@ class Response:
 
 async def answer(request: Request, desk: Desk) -> Response:
     """Carry a call out, whatever it is."""
-    tool = TOOLS.get(request.name)
+    tool = _shown(request.name, desk)
     actor = Actor(type=ActorType.AGENT, id=cleaned(request.client, 60) or "unnamed", auth=request.auth)
     if tool is None or tool.needs_link:
         await wait_for_first_link(desk, FIRST_LINK_SECONDS)
@@ -82,7 +85,9 @@ async def answer(request: Request, desk: Desk) -> Response:
 
 async def _carried_out(tool: Tool | None, request: Request, actor: Actor, desk: Desk) -> Reply:
     if tool is None:
-        return await refuse(_unreadable(request, actor, OperationClass.ORDER_PLACEMENT, (_unknown(request),)), desk)
+        return await refuse(
+            _unreadable(request, actor, OperationClass.ORDER_PLACEMENT, (_unknown(request, desk),)), desk
+        )
     arguments: Arguments | None
     if tool.operation_class is OperationClass.SAFETY_STOP:
         arguments, ignored = forgiving(tool.arguments, request.arguments)
@@ -93,7 +98,8 @@ async def _carried_out(tool: Tool | None, request: Request, actor: Actor, desk: 
     if arguments is None:
         unreadable = _unreadable(request, actor, tool.operation_class, problems, preview=tool.preview)
         return await refuse(unreadable, desk)
-    reply = await tool.handler(Call(tool=tool, actor=actor, arguments=arguments.canonical(), desk=desk), arguments)
+    call = Call(tool=tool, actor=actor, arguments=arguments.canonical(), desk=desk, progress=request.progress)
+    reply = await tool.handler(call, arguments)
     if not ignored:
         return reply
     notes = tuple(f"Ignored: {found.message}" for found in ignored)
@@ -123,10 +129,20 @@ def _unreadable(
     )
 
 
-def _unknown(request: Request) -> Problem:
-    close = difflib.get_close_matches(request.name[:64], [tool.name for tool in TOOLS], n=1)
+def _shown(name: str, desk: Desk) -> Tool | None:
+    """The tool of that name, if this server shows it; what it does not show cannot be called either."""
+    tool = TOOLS.get(name)
+    choice = desk.settings.tool_choice
+    return tool if tool is not None and choice.shows(tool.toolset, tool.operation_class) else None
+
+
+def _unknown(request: Request, desk: Desk | None) -> Problem:
+    tools = list(TOOLS) if desk is None else TOOLS.shown(desk.settings.tool_choice)
+    close = difflib.get_close_matches(request.name[:64], [tool.name for tool in tools], n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    text = f"There is no tool {shown(request.name)}.{hint}"
+    if TOOLS.get(request.name) is not None:
+        hint = " It exists and is left out by IBKR_TOOLSETS or IBKR_READ_ONLY, which only the operator can change."
+    text = f"There is no tool {shown(request.name)} on this server.{hint}"
     return problem(Code.UNKNOWN_TOOL, text, observed=shown(request.name))
 
 
@@ -238,7 +254,7 @@ def answer_without_app(
     told = _trouble(error)
     envelope = Envelope(success=True, venue=venue, at=now, next_step=told.next_step)
     if tool is None:
-        told = failures((_unknown(request),))
+        told = failures((_unknown(request, None),))
     elif tool.operation_class is OperationClass.SAFETY_STATUS:
         return Response(body=body(envelope, without_app(told.error)), is_error=False)
     elif tool.operation_class is OperationClass.SAFETY_STOP and sentinel is not None:

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from ibkr_mcp_server.domain.operations import Actor, Operation, OperationClass
+from ibkr_mcp_server.domain.toolsets import ToolChoice, Toolset
 from ibkr_mcp_server.errors import Fault
 from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.operations.progress import Progress, silent
 from ibkr_mcp_server.safety.decision import Code, Decision
 from ibkr_mcp_server.tools.arguments import Arguments
 from ibkr_mcp_server.tools.results import Facts, Failure, output_schema, slim
 
-
-class Toolset(StrEnum):
-    """The family a tool belongs to; a profile serves some of them."""
-
-    ACCOUNT = "account"
-    MARKET_DATA = "market_data"
-    ORDERS = "orders"
-    SAFETY = "safety"
+__all__ = ["HINTS", "READ_ONLY", "Call", "Handler", "Registry", "Reply", "Tool", "Toolset", "input_schema"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +34,18 @@ class Reply:
 class Call:
     """One call of one tool, on its way to the one operation that it becomes."""
 
-    def __init__(self, *, tool: Tool, actor: Actor, arguments: Mapping[str, object], desk: Desk) -> None:
+    def __init__(
+        self,
+        *,
+        tool: Tool,
+        actor: Actor,
+        arguments: Mapping[str, object],
+        desk: Desk,
+        progress: Progress = silent,
+    ) -> None:
         self.desk = desk
+        self.progress = progress
+        """Tells a client that asked for it how far the call is."""
         self._tool = tool
         self._actor = actor
         self._arguments = arguments
@@ -151,6 +155,10 @@ class Registry:
 
     def get(self, name: str) -> Tool | None:
         return self._tools.get(name)
+
+    def shown(self, choice: ToolChoice) -> list[Tool]:
+        """The tools that `choice` shows."""
+        return [tool for tool in self if choice.shows(tool.toolset, tool.operation_class)]
 
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._tools.values())

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +27,8 @@ from mcp.types import Tool as ListedTool
 
 from ibkr_mcp_server import __version__
 from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.toolsets import ALL_TOOLS, ToolChoice
+from ibkr_mcp_server.tools.sizes import shown
 
 if TYPE_CHECKING:
     from ibkr_mcp_server.operations.desk import Desk
@@ -85,8 +87,10 @@ class TradingServer(MCPServer[None]):
         clock: Clock,
         auth: Auth = "in-process",
         sentinel: Path | None = None,
+        choice: ToolChoice = ALL_TOOLS,
     ) -> None:
-        """`sentinel` lets emergency_stop work while the store does not open."""
+        """`sentinel` lets emergency_stop work while the store does not open; `choice` is what tools/list shows, and
+        must be that of the app's settings."""
         super().__init__(
             "ibkr-mcp-server",
             title="Interactive Brokers, guarded",
@@ -100,6 +104,7 @@ class TradingServer(MCPServer[None]):
         self._clock = clock
         self._auth = auth
         self._sentinel = sentinel
+        self._choice = choice
         self._background: _Background | None = None
         self._users = 0
 
@@ -108,7 +113,7 @@ class TradingServer(MCPServer[None]):
     async def list_tools(self) -> list[ListedTool]:
         if self._background is not None:
             asyncio.get_running_loop().call_later(AFTER_LIST_SECONDS, self._background.wanted.set)
-        return [ListedTool.model_validate(entry) for entry in listing()]
+        return [ListedTool.model_validate(entry) for entry in shown(listing(), self._choice)]
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[None, Any] | None = None
@@ -119,6 +124,8 @@ class TradingServer(MCPServer[None]):
         opened = await self._background.opened()
         calls = opened.calls
         request = calls.Request(name=name, arguments=arguments, client=_client(context), auth=self._auth)
+        if context is not None:
+            request = replace(request, progress=context.report_progress)
         if opened.app is not None:
             response = await calls.answer(request, opened.app.desk)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -76,16 +75,6 @@ def test_facts_never_hide_the_envelope_and_a_refusal_fits_the_schema(tool: Tool)
     assert set(schema["required"]) == {"success", "venue", "at"}
     assert set(tool.facts.model_fields).isdisjoint(Envelope.model_fields)
     assert set(Envelope.model_fields) <= set(schema["properties"])
-
-
-def test_listing_is_small_enough_to_read() -> None:
-    """What a model sees of the tools, in characters; about 10,000 tokens at most."""
-    seen = [(entry["name"], entry["description"], _compact(entry["inputSchema"])) for entry in listing()]
-    assert sum(len(part) for entry in seen for part in entry) < 40_000
-
-
-def _compact(schema: dict[str, Any]) -> str:
-    return json.dumps(schema, separators=(",", ":"))
 
 
 def test_every_operation_class_has_hints() -> None:
