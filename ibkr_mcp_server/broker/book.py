@@ -147,6 +147,7 @@ class Book:
                 last_message=known.last_message if known is not None else "",
                 last_error_code=known.last_error_code if known is not None else None,
                 parent_perm_id=self._perm_id_of(echo.clientId, echo.parentId),
+                oca_group=echo.ocaGroup,
                 why_held=known.why_held if known is not None else "",
                 placed_here=translate.is_ours(order.order_ref),
             ),

@@ -17,7 +17,9 @@ from ib_async.util import UNSET_INTEGER
 
 from ibkr_mcp_server.domain.accounts import AccountSummary
 from ibkr_mcp_server.domain.instruments import Candidate, HoursUnknown, Instrument, SecType, TradingSession, parse_hours
+from ibkr_mcp_server.domain.moments import parse_moment, tws_moment
 from ibkr_mcp_server.domain.money import Money, finite_decimal
+from ibkr_mcp_server.domain.order_types import CAPPED_AS, ORDER_TERMS, OrderTerms, Term
 from ibkr_mcp_server.domain.orders import (
     ORDER_REF_PREFIX,
     BrokerOrder,
@@ -228,55 +230,32 @@ def contract_for(instrument: Instrument) -> ib_async.Contract:
 # ----------------------------------------------------------------------------------------------------------- orders
 
 
-@dataclass(frozen=True, kw_only=True)
-class OrderForm:
-    """Which prices an order type carries: the limit in `lmtPrice`, the stop or trigger in `auxPrice`."""
-
-    limit: bool = False
-    stop: bool = False
+_PRICE_IN_ECHO = frozenset({OrderType.TRAIL_LIMIT, OrderType.OTHER})
+"""Types that carry a limit or stop in the broker's word although callers do not state one."""
 
 
-ORDER_FORMS: Mapping[OrderType, OrderForm] = {
-    OrderType.MKT: OrderForm(),
-    OrderType.LMT: OrderForm(limit=True),
-    OrderType.STP: OrderForm(stop=True),
-    OrderType.STP_LMT: OrderForm(limit=True, stop=True),
-    OrderType.MIT: OrderForm(stop=True),
-    OrderType.LIT: OrderForm(limit=True, stop=True),
-    OrderType.MOC: OrderForm(),
-    OrderType.LOC: OrderForm(limit=True),
-}
-"""The types that can be sent, the only place that says how."""
-
-_LIMIT_IN_ECHO = frozenset(
-    {type_ for type_, form in ORDER_FORMS.items() if form.limit}
-    | {OrderType.TRAIL_LIMIT, OrderType.REL, OrderType.MIDPRICE, OrderType.OTHER}
-)
-_STOP_IN_ECHO = frozenset({type_ for type_, form in ORDER_FORMS.items() if form.stop} | {OrderType.OTHER})
-_TRAILING = frozenset({OrderType.TRAIL, OrderType.TRAIL_LIMIT})
+def _carries_limit(order_type: OrderType) -> bool:
+    return order_type in _PRICE_IN_ECHO or ORDER_TERMS[order_type].limit_price is not Term.NONE
 
 
 def wire_order(order: Order) -> ib_async.Order:
     """The library's order for `order`; a market order with a cap travels as a limit order at the cap (ORD-09).
 
+    This is the only place that says in which field of the TWS API a term travels.
+
     Raises:
-        Refused: the type cannot be sent, or a price that it needs is missing.
+        Refused: the type cannot be sent, or a term that it needs is missing.
     """
     order_type, limit = order.order_type, order.limit_price
-    if order_type is OrderType.MKT and order.cap_price is not None:
-        order_type, limit = OrderType.LMT, order.cap_price
-    form = ORDER_FORMS.get(order_type)
-    if form is None or order.time_in_force is TimeInForce.OTHER:
+    if order.cap_price is not None and order_type in CAPPED_AS:
+        order_type, limit = CAPPED_AS[order_type], order.cap_price
+    terms = ORDER_TERMS.get(order_type)
+    if terms is None or order.time_in_force is TimeInForce.OTHER:
         raise Refused(
             "ORDER_TYPE_UNSUPPORTED",
             f"Orders of type {order_type} with time in force {order.time_in_force} cannot be sent.",
-            next_step=f"Use one of {', '.join(ORDER_FORMS)}.",
+            next_step=f"Use one of {', '.join(ORDER_TERMS)}.",
         )
-    for needed, name, given in ((form.limit, "limit price", limit), (form.stop, "stop price", order.stop_price)):
-        if needed and given is None:
-            raise Refused(
-                "ORDER_INCOMPLETE", f"An order of type {order_type} needs a {name}.", next_step=f"State the {name}."
-            )
     sent = ib_async.Order(
         action=order.side.value,
         totalQuantity=on_wire(order.quantity),  # type: ignore[arg-type]  # annotated float; any number is written
@@ -286,11 +265,35 @@ def wire_order(order: Order) -> ib_async.Order:
         account=order.account,
         orderRef=order.order_ref,
     )
-    if form.limit and limit is not None:
-        sent.lmtPrice = on_wire(limit)
-    if form.stop and order.stop_price is not None:
-        sent.auxPrice = on_wire(order.stop_price)
+    if order.good_till_date is not None:
+        sent.goodTillDate = tws_moment(order.good_till_date)
+    if terms.limit_price is not Term.NONE:
+        sent.lmtPrice = on_wire(_needed(limit, order_type, "limit price"))
+    if terms.trails:
+        if order.trailing_percent is not None:
+            sent.trailingPercent = on_wire(order.trailing_percent)
+        else:
+            sent.auxPrice = on_wire(_needed(order.trailing_amount, order_type, "trailing amount or percent"))
+        if order.stop_price is not None:
+            sent.trailStopPrice = on_wire(order.stop_price)
+    elif terms.stop_price is not Term.NONE:
+        sent.auxPrice = on_wire(_needed(order.stop_price, order_type, "stop price"))
+    if order_type is OrderType.TRAIL_LIMIT:
+        sent.lmtPriceOffset = on_wire(_needed(order.limit_offset, order_type, "limit offset"))
+    elif terms.limit_offset is not Term.NONE and order.limit_offset is not None:
+        sent.auxPrice = on_wire(order.limit_offset)
     return sent
+
+
+_T = TypeVar("_T")
+
+
+def _needed(value: _T | None, order_type: OrderType, name: str) -> _T:
+    if value is None:
+        raise Refused(
+            "ORDER_INCOMPLETE", f"An order of type {order_type} needs a {name}.", next_step=f"State the {name}."
+        )
+    return value
 
 
 _KEPT_BY_A_CHANGE = (
@@ -299,7 +302,6 @@ _KEPT_BY_A_CHANGE = (
     "ocaType",
     "transmit",
     "triggerMethod",
-    "goodTillDate",
     "goodAfterTime",
     "hidden",
     "displaySize",
@@ -308,9 +310,6 @@ _KEPT_BY_A_CHANGE = (
     "openClose",
     "origin",
     "discretionaryAmt",
-    "trailStopPrice",
-    "trailingPercent",
-    "lmtPriceOffset",
     "modelCode",
     "rule80A",
     "algoStrategy",
@@ -330,13 +329,15 @@ def changed_wire_order(order: Order, held: ib_async.Order) -> ib_async.Order:
         value = getattr(held, name)
         if value != "?":
             setattr(sent, name, value)
+    if order.time_in_force is TimeInForce.GTD and parse_moment(held.goodTillDate) == order.good_till_date:
+        sent.goodTillDate = held.goodTillDate  # in the broker's own words, also where we cannot read them
     if sent.displaySize == UNSET_INTEGER:
         sent.displaySize = 0
     return sent
 
 
 def states_the_same(echo: ib_async.Order, sent: ib_async.Order) -> bool:
-    """Whether the broker's echo carries the quantity, prices, type and time in force that were sent."""
+    """Whether the broker's echo carries the quantity, type and prices sent; where a stop trails moves by itself."""
 
     def same(ours: object, theirs: object) -> bool:
         return price(ours) is None or number(ours) == number(theirs)
@@ -346,24 +347,31 @@ def states_the_same(echo: ib_async.Order, sent: ib_async.Order) -> bool:
         and echo.orderType == sent.orderType
         and same(sent.lmtPrice, echo.lmtPrice)
         and same(sent.auxPrice, echo.auxPrice)
+        and same(sent.trailingPercent, echo.trailingPercent)
+        and same(sent.lmtPriceOffset, echo.lmtPriceOffset)
     )
 
 
 def order_of(contract: ib_async.Contract, echo: ib_async.Order, instrument: Instrument | None) -> Order:
     """An order as the broker tells it. `instrument` is the resolved one, when it is known."""
     order_type = _word(OrderType, echo.orderType)
-    stop = price(echo.auxPrice) if order_type in _STOP_IN_ECHO else None
-    if order_type in _TRAILING:
-        stop = price(echo.trailStopPrice)
+    terms = ORDER_TERMS.get(order_type, OrderTerms(stop_price=Term.OPTIONAL))
+    aux, percent = price(echo.auxPrice), price(echo.trailingPercent) if terms.trails else None
+    offset = price(echo.lmtPriceOffset) if terms.trails else aux
+    stop = price(echo.trailStopPrice) if terms.trails else aux
     return Order(
         instrument=instrument or instrument_of(contract),
         account=echo.account,
         side=Side.BUY if echo.action == "BUY" else Side.SELL,  # the others, SSHORT and SLONG, sell
         quantity=quantity(echo.totalQuantity),
         order_type=order_type,
-        limit_price=price(echo.lmtPrice) if order_type in _LIMIT_IN_ECHO else None,
-        stop_price=stop,
+        limit_price=price(echo.lmtPrice) if _carries_limit(order_type) else None,
+        stop_price=stop if terms.stop_price is not Term.NONE else None,
+        trailing_amount=aux if terms.trails and percent is None else None,
+        trailing_percent=percent,
+        limit_offset=offset if terms.limit_offset is not Term.NONE else None,
         time_in_force=_word(TimeInForce, echo.tif or "DAY"),
+        good_till_date=parse_moment(echo.goodTillDate) if echo.goodTillDate else None,
         outside_rth=bool(echo.outsideRth),
         order_ref=echo.orderRef,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -73,7 +74,11 @@ class OrderDraft:
     order_type: OrderType
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
+    trailing_amount: Decimal | None = None
+    trailing_percent: Decimal | None = None
+    limit_offset: Decimal | None = None
     time_in_force: TimeInForce = TimeInForce.DAY
+    good_till_date: datetime | None = None
     outside_rth: bool = False
     account: str | None = None
 
@@ -86,7 +91,12 @@ class ModificationDraft:
     quantity: Decimal | None = None
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
+    trailing_amount: Decimal | None = None
+    trailing_percent: Decimal | None = None
+    limit_offset: Decimal | None = None
     time_in_force: TimeInForce | None = None
+    good_till_date: datetime | None = None
+    outside_rth: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,10 +82,19 @@ class Order:
     quantity: Decimal
     order_type: OrderType
     limit_price: Decimal | None = None
+    """Of TRAIL LIMIT it is where the limit stands now, as the broker told it."""
     stop_price: Decimal | None = None
+    """Stop, trigger, or where the stop of a trailing order stands; see `order_types.OrderTerms`."""
+    trailing_amount: Decimal | None = None
+    trailing_percent: Decimal | None = None
+    """In percent points: 2 for 2 %."""
+    limit_offset: Decimal | None = None
+    """Distance of the limit from what it follows, always positive."""
     cap_price: Decimal | None = None
     """A market order travels as a limit order at this price: reference plus collar (ORD-09)."""
     time_in_force: TimeInForce = TimeInForce.DAY
+    good_till_date: datetime | None = None
+    """When a GTD order ends, aware UTC."""
     outside_rth: bool = False
     order_ref: str = ""
     """Carries the intent to the broker and back (ID-07)."""
@@ -98,6 +107,10 @@ class Order:
     def label(self) -> str:
         price = f" at {self.limit_price}" if self.limit_price is not None else ""
         return f"{self.side} {self.quantity:f} {self.instrument.label} {self.order_type}{price} {self.time_in_force}"
+
+
+CHANGEABLE = ("limit_price", "stop_price", "trailing_amount", "trailing_percent", "limit_offset", "good_till_date")
+"""The terms that a working order may be given anew, besides quantity, time in force and hours; in `Order`'s names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +131,9 @@ class BrokerOrder:
     """The broker's newest text about it: untrusted."""
     last_error_code: int | None = None
     parent_perm_id: int = 0
+    """The order that must fill first; 0 when there is none or the broker has not told it."""
+    oca_group: str = ""
+    """Orders of one group share their quantity: what one fills, the others lose."""
     why_held: str = ""
     placed_here: bool = False
     """Placed by this product (its order reference is ours)."""

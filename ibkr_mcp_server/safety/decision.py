@@ -62,6 +62,8 @@ class Code(StrEnum):
     PRICE_NOT_EXPECTED = "PRICE_NOT_EXPECTED"
     ORDER_TYPE_NOT_ALLOWED = "ORDER_TYPE_NOT_ALLOWED"
     TIME_IN_FORCE_NOT_ALLOWED = "TIME_IN_FORCE_NOT_ALLOWED"
+    GOOD_TILL_DATE = "GOOD_TILL_DATE"
+    STOP_ON_WRONG_SIDE = "STOP_ON_WRONG_SIDE"
     NOTHING_TO_CHANGE = "NOTHING_TO_CHANGE"
     ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
     ORDER_NOT_WORKING = "ORDER_NOT_WORKING"
@@ -145,7 +147,7 @@ CODES: dict[Code, CodeText] = {
         remedy="Only the operator can open them; `ibkr-mcp-server config check` names the ones that are closed.",
     ),
     Code.PROTECTIVE_ORDER: CodeText(
-        meaning="The order protects a position and may not be cancelled by an agent in this state.",
+        meaning="The order protects a position; in this state an agent may neither cancel nor weaken it.",
         remedy="Ask the operator; the protection stays in place.",
     ),
     Code.OUTSIDE_REGULAR_HOURS: CodeText(
@@ -233,8 +235,19 @@ CODES: dict[Code, CodeText] = {
         meaning="The order type is not in the allowed list.", remedy="Use a type named in `limit`."
     ),
     Code.TIME_IN_FORCE_NOT_ALLOWED: CodeText(
-        meaning="The time in force is not allowed for this order; GTC is for protective orders only.",
+        meaning="The time in force is not allowed for this order, or does not go with its type. Only protective orders "
+        "may outlive the trading day.",
         remedy="Use a time in force named in `limit`; entries are DAY orders.",
+    ),
+    Code.GOOD_TILL_DATE: CodeText(
+        meaning="A GTD order needs good_till_date, in the future; no other order has it.",
+        remedy="Give good_till_date with its time zone, or use tif DAY.",
+    ),
+    Code.STOP_ON_WRONG_SIDE: CodeText(
+        meaning="The stop or trigger lies on the side of the market where the order would wake at once, or a limit "
+        "lies on the side of its stop where it could not fill.",
+        remedy="Stops of sells (and triggers of touched buys) lie below the market, stops of buys (and triggers of "
+        "touched sells) above it.",
     ),
     Code.NOTHING_TO_CHANGE: CodeText(
         meaning="The modification changes nothing.", remedy="Give at least one field that differs from the order."

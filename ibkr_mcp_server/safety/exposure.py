@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from ibkr_mcp_server.domain.accounts import Position
-from ibkr_mcp_server.domain.orders import STOP_TYPES, BrokerOrder, Order, OrderType, Side
+from ibkr_mcp_server.domain.orders import STOP_TYPES, BrokerOrder, Order, Side, TimeInForce
 from ibkr_mcp_server.safety.state import Action
 from ibkr_mcp_server.store.intents import Intent
 
@@ -116,10 +117,63 @@ def reserved_by(
 
 
 def opens_more(before: Order, after: Order) -> bool:
-    """Whether a modification asks for more than the order it replaces (ORD-19)."""
-    if after.quantity > before.quantity:
-        return True
-    if after.order_type is OrderType.LMT and after.limit_price is not None and before.limit_price is not None:
-        worse = after.limit_price - before.limit_price
-        return worse * after.side.sign > 0
-    return False
+    """Whether a modification asks for more than the order it replaces (ORD-19).
+
+    More units, a worse price, a longer way to follow the market, or more time to fill.
+    """
+    return (
+        after.quantity > before.quantity
+        or _is_worse(before, after, "limit_price")
+        or _is_worse(before, after, "stop_price")
+        or _trails_wider(before, after)
+        or _grew(before.limit_offset, after.limit_offset)
+        or _life(before) != _life(after)
+        or (after.outside_rth and not before.outside_rth)
+    )
+
+
+def weakens_protection(before: Order, after: Order) -> bool:
+    """Whether a change of a protective order leaves the position less protected than it was.
+
+    Fewer units, a stop further from the market or trailing wider, a limit closer to its stop (it may be passed over),
+    or an end that comes sooner.
+    """
+    return (
+        after.quantity < before.quantity
+        or _is_worse(before, after, "stop_price")
+        or _trails_wider(before, after)
+        or _grew(_room_to_fill(after), _room_to_fill(before))
+        or (_life(before) != _life(after) and after.time_in_force is not TimeInForce.GTC)
+        or (before.outside_rth and not after.outside_rth)
+    )
+
+
+def _is_worse(before: Order, after: Order, name: str) -> bool:
+    """Higher for a buy, lower for a sell."""
+    old, new = getattr(before, name), getattr(after, name)
+    sign = after.side.sign
+    return _grew(None if old is None else old * sign, None if new is None else new * sign)
+
+
+def _trails_wider(before: Order, after: Order) -> bool:
+    return _grew(before.trailing_amount, after.trailing_amount) or _grew(
+        before.trailing_percent, after.trailing_percent
+    )
+
+
+def _room_to_fill(order: Order) -> Decimal | None:
+    """How far beyond its stop the order may still fill; None when nothing but the market bounds it."""
+    if order.limit_offset is not None or order.limit_price is None or order.stop_price is None:
+        return order.limit_offset
+    return (order.limit_price - order.stop_price) * order.side.sign
+
+
+def _life(order: Order) -> tuple[TimeInForce, datetime | None]:
+    return order.time_in_force, order.good_till_date
+
+
+def _grew(before: Decimal | None, after: Decimal | None) -> bool:
+    """A figure that appears or vanishes cannot be compared, and counts as grown."""
+    if before is None or after is None:
+        return before is not after
+    return after > before

@@ -22,7 +22,8 @@ from ibkr_mcp_server.domain.operations import (
     OrderReference,
     Problem,
 )
-from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderType, Side
+from ibkr_mcp_server.domain.order_types import CAPPED_AS
+from ibkr_mcp_server.domain.orders import CHANGEABLE, BrokerOrder, Order, Side, TimeInForce
 from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.safety import valuation
@@ -35,6 +36,7 @@ from ibkr_mcp_server.safety.exposure import (
     is_protective,
     opens_more,
     reserved_by,
+    weakens_protection,
 )
 from ibkr_mcp_server.safety.identity import order_ref_for
 from ibkr_mcp_server.safety.snapshot import Observed
@@ -79,18 +81,8 @@ class Observer:
         if draft.side not in tuple(Side):
             text = f"The side is {draft.side!r}; it must be exactly BUY or SELL."
             return replace(nothing, problems=(problem(Code.INVALID_SIDE, text, observed=draft.side),))
-        order = Order(
-            instrument=instrument,
-            account=draft.account or (link.accounts[0] if link.accounts else ""),
-            side=Side(draft.side),
-            quantity=draft.quantity,
-            order_type=draft.order_type,
-            limit_price=draft.limit_price,
-            stop_price=draft.stop_price,
-            time_in_force=draft.time_in_force,
-            outside_rth=draft.outside_rth,
-        )
-        return await self._judged(nothing, order, None)
+        account = draft.account or (link.accounts[0] if link.accounts else "")
+        return await self._judged(nothing, _drafted(draft, instrument, account), None)
 
     async def _modification(self, draft: ModificationDraft) -> Observed:
         link, account_problems = await self._verified_link()
@@ -100,15 +92,7 @@ class Observer:
         current, problems = await self._find(draft.order)
         if current is None:
             return replace(nothing, problems=problems)
-        before = current.order
-        order = replace(
-            before,
-            quantity=before.quantity if draft.quantity is None else draft.quantity,
-            limit_price=before.limit_price if draft.limit_price is None else draft.limit_price,
-            stop_price=before.stop_price if draft.stop_price is None else draft.stop_price,
-            time_in_force=before.time_in_force if draft.time_in_force is None else draft.time_in_force,
-        )
-        return await self._judged(nothing, order, current)
+        return await self._judged(nothing, _changed(current.order, draft), current)
 
     async def _cancellation(self, reference: OrderReference) -> Observed:
         link = self._broker.link
@@ -128,9 +112,9 @@ class Observer:
         )
         now = self._clock.now()
         reference = valuation.reference_price(order.side, quote, now, self._quote_max_age)
-        if order.order_type is OrderType.MKT and current is None and reference is not None:
+        if order.order_type in CAPPED_AS and current is None and reference is not None:
             order = replace(order, cap_price=self._cap(order, reference))
-        worst = valuation.worst_case_price(order, quote, now, self._quote_max_age)
+        worst = valuation.worst_case_price(order, quote, now, self._quote_max_age, self._collar_pct)
         return replace(
             seen,
             order=order,
@@ -204,6 +188,40 @@ class Observer:
         return None, None
 
 
+def _drafted(draft: OrderDraft, instrument: Instrument, account: str) -> Order:
+    """The canonical order of a draft whose side is one."""
+    return Order(
+        instrument=instrument,
+        account=account,
+        side=Side(draft.side),
+        quantity=draft.quantity,
+        order_type=draft.order_type,
+        limit_price=draft.limit_price,
+        stop_price=draft.stop_price,
+        trailing_amount=draft.trailing_amount,
+        trailing_percent=draft.trailing_percent,
+        limit_offset=draft.limit_offset,
+        time_in_force=draft.time_in_force,
+        good_till_date=draft.good_till_date,
+        outside_rth=draft.outside_rth,
+    )
+
+
+def _changed(before: Order, draft: ModificationDraft) -> Order:
+    """The whole resulting order: what the draft does not name stays as it is."""
+    asked = {
+        name: getattr(draft, name)
+        for name in (*CHANGEABLE, "quantity", "time_in_force", "outside_rth")
+        if getattr(draft, name) is not None
+    }
+    if "trailing_amount" in asked and "trailing_percent" not in asked:
+        asked["trailing_percent"] = None
+    elif "trailing_percent" in asked and "trailing_amount" not in asked:
+        asked["trailing_amount"] = None
+    after = replace(before, **asked)
+    return after if after.time_in_force is TimeInForce.GTD else replace(after, good_till_date=draft.good_till_date)
+
+
 def classified(
     observed: Observed,
     holdings: Holdings,
@@ -229,10 +247,13 @@ def classified(
     action = action_of(order, exposure, already_filled=current.filled if current is not None else ZERO)
     if current is not None and action is Action.OPEN and not opens_more(current.order, order):
         action = Action.REDUCE  # asks for less than what was approved before
+    weakens = (
+        current is not None and is_protective(current, holdings.positions) and weakens_protection(current.order, order)
+    )
     value = observed.value_usd
     if action is Action.OPEN and valuation.writes_option(order):
         value = valuation.with_obligation(order, value, observed.usd_per_unit)
-    return replace(observed, exposure=exposure, action=action, value_usd=value)
+    return replace(observed, exposure=exposure, action=action, value_usd=value, weakens_protection=weakens)
 
 
 def _match(reference: OrderReference, orders: Sequence[BrokerOrder]) -> BrokerOrder | None:

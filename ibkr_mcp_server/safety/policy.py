@@ -25,6 +25,7 @@ from ibkr_mcp_server.safety.checks.order_size import OrderSize
 from ibkr_mcp_server.safety.checks.order_value import OrderValue
 from ibkr_mcp_server.safety.checks.registered_tool import RegisteredTool
 from ibkr_mcp_server.safety.checks.safety_state import CauseGroup, StateCheck
+from ibkr_mcp_server.safety.checks.stop_side import StopSide
 from ibkr_mcp_server.safety.checks.unresolved_order import UnresolvedOrder
 from ibkr_mcp_server.safety.decision import Code, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
@@ -87,12 +88,13 @@ class Policy:
                 collar_pct=settings.price_collar_pct, max_age_seconds=float(settings.quote_max_age_seconds)
             ),
         )
+        stop_side = Rule(name="stop_side", step=9, check=StopSide())
         unresolved = Rule(name="unresolved_order", step=12, check=UnresolvedOrder())
         key = Rule(name="idempotency", step=12, check=Idempotency())
 
         self._safety_mode = settings.safety_mode
         switches = (kill, state, safe_mode)
-        limits = (rate, daily, account, form, kind, size, value, price, unresolved, key)
+        limits = (rate, daily, account, form, kind, size, value, price, stop_side, unresolved, key)
         order_rules = (known, *switches, gates, hours, *limits)
         read_rules = (*switches, form)
         self.table: dict[OperationClass, tuple[Rule, ...]] = {

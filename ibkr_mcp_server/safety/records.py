@@ -172,7 +172,11 @@ def _order_record(decision: Decision) -> dict[str, object] | None:
         "order_type": order.order_type,
         "limit_price": order.limit_price,
         "stop_price": order.stop_price,
+        "trailing_amount": order.trailing_amount,
+        "trailing_percent": order.trailing_percent,
+        "limit_offset": order.limit_offset,
         "cap_price": order.cap_price,
         "time_in_force": order.time_in_force,
+        "good_till_date": order.good_till_date,
         "outside_rth": order.outside_rth,
     }

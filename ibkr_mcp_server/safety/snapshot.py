@@ -35,6 +35,8 @@ class Observed:
     usd_source: str | None = None
     exposure: Exposure | None = None
     action: Action = Action.READ
+    weakens_protection: bool = False
+    """The change takes protection from a position; it needs what cancelling a protective order needs, too."""
     reference_price: Decimal | None = None
     value_usd: Decimal | None = None
     """Worst-case value of the order."""

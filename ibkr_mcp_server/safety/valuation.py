@@ -9,7 +9,8 @@ from datetime import datetime
 from decimal import Decimal
 
 from ibkr_mcp_server.domain.instruments import VALUED_BY_PRICE
-from ibkr_mcp_server.domain.orders import STOP_TYPES, Order, Side
+from ibkr_mcp_server.domain.order_types import terms_of
+from ibkr_mcp_server.domain.orders import Order, Side
 from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 
 
@@ -42,23 +43,47 @@ def collar(side: Side, reference: Decimal, collar_pct: Decimal) -> Decimal:
     return reference * (1 + side.sign * collar_pct / 100)
 
 
-def worst_case_price(order: Order, quote: Quote | None, now: datetime, max_age_seconds: float) -> Decimal | None:
+def worst_case_price(
+    order: Order, quote: Quote | None, now: datetime, max_age_seconds: float, collar_pct: Decimal
+) -> Decimal | None:
     """A price per unit that the order's value cannot exceed by more than the market's own move, or None.
 
-    A buy fills no higher than its limit or cap; a sell limit may fill higher than its limit, so the market counts too.
+    A buy fills no higher than its limit or cap. One that becomes a market order (STP, TRAIL, MIT) fills around its
+    highest trigger, and is valued with the collar on top, as a market order is. A sell may fill higher than its limit,
+    so the market counts too.
     """
     reference = reference_price(order.side, quote, now, max_age_seconds)
     if reference is None:
         return None
     assert quote is not None
-    bounds = [order.limit_price, order.cap_price]
-    if order.order_type in STOP_TYPES:
-        bounds += [order.stop_price, reference]
-    if order.side is Side.SELL:
-        bounds += [reference, quote.ask]
-    elif order.limit_price is None and order.cap_price is None:
-        bounds.append(reference)
-    return max((bound for bound in bounds if bound is not None), default=None)
+    if order.side is Side.BUY:
+        bound = _highest_limit(order, reference)
+        return bound if bound is not None else collar(Side.BUY, _highest_trigger(order, reference), collar_pct)
+    prices = (order.limit_price, order.cap_price, order.stop_price, reference, quote.ask)
+    return max(price for price in prices if price is not None)
+
+
+def _highest_limit(order: Order, reference: Decimal) -> Decimal | None:
+    """What a buy cannot fill above; None when it becomes a market order."""
+    if terms_of(order.order_type).trails:
+        offset = order.limit_offset
+        return None if offset is None else _highest_trigger(order, reference) + offset
+    return order.cap_price if order.limit_price is None else order.limit_price
+
+
+def _highest_trigger(order: Order, reference: Decimal) -> Decimal:
+    """Where a buy may be woken at most; the market itself when nothing wakes it or it may be woken at once."""
+    levels = [reference, *filter(None, (order.stop_price,))]
+    if terms_of(order.order_type).trails:
+        levels.append(reference + (trailing_distance(order, reference) or 0))
+    return max(levels)
+
+
+def trailing_distance(order: Order, reference: Decimal) -> Decimal | None:
+    """How far the stop of a trailing order stays behind the market at `reference`."""
+    if order.trailing_percent is not None:
+        return reference * order.trailing_percent / 100
+    return order.trailing_amount
 
 
 def worst_case_value_usd(

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal
 
@@ -18,6 +19,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from ibkr_mcp_server.domain.instruments import EQUITY_SYMBOL, InstrumentQuery, SecType
+from ibkr_mcp_server.domain.moments import parse_moment
 from ibkr_mcp_server.safety.identity import REQUEST_KEY
 
 LARGEST_NUMBER = 10**12
@@ -89,6 +91,16 @@ def kind_of(value: object) -> str:
     return "null" if value is None else "a list" if isinstance(value, list) else "an object"
 
 
+def moment(value: object) -> datetime:
+    """A moment that says its time zone, in TWS's spelling or RFC 3339."""
+    found = parse_moment(value) if isinstance(value, str) and len(value) <= 64 else None
+    if found is None:
+        raise PydanticCustomError(
+            "moment", "must be a time with its zone, such as 20261120 15:30:00 US/Eastern or 2026-11-20T15:30:00-05:00"
+        )
+    return found
+
+
 def _fits(pattern: re.Pattern[str], form: str) -> Callable[[str], str]:
     def check(text: str) -> str:
         if pattern.fullmatch(text):
@@ -147,7 +159,8 @@ Right = Annotated[
     Literal["C", "P"], BeforeValidator(lambda value: _RIGHTS.get(value, value) if isinstance(value, str) else value)
 ]
 Action = Literal["BUY", "SELL"]
-Tif = Literal["DAY", "GTC", "IOC", "FOK"]
+Tif = Literal["DAY", "GTC", "GTD", "IOC", "FOK", "OPG"]
+Moment = Annotated[datetime, BeforeValidator(moment), WithJsonSchema({"type": "string"})]
 
 
 class InstrumentArguments(Arguments):

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import ClassVar, Literal
 
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from ibkr_mcp_server.domain.operations import OrderDraft, OrderReference
-from ibkr_mcp_server.domain.orders import OrderType, TimeInForce
+from ibkr_mcp_server.domain.operations import ModificationDraft, OrderDraft, OrderReference
+from ibkr_mcp_server.domain.orders import CHANGEABLE, OrderType, TimeInForce
 from ibkr_mcp_server.tools.arguments import (
     Account,
     Action,
     Arguments,
     InstrumentArguments,
+    Moment,
     Number,
     PermId,
     RequestKey,
     Tif,
 )
+
+NAMES = {
+    "price": "limit_price",
+    "trigger_price": "stop_price",
+    "trail_amount": "trailing_amount",
+    "trail_percent": "trailing_percent",
+    "time_in_force": "tif",
+    "side": "action",
+}
+"""What callers also call a term."""
 
 
 class Keyed(Arguments):
@@ -29,47 +39,57 @@ class Keyed(Arguments):
 
 
 class OrderArguments(InstrumentArguments):
-    also_called: ClassVar = {"price": "limit_price", "time_in_force": "tif", "side": "action"}
+    """What every order states; each tool adds the terms of its order types, under the names of `Order`."""
+
+    also_called: ClassVar = NAMES
 
     action: Action = Field(description="BUY or SELL")
     quantity: Number = Field(description="Units: shares, contracts, or base currency")
     tif: Tif = Field(default="DAY", description="Entries are DAY; GTC is for protective orders")
+    good_till_date: Moment | SkipJsonSchema[None] = Field(
+        default=None, description="For tif GTD, e.g. 20261120 15:30:00 US/Eastern"
+    )
     account: Account | SkipJsonSchema[None] = Field(default=None, description="Default: the first account")
 
-    def draft(
-        self,
-        order_type: OrderType,
-        *,
-        limit_price: Decimal | None = None,
-        stop_price: Decimal | None = None,
-        outside_rth: bool = False,
-    ) -> OrderDraft:
+    def draft(self, order_type: str) -> OrderDraft:
         return OrderDraft(
             query=self.query(),
             side=self.action,
             quantity=self.quantity,
-            order_type=order_type,
-            limit_price=limit_price,
-            stop_price=stop_price,
+            order_type=OrderType(order_type),
             time_in_force=TimeInForce(self.tif),
-            outside_rth=outside_rth,
+            outside_rth=getattr(self, "outside_rth", False),
             account=self.account,
+            **{name: getattr(self, name, None) for name in CHANGEABLE},
         )
 
 
 class CheckOrderArguments(OrderArguments):
-    order_type: Literal["MKT", "LMT", "STP", "STP LMT"] = Field(description="IBKR order type")
-    limit_price: Number | SkipJsonSchema[None] = Field(default=None, description="For LMT and STP LMT")
-    stop_price: Number | SkipJsonSchema[None] = Field(default=None, description="For STP and STP LMT")
+    order_type: Literal[
+        "MKT", "LMT", "STP", "STP LMT", "TRAIL", "TRAIL LIMIT", "MOC", "LOC", "MIT", "LIT", "REL", "MIDPRICE"
+    ] = Field(description="IBKR order type")
+    limit_price: Number | SkipJsonSchema[None] = Field(default=None, description="Limit, or cap of REL and MIDPRICE")
+    stop_price: Number | SkipJsonSchema[None] = Field(default=None, description="Stop, or trigger of MIT and LIT")
+    trailing_amount: Number | SkipJsonSchema[None] = Field(default=None, description="For TRAIL, TRAIL LIMIT")
+    trailing_percent: Number | SkipJsonSchema[None] = Field(default=None, description="Instead of the amount: 2 is 2 %")
+    limit_offset: Number | SkipJsonSchema[None] = Field(default=None, description="For TRAIL LIMIT and REL")
     outside_rth: bool = Field(default=False, description="Also work outside regular hours")
 
 
 class MarketOrderArguments(OrderArguments, Keyed):
-    also_called: ClassVar = {"time_in_force": "tif", "side": "action"}
+    also_called: ClassVar = {name: own for name, own in NAMES.items() if own != "limit_price"}
+
+    order_type: Literal["MKT", "MOC", "MIT"] = Field(default="MKT", description="MOC: at the close; MIT: once touched")
+    stop_price: Number | SkipJsonSchema[None] = Field(default=None, description="Trigger of MIT")
 
 
 class LimitOrderArguments(OrderArguments, Keyed):
     limit_price: Number = Field(description="Per unit, in the instrument's currency, on its price grid")
+    order_type: Literal["LMT", "LOC", "LIT", "REL", "MIDPRICE"] = Field(
+        default="LMT", description="For REL and MIDPRICE limit_price is the cap"
+    )
+    stop_price: Number | SkipJsonSchema[None] = Field(default=None, description="Trigger of LIT")
+    limit_offset: Number | SkipJsonSchema[None] = Field(default=None, description="REL: better than the best price by")
     outside_rth: bool = Field(default=False, description="Also work outside regular hours")
 
 
@@ -86,12 +106,26 @@ class ReferenceArguments(Arguments):
 
 
 class ModifyOrderArguments(ReferenceArguments, Keyed):
-    also_called: ClassVar = {"price": "limit_price", "time_in_force": "tif"}
+    also_called: ClassVar = NAMES
 
     quantity: Number | SkipJsonSchema[None] = Field(default=None, description="New total quantity, fills included")
     limit_price: Number | SkipJsonSchema[None] = Field(default=None, description="New limit price")
-    stop_price: Number | SkipJsonSchema[None] = Field(default=None, description="New stop price")
+    stop_price: Number | SkipJsonSchema[None] = Field(default=None, description="New stop or trigger price")
+    trailing_amount: Number | SkipJsonSchema[None] = Field(default=None, description="New distance to trail")
+    trailing_percent: Number | SkipJsonSchema[None] = Field(default=None, description="New distance to trail, in %")
+    limit_offset: Number | SkipJsonSchema[None] = Field(default=None, description="New limit offset")
     tif: Tif | SkipJsonSchema[None] = Field(default=None, description="New time in force")
+    good_till_date: Moment | SkipJsonSchema[None] = Field(default=None, description="New end of a GTD order")
+    outside_rth: bool | SkipJsonSchema[None] = Field(default=None, description="Also outside regular hours")
+
+    def draft(self) -> ModificationDraft:
+        return ModificationDraft(
+            order=self.reference(),
+            quantity=self.quantity,
+            time_in_force=None if self.tif is None else TimeInForce(self.tif),
+            outside_rth=self.outside_rth,
+            **{name: getattr(self, name) for name in CHANGEABLE},
+        )
 
 
 class CancelOrderArguments(ReferenceArguments, Keyed):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ibkr_mcp_server.domain.operations import ModificationDraft, OperationClass
-from ibkr_mcp_server.domain.orders import OrderType, TimeInForce
+from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.operations import orders as operations
 from ibkr_mcp_server.safety.decision import Verdict
 from ibkr_mcp_server.safety.state import Action as Effect
@@ -53,12 +52,7 @@ class PreviewFacts(Facts):
 
 
 async def check_order(call: Call, arguments: CheckOrderArguments) -> Reply:
-    draft = arguments.draft(
-        OrderType(arguments.order_type),
-        limit_price=arguments.limit_price,
-        stop_price=arguments.stop_price,
-        outside_rth=arguments.outside_rth,
-    )
+    draft = arguments.draft(arguments.order_type)
     preview = await operations.check_order(call.operation(draft=draft, account=arguments.account), call.desk)
     seen = preview.decision.seen.observed
     facts = PreviewFacts(
@@ -99,7 +93,7 @@ def _verdict(verdict: Verdict) -> VerdictView:
 
 async def place_market_order(call: Call, arguments: MarketOrderArguments) -> Reply:
     operation = call.operation(
-        draft=arguments.draft(OrderType.MKT),
+        draft=arguments.draft(arguments.order_type),
         account=arguments.account,
         client_request_id=arguments.client_request_id,
     )
@@ -108,7 +102,7 @@ async def place_market_order(call: Call, arguments: MarketOrderArguments) -> Rep
 
 async def place_limit_order(call: Call, arguments: LimitOrderArguments) -> Reply:
     operation = call.operation(
-        draft=arguments.draft(OrderType.LMT, limit_price=arguments.limit_price, outside_rth=arguments.outside_rth),
+        draft=arguments.draft(arguments.order_type),
         account=arguments.account,
         client_request_id=arguments.client_request_id,
     )
@@ -116,14 +110,7 @@ async def place_limit_order(call: Call, arguments: LimitOrderArguments) -> Reply
 
 
 async def modify_order(call: Call, arguments: ModifyOrderArguments) -> Reply:
-    draft = ModificationDraft(
-        order=arguments.reference(),
-        quantity=arguments.quantity,
-        limit_price=arguments.limit_price,
-        stop_price=arguments.stop_price,
-        time_in_force=None if arguments.tif is None else TimeInForce(arguments.tif),
-    )
-    operation = call.operation(draft=draft, client_request_id=arguments.client_request_id)
+    operation = call.operation(draft=arguments.draft(), client_request_id=arguments.client_request_id)
     return written(await operations.send_order(operation, call.desk), arguments.client_request_id)
 
 
@@ -154,8 +141,8 @@ TOOLS = (
     Tool(
         name="place_market_order",
         title="Place a market order",
-        description="Buys or sells at the market, in regular hours and with live data only. It travels as a limit "
-        "order at `market_cap_price`, the market plus the operator's collar. " + _PLACED,
+        description="Buys or sells at the market, in regular hours and with live data only. MKT and MOC travel as "
+        "limit orders at `market_cap_price`, the market plus the operator's collar. " + _PLACED,
         toolset=Toolset.ORDERS,
         operation_class=OperationClass.ORDER_PLACEMENT,
         arguments=MarketOrderArguments,
@@ -165,7 +152,8 @@ TOOLS = (
     Tool(
         name="place_limit_order",
         title="Place a limit order",
-        description="Buys or sells at limit_price or better. " + _PLACED,
+        description="Buys or sells at limit_price or better: at once (LMT), at the close (LOC), once touched (LIT), or "
+        "pegged to the best price (REL) or the midpoint (MIDPRICE). Stops: place_stop_loss. " + _PLACED,
         toolset=Toolset.ORDERS,
         operation_class=OperationClass.ORDER_PLACEMENT,
         arguments=LimitOrderArguments,
@@ -175,8 +163,8 @@ TOOLS = (
     Tool(
         name="modify_order",
         title="Change a working order",
-        description="Changes quantity, prices or time in force of a working order of this server, named by perm_id or "
-        "order_request_id; what is left out stays. The result is judged like a new order. " + _PLACED,
+        description="Changes quantity, prices, distances or time in force of a working order of this server, named by "
+        "perm_id or order_request_id; what is left out stays. The result is judged like a new order. " + _PLACED,
         toolset=Toolset.ORDERS,
         operation_class=OperationClass.ORDER_MODIFICATION,
         arguments=ModifyOrderArguments,

@@ -85,8 +85,12 @@ class OrderTerms(Part):
     order_type: str
     limit_price: Exact | Unknown = None
     stop_price: Exact | Unknown = None
+    trailing_amount: Exact | Unknown = None
+    trailing_percent: Exact | Unknown = None
+    limit_offset: Exact | Unknown = None
     market_cap_price: Exact | Unknown = None
     tif: str
+    good_till_date: datetime | Unknown = None
     outside_rth: bool
     account: str
 
@@ -102,8 +106,12 @@ def order_terms(order: Order) -> OrderTerms:
         order_type=order.order_type,
         limit_price=order.limit_price,
         stop_price=order.stop_price,
+        trailing_amount=order.trailing_amount,
+        trailing_percent=order.trailing_percent,
+        limit_offset=order.limit_offset,
         market_cap_price=order.cap_price,
         tif=order.time_in_force,
+        good_till_date=order.good_till_date,
         outside_rth=order.outside_rth,
         account=order.account,
     )

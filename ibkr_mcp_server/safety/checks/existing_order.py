@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ibkr_mcp_server.domain.operations import Operation, OperationClass
+from ibkr_mcp_server.domain.orders import CHANGEABLE
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
@@ -35,5 +36,5 @@ class ExistingOrder:
 
 
 def _same(after: object, before: object) -> bool:
-    fields = ("quantity", "limit_price", "stop_price", "time_in_force")
+    fields = ("quantity", "time_in_force", "outside_rth", *CHANGEABLE)
     return all(getattr(after, name) == getattr(before, name) for name in fields)

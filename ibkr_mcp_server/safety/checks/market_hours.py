@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.domain.orders import OrderType
+from ibkr_mcp_server.domain.order_types import CAPPED_AS
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
@@ -16,7 +16,7 @@ class MarketOrderHours:
 
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
         order = seen.order
-        if order is None or order.order_type is not OrderType.MKT:
+        if order is None or order.order_type not in CAPPED_AS:
             return PASSED
         instrument = order.instrument
         if instrument.in_regular_hours(seen.now):

@@ -1,19 +1,18 @@
-"""The order is well formed: instrument, quantity, prices, and their grids (ORD-01..ORD-05)."""
+"""The order is well formed: instrument, quantity, the terms of its type, and their grids (ORD-01..ORD-05)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from ibkr_mcp_server.domain.instruments import SecType
 from ibkr_mcp_server.domain.money import on_grid, round_to_grid
 from ibkr_mcp_server.domain.operations import Operation, Problem
-from ibkr_mcp_server.domain.orders import Order, OrderType
+from ibkr_mcp_server.domain.order_types import Term, terms_of
+from ibkr_mcp_server.domain.orders import Order, TimeInForce
 from ibkr_mcp_server.safety.decision import Code, Findings, problem
 from ibkr_mcp_server.safety.snapshot import Snapshot
-
-_NEEDS_LIMIT = frozenset({OrderType.LMT, OrderType.STP_LMT})
-_NEEDS_STOP = frozenset({OrderType.STP, OrderType.STP_LMT})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +25,12 @@ class OrderForm:
         found = [*asked, *seen.observed.problems]
         order = seen.order
         if order is not None:
+            before = seen.observed.current.order if seen.observed.current is not None else None
             found += _type_problems(order)
             found += _quantity_problems(order)
-            found += _price_problems(order)
+            found += _term_problems(order, before)
+            if before is None or order.good_till_date != before.good_till_date:
+                found += _end_problems(order, seen.now)
         return Findings(problems=tuple(found))
 
 
@@ -63,24 +65,56 @@ def _tradable_step(order: Order, step: Decimal) -> Decimal:
     return max(step, Decimal(1)) if order.instrument.sec_type in ("STK", "OPT", "FUT", "CASH") else step
 
 
-def _price_problems(order: Order) -> list[Problem]:
+def _term_problems(order: Order, before: Order | None) -> list[Problem]:
+    """Each term that the type needs is there, on the price grid, and no other; what a change keeps is not judged."""
     found: list[Problem] = []
-    for name, price, needed in (
-        ("limit_price", order.limit_price, order.order_type in _NEEDS_LIMIT),
-        ("stop_price", order.stop_price, order.order_type in _NEEDS_STOP),
+    terms = terms_of(order.order_type)
+    for name, term in (
+        ("limit_price", terms.limit_price),
+        ("stop_price", terms.stop_price),
+        ("trailing_amount", Term.OPTIONAL if terms.trails else Term.NONE),
+        ("limit_offset", terms.limit_offset),
     ):
-        if price is None:
-            if needed:
-                found.append(problem(Code.PRICE_MISSING, f"A {order.order_type} order needs {name}."))
+        value = getattr(order, name)
+        if before is not None and value == getattr(before, name):
             continue
-        if not needed and order.order_type in (OrderType.MKT, OrderType.LMT, OrderType.STP):
+        if value is None and term is Term.REQUIRED:
+            found.append(problem(Code.PRICE_MISSING, f"A {order.order_type} order needs {name}."))
+        elif value is not None and term is Term.NONE:
             found.append(problem(Code.PRICE_NOT_EXPECTED, f"A {order.order_type} order has no {name}."))
-        elif not price.is_finite() or price <= 0:
-            text = f"{name} is {price}; it must be a number above zero."
-            found.append(problem(Code.INVALID_PRICE, text, observed=price))
-        else:
-            found += _grid_problems(order, name, price)
-    return found
+        elif value is not None and (not value.is_finite() or value <= 0):
+            text = f"{name} is {value}; it must be a number above zero."
+            found.append(problem(Code.INVALID_PRICE, text, observed=value))
+        elif value is not None:
+            found += _grid_problems(order, name, value)
+    return found + _trailing_problems(order, trails=terms.trails)
+
+
+def _trailing_problems(order: Order, *, trails: bool) -> list[Problem]:
+    amount, percent = order.trailing_amount, order.trailing_percent
+    if not trails:
+        text = f"A {order.order_type} order has no trailing_percent."
+        return [problem(Code.PRICE_NOT_EXPECTED, text)] if percent is not None else []
+    if (amount is None) == (percent is None):
+        text = f"A {order.order_type} order needs either trailing_amount or trailing_percent."
+        return [problem(Code.PRICE_MISSING if amount is None else Code.PRICE_NOT_EXPECTED, text)]
+    if percent is not None and not (percent.is_finite() and 0 < percent < 100):
+        text = f"trailing_percent is {percent}; it must lie between 0 and 100 (2 means 2 %)."
+        return [problem(Code.INVALID_PRICE, text, observed=percent)]
+    return []
+
+
+def _end_problems(order: Order, now: datetime) -> list[Problem]:
+    until = order.good_till_date
+    if order.time_in_force is not TimeInForce.GTD:
+        text = f"good_till_date is for tif GTD; this order is {order.time_in_force}."
+        return [problem(Code.GOOD_TILL_DATE, text)] if until is not None else []
+    if until is None:
+        return [problem(Code.GOOD_TILL_DATE, "A GTD order needs good_till_date.")]
+    if until <= now:
+        text = f"good_till_date {until:%Y-%m-%d %H:%M:%S} UTC has passed; it is {now:%Y-%m-%d %H:%M:%S} UTC."
+        return [problem(Code.GOOD_TILL_DATE, text, observed=f"{until:%Y-%m-%d %H:%M:%S} UTC")]
+    return []
 
 
 def _grid_problems(order: Order, name: str, price: Decimal) -> list[Problem]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from ibkr_mcp_server.domain.operations import Operation
+from ibkr_mcp_server.clock import next_trading_day_starts
+from ibkr_mcp_server.domain.operations import Operation, Problem
+from ibkr_mcp_server.domain.order_types import terms_of
 from ibkr_mcp_server.domain.orders import TimeInForce
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
 from ibkr_mcp_server.safety.snapshot import Snapshot
@@ -27,11 +30,25 @@ class OrderKind:
             limit = ", ".join(self.types)
             text = f"Order type {order.order_type} is not allowed; allowed are {limit}."
             found.append(problem(Code.ORDER_TYPE_NOT_ALLOWED, text, observed=order.order_type, limit=limit))
-        allowed = [
-            name for name in self.times_in_force if name != TimeInForce.GTC or seen.observed.action is Action.PROTECT
-        ]
+        protects = seen.observed.action is Action.PROTECT
+        fitting = terms_of(order.order_type).times_in_force
+        allowed = [name for name in self.times_in_force if name in fitting and (protects or name != TimeInForce.GTC)]
         if order.time_in_force not in allowed:
             limit = ", ".join(allowed)
-            text = f"Time in force {order.time_in_force} is not allowed for this order; allowed: {limit}."
+            text = (
+                f"Time in force {order.time_in_force} is not allowed for this {order.order_type} order; "
+                f"allowed: {limit}."
+            )
             found.append(problem(Code.TIME_IN_FORCE_NOT_ALLOWED, text, observed=order.time_in_force, limit=limit))
+        elif not protects and order.good_till_date is not None:
+            found += _too_long(order.good_till_date, next_trading_day_starts(seen.now))
         return Findings(problems=tuple(found), observed=f"{order.order_type} {order.time_in_force}")
+
+
+def _too_long(until: datetime, day_ends: datetime) -> list[Problem]:
+    """An entry must not outlive the day in which it was judged."""
+    if until <= day_ends:
+        return []
+    limit = f"{day_ends:%Y-%m-%d %H:%M} UTC"
+    text = f"good_till_date {until:%Y-%m-%d %H:%M} UTC lies after the end of the trading day, {limit}."
+    return [problem(Code.TIME_IN_FORCE_NOT_ALLOWED, text, observed=f"{until:%Y-%m-%d %H:%M} UTC", limit=limit)]

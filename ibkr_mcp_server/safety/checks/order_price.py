@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.domain.orders import OrderType, Side
+from ibkr_mcp_server.domain.order_types import CAPPED_AS, Term, terms_of
+from ibkr_mcp_server.domain.orders import Order, Side
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.safety.valuation import collar, is_live
@@ -30,16 +31,21 @@ class OrderPrice:
         if reference is None:
             return self._no_reference(seen)
         found = []
-        if order.order_type is OrderType.MKT and not is_live(quote):
-            kind = quote.data_type if quote is not None else None
-            text = f"A market order needs live data; the data for {order.instrument.label} is {kind}."
-            found.append(problem(Code.NO_LIVE_DATA, text, observed=kind, limit="live"))
-        worst = collar(order.side, reference, self.collar_pct)
+        if order.order_type in CAPPED_AS:
+            if not is_live(quote):
+                kind = quote.data_type if quote is not None else None
+                text = f"A market order needs live data; the data for {order.instrument.label} is {kind}."
+                found.append(problem(Code.NO_LIVE_DATA, text, observed=kind, limit="live"))
+            if order.cap_price is None and seen.observed.current is None:
+                text = f"The price increment of {order.instrument.label} is unknown, so the order cannot be capped."
+                found.append(problem(Code.CONTRACT_RULES_UNKNOWN, text))
+        level = _level(order, reference)
+        worst = collar(order.side, level, self.collar_pct)
         bound = "at most" if order.side is Side.BUY else "at least"
-        limit = f"{bound} {worst.normalize():f} ({self.collar_pct:f} % through {reference:f})"
-        price = order.limit_price
+        limit = f"{bound} {worst.normalize():f} ({self.collar_pct:f} % through {level:f})"
+        price = _limit(order, level)
         if price is not None and (price - worst) * order.side.sign > 0:
-            text = f"A {order.side} limit of {price:f} crosses the reference {reference:f} too far: {limit}."
+            text = f"A {order.side} limit of {price:f} crosses {level:f} too far: {limit}."
             found.append(problem(Code.PRICE_COLLAR, text, observed=f"{price:f}", limit=limit))
         observed = f"reference {reference:f}"
         return Findings(problems=tuple(found), observed=observed, limit=limit)
@@ -60,3 +66,16 @@ class OrderPrice:
         limit = f"{self.max_age_seconds:.0f} s"
         refusal = problem(Code.NO_REFERENCE_PRICE, text, observed=f"{age:.0f} s old", limit=limit)
         return Findings(problems=(refusal,), observed=f"{age:.0f} s old", limit=limit)
+
+
+def _level(order: Order, reference: Decimal) -> Decimal:
+    """Where the market stands when the limit begins to count: at the stop or trigger, if the order waits for one."""
+    waits = terms_of(order.order_type).stop_price is Term.REQUIRED
+    return order.stop_price if waits and order.stop_price is not None else reference
+
+
+def _limit(order: Order, level: Decimal) -> Decimal | None:
+    """The limit beside that level; that of a trailing order keeps its distance wherever the stop goes."""
+    if not terms_of(order.order_type).trails:
+        return order.limit_price
+    return None if order.limit_offset is None else level + order.limit_offset * order.side.sign

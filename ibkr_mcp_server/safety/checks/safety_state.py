@@ -34,23 +34,36 @@ class StateCheck:
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
         if operation.operation_class in (OperationClass.SAFETY_STATUS, OperationClass.SAFETY_STOP):
             return PASSED
-        action = seen.observed.action
         state = seen.recorded.state
-        if state.permission(action) >= Permission.VERIFIED:
-            # A reducing order was verified against the broker's position when it was classified (exposure.py).
+        # A reducing order was verified against the broker's position when it was classified (exposure.py).
+        forbidden = [action for action in _needed(seen) if state.permission(action) < Permission.VERIFIED]
+        if not forbidden:
             return Findings(observed=state.name)
-        causes = [cause for cause in state.causes_against(action) if group_of(cause) is self.group]
-        return refuses(*(self._problem(cause, action, seen) for cause in causes)) if causes else PASSED
+        return refuses(
+            *(
+                self._problem(cause, action, seen)
+                for action in forbidden
+                for cause in state.causes_against(action)
+                if group_of(cause) is self.group
+            )
+        )
 
     def _problem(self, cause: Cause, action: Action, seen: Snapshot) -> Problem:
         code = Code(cause.code)
         text = cause.reason
         if action is Action.CANCEL_PROTECTIVE:
             code = Code.PROTECTIVE_ORDER
-            text = f"The order protects a position, and {text[0].lower()}{text[1:]}"
+            what = "The change takes protection from" if seen.observed.weakens_protection else "The order protects"
+            text = f"{what} a position, and {text[0].lower()}{text[1:]}"
         exposure, order = seen.observed.exposure, seen.order
         if action is Action.OPEN and exposure is not None and order is not None:
             room = exposure.reducible(order.side)
             if room > 0:
                 text += f" A {order.side} of at most {room:f} would be a reduction, which may still pass."
         return problem(code, text, observed=cause.state)
+
+
+def _needed(seen: Snapshot) -> tuple[Action, ...]:
+    """What must be permitted: the action itself, and for a change that weakens protection its removal as well."""
+    action = seen.observed.action
+    return (action, Action.CANCEL_PROTECTIVE) if seen.observed.weakens_protection else (action,)

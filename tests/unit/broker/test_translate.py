@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,8 @@ from ib_async import Order as LibraryOrder
 
 from ibkr_mcp_server.broker import translate
 from ibkr_mcp_server.domain.instruments import SecType
-from ibkr_mcp_server.domain.orders import OrderStatus, OrderType, Side, TimeInForce
+from ibkr_mcp_server.domain.order_types import CAPPED_AS, ORDER_TERMS, Term
+from ibkr_mcp_server.domain.orders import Order, OrderStatus, OrderType, Side, TimeInForce
 from ibkr_mcp_server.errors import Refused
 from tests.unit.broker.test_reconcile import ORDER
 
@@ -46,27 +48,72 @@ def test_price_survives_the_librarys_float(value: Decimal) -> None:
     assert translate.price(float(str(value))) == value
 
 
-@pytest.mark.parametrize("order_type", list(translate.ORDER_FORMS))
-def test_every_type_that_can_be_sent_comes_back_as_it_was(order_type: OrderType) -> None:
-    form = translate.ORDER_FORMS[order_type]
-    order = replace(
+def _complete(order_type: OrderType) -> Order:
+    """An order with every term that its type has."""
+    terms = ORDER_TERMS[order_type]
+    return replace(
         ORDER,
         order_type=order_type,
-        limit_price=Decimal("99.50") if form.limit else None,
-        stop_price=Decimal("101.25") if form.stop else None,
-        time_in_force=TimeInForce.GTC,
+        limit_price=Decimal("99.50") if terms.limit_price is not Term.NONE else None,
+        stop_price=Decimal("101.25") if terms.stop_price is not Term.NONE else None,
+        trailing_amount=Decimal("1.25") if terms.trails else None,
+        limit_offset=Decimal("0.05") if terms.limit_offset is not Term.NONE else None,
+        time_in_force=TimeInForce.GTD if TimeInForce.GTD in terms.times_in_force else TimeInForce.DAY,
+        good_till_date=NOW if TimeInForce.GTD in terms.times_in_force else None,
         outside_rth=True,
     )
-    back = translate.order_of(translate.contract_for(order.instrument), translate.wire_order(order), order.instrument)
-    assert back == order
+
+
+def _echoed(order: Order) -> Order:
+    sent = translate.wire_order(order)
+    return translate.order_of(translate.contract_for(order.instrument), sent, order.instrument)
+
+
+@pytest.mark.parametrize("order_type", list(ORDER_TERMS))
+def test_every_type_that_can_be_sent_comes_back_as_it_was(order_type: OrderType) -> None:
+    order = _complete(order_type)
+    assert _echoed(order) == order
+
+
+def test_a_trailing_percentage_travels_in_a_field_of_its_own() -> None:
+    order = replace(_complete(OrderType.TRAIL), trailing_amount=None, trailing_percent=Decimal("2.5"))
+    sent = translate.wire_order(order)
+    assert (str(sent.trailingPercent), sent.auxPrice, str(sent.trailStopPrice)) == ("2.5", UNSET, "101.25")
+    assert _echoed(order) == order
+
+
+@pytest.mark.parametrize("order_type", [kind for kind in ORDER_TERMS if kind not in CAPPED_AS])
+def test_an_order_without_a_term_that_its_type_needs_is_never_sent(order_type: OrderType) -> None:
+    terms = ORDER_TERMS[order_type]
+    needed = [name for name in ("limit_price", "stop_price", "limit_offset") if getattr(terms, name) is Term.REQUIRED]
+    for name in [*needed, *(["trailing_amount"] if terms.trails else [])]:
+        incomplete: dict[str, Any] = {name: None}
+        with pytest.raises(Refused, match="ORDER_INCOMPLETE"):
+            translate.wire_order(replace(_complete(order_type), **incomplete))
+
+
+@pytest.mark.parametrize("order_type", list(ORDER_TERMS))
+def test_a_change_of_the_quantity_keeps_every_other_term_of_every_type(order_type: OrderType) -> None:
+    """FD-43."""
+    order = _complete(order_type)
+    held = translate.wire_order(order)
+    held.goodTillDate = "20261120 10:00:00 US/Eastern" if held.goodTillDate else ""  # the broker's own spelling
+    before = translate.order_of(translate.contract_for(order.instrument), held, order.instrument)
+    sent = translate.changed_wire_order(replace(before, quantity=Decimal(20)), held)
+    prices = ("lmtPrice", "auxPrice", "trailStopPrice", "trailingPercent", "lmtPriceOffset")
+    assert [getattr(sent, name) for name in prices] == [getattr(held, name) for name in prices]
+    assert (sent.tif, sent.goodTillDate) == (held.tif, held.goodTillDate)
+    assert str(sent.totalQuantity) == "20"
 
 
 def test_market_order_with_a_cap_is_a_limit_order_at_the_cap() -> None:
     sent = translate.wire_order(replace(ORDER, order_type=OrderType.MKT, limit_price=None, cap_price=Decimal("206.00")))
     assert (sent.orderType, str(sent.lmtPrice)) == ("LMT", "206.00")
+    at_close = translate.wire_order(replace(ORDER, order_type=OrderType.MOC, limit_price=None, cap_price=Decimal(206)))
+    assert (at_close.orderType, str(at_close.lmtPrice)) == ("LOC", "206")
 
 
-@pytest.mark.parametrize("order_type", [type_ for type_ in OrderType if type_ not in translate.ORDER_FORMS])
+@pytest.mark.parametrize("order_type", [type_ for type_ in OrderType if type_ not in ORDER_TERMS])
 def test_type_without_a_form_is_refused(order_type: OrderType) -> None:
     with pytest.raises(Refused, match="ORDER_TYPE_UNSUPPORTED"):
         translate.wire_order(replace(ORDER, order_type=order_type))

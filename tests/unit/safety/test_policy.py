@@ -213,7 +213,7 @@ def test_value_counts_multiplier_magnifier_and_exchange_rate(
         limit_price=price,
         instrument=world.instrument(multiplier=Decimal(multiplier), price_magnifier=magnifier),
     )
-    worst = valuation.worst_case_price(placed, world.quote(bid=price, ask=price), world.NOON, 15)
+    worst = valuation.worst_case_price(placed, world.quote(bid=price, ask=price), world.NOON, 15, Decimal(3))
     expected = quantity * price * multiplier * rate / magnifier
     assert valuation.worst_case_value_usd(placed, worst, rate) == pytest.approx(expected)
 
@@ -230,7 +230,7 @@ def test_a_missing_factor_makes_the_value_unknown(missing: str) -> None:
 def test_a_sell_is_valued_as_fully_as_a_buy() -> None:
     """FD-4: a sell limit below the market can fill at the market."""
     sell = world.order(side=Side.SELL, limit_price=Decimal("98.00"))
-    assert valuation.worst_case_price(sell, world.quote(), world.NOON, 15) == Decimal("100.00")
+    assert valuation.worst_case_price(sell, world.quote(), world.NOON, 15, Decimal(3)) == Decimal("100.00")
 
 
 # ---- reference price and collar
@@ -283,7 +283,7 @@ def test_market_orders_need_regular_hours_and_live_data() -> None:
 
 def test_only_listed_order_types_and_times_in_force_pass_and_gtc_is_for_protection() -> None:
     """ORD-10."""
-    lit = world.order(order_type=OrderType.LIT)
+    lit = world.order(order_type=OrderType.LIT, limit_price=Decimal("99.00"), stop_price=Decimal("98.00"))
     assert world.codes(world.snapshot(lit)) == [Code.ORDER_TYPE_NOT_ALLOWED]
     gtc = world.order(time_in_force=TimeInForce.GTC)
     assert world.codes(world.snapshot(gtc)) == [Code.TIME_IN_FORCE_NOT_ALLOWED]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ibkr_mcp_server.domain.accounts import Position
-from ibkr_mcp_server.domain.orders import OrderStatus, OrderType, Side
+from ibkr_mcp_server.domain.orders import OrderStatus, OrderType, Side, TimeInForce
 from ibkr_mcp_server.safety.decision import Code
-from ibkr_mcp_server.safety.exposure import action_of, exposure_of, is_protective, opens_more
+from ibkr_mcp_server.safety.exposure import action_of, exposure_of, is_protective, opens_more, weakens_protection
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, Permission, SafetyState
 from tests.unit.safety import builders as world
 
@@ -101,6 +103,55 @@ def test_asking_for_more_units_or_a_worse_price_opens_more() -> None:
     assert opens_more(before, world.order(limit_price=Decimal("100.01")))
     assert not opens_more(before, world.order(quantity=Decimal(9)))
     assert not opens_more(before, world.order(limit_price=Decimal("99.00")))
+
+
+@pytest.mark.parametrize(
+    ("change", "more"),
+    [
+        ({"stop_price": Decimal("110.01")}, True),
+        ({"stop_price": Decimal("109.99")}, False),
+        ({"trailing_amount": Decimal("5.01")}, True),
+        ({"trailing_amount": None, "trailing_percent": Decimal(1)}, True),
+        ({"trailing_amount": Decimal("4.99")}, False),
+        ({"limit_offset": Decimal("0.51")}, True),
+        ({"time_in_force": TimeInForce.GTC}, True),
+        ({"outside_rth": True}, True),
+    ],
+)
+def test_a_change_that_can_cost_more_in_any_term_opens_more(change: dict[str, Any], more: bool) -> None:
+    """ORD-19, FD-31: not only the limit price."""
+    before = world.order(
+        order_type=OrderType.TRAIL_LIMIT,
+        limit_price=None,
+        stop_price=Decimal("110.00"),
+        trailing_amount=Decimal("5.00"),
+        limit_offset=Decimal("0.50"),
+    )
+    assert opens_more(before, replace(before, **change)) is more
+
+
+@pytest.mark.parametrize(
+    ("change", "weaker"),
+    [
+        ({"stop_price": Decimal("95.01"), "limit_price": Decimal("94.01")}, False),
+        ({"stop_price": Decimal("94.99"), "limit_price": Decimal("93.99")}, True),
+        ({"limit_price": Decimal("94.50")}, True),
+        ({"limit_price": Decimal("93.00")}, False),
+        ({"quantity": Decimal(9)}, True),
+        ({"quantity": Decimal(11)}, False),
+        ({"time_in_force": TimeInForce.DAY}, True),
+    ],
+)
+def test_moving_a_stop_away_is_told_from_moving_it_closer(change: dict[str, Any], weaker: bool) -> None:
+    """Table 0.1: an agent that may not cancel a protective order may not empty it of its meaning either."""
+    before = world.order(
+        side=Side.SELL,
+        order_type=OrderType.STP_LMT,
+        stop_price=Decimal("95.00"),
+        limit_price=Decimal("94.00"),
+        time_in_force=TimeInForce.GTC,
+    )
+    assert weakens_protection(before, replace(before, **change)) is weaker
 
 
 def test_a_fill_that_lowers_the_position_counts_before_the_broker_has_booked_it() -> None:
