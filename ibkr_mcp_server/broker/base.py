@@ -22,8 +22,10 @@ from ibkr_mcp_server.domain.operations import (
     ApprovedOrder,
     FinalGate,
 )
+from ibkr_mcp_server.domain.options import OptionChain
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution
 from ibkr_mcp_server.domain.quotes import Quote
+from ibkr_mcp_server.domain.research import Article, Headlines, NewsProvider, ScannerVocabulary, ScanQuery, ScanRow
 
 
 class LinkState(StrEnum):
@@ -120,6 +122,38 @@ class BrokerReads(Protocol):
 
     async def quotes(self, instruments: Sequence[Instrument]) -> Sequence[Quote | Refusal]:
         """The newest quote of each, in the order asked; a refusal where the broker gives none."""
+        ...
+
+    async def option_chains(self, underlying: Instrument) -> Sequence[OptionChain]:
+        """The options on `underlying`, per exchange and trading class; empty when there are none."""
+        ...
+
+    async def scanner_vocabulary(self) -> ScannerVocabulary:
+        """What a scan may be asked for; read once per connection."""
+        ...
+
+    async def scan(self, query: ScanQuery) -> Sequence[ScanRow]:
+        """The contracts that a scan finds now, best first; empty when none fit."""
+        ...
+
+    async def news_providers(self) -> Sequence[NewsProvider]:
+        """The sources that this login may read."""
+        ...
+
+    async def headlines(
+        self,
+        instrument: Instrument,
+        providers: Sequence[str],
+        *,
+        start: datetime | None,
+        end: datetime | None,
+        limit: int,
+    ) -> Headlines:
+        """At most `limit` headlines about `instrument`, newest first; an open end of the range is None."""
+        ...
+
+    async def article(self, provider: str, article_id: str) -> Article:
+        """The text of one news item, as its author wrote it: untrusted."""
         ...
 
     async def open_orders(self) -> Sequence[BrokerOrder]:

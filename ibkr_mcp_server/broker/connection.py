@@ -16,9 +16,12 @@ from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind, LinkState,
 from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.contracts import Contracts
 from ibkr_mcp_server.broker.market_data import QuoteBoard
+from ibkr_mcp_server.broker.news import News
+from ibkr_mcp_server.broker.option_chains import OptionChains
 from ibkr_mcp_server.broker.order_desk import OrderDesk
 from ibkr_mcp_server.broker.pacing import Pacer
 from ibkr_mcp_server.broker.records import Records
+from ibkr_mcp_server.broker.scanner import Scanner
 from ibkr_mcp_server.broker.session import LinkProblem, Session
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.errors import ProductError, Unavailable
@@ -65,6 +68,9 @@ class Connected:
             wait_seconds=min(settings.quote_wait_seconds, settings.deadline_seconds),
         )
         session.ticks = self.quotes
+        self.option_chains = OptionChains(session)
+        self.scanner = Scanner(session)
+        self.news = News(session)
         self.orders = OrderDesk(
             session,
             book=book,

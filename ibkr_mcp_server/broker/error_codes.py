@@ -300,8 +300,9 @@ def _rows() -> dict[int, BrokerCode]:
     add(
         refused,
         162,
-        meaning="The historical data service gave no data.",
-        next_step="Read the quoted text: the period may be empty or the permission missing.",
+        meaning="The historical data or scanner service gave no data.",
+        next_step="Read the quoted text: the period may be empty, the scan's words may not go together, or the "
+        "permission is missing.",
         retryable=True,
     )
     add(warning, 165, meaning="A remark of the historical data or scanner service.", next_step="Read the quoted text.")
@@ -312,6 +313,25 @@ def _rows() -> dict[int, BrokerCode]:
         next_step="Search for the symbol and use its exact form, for instance SYMBOL.EXCHANGE.CURRENCY.",
     )
     add(refused, 320, meaning="The gateway could not read the request.", next_step="Report it.")
+    add(info, 365, meaning="The scan that was to be cancelled does not exist any more.", next_step="Nothing to do.")
+    add(
+        warning,
+        492,
+        meaning="The scan uses delayed data, or needs subscriptions that the account does not have.",
+        next_step="Treat the ranking as delayed.",
+    )
+    add(
+        refused,
+        10172,
+        meaning="The article cannot be had.",
+        next_step="Take provider and article_id from get_news; old articles are not kept.",
+    )
+    add(
+        refused,
+        10276,
+        meaning="The login may not read this news feed.",
+        next_step="Name other providers, or subscribe to the feed at IBKR.",
+    )
     add(
         refused,
         321,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 
 from ibkr_mcp_server.broker.base import BrokerEvent, EventListener, LinkStatus, Refusal
@@ -18,8 +19,10 @@ from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.accounts import AccountSummary, Position
 from ibkr_mcp_server.domain.instruments import Candidate, Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.operations import ApprovedCancellation, ApprovedModification, ApprovedOrder, FinalGate
+from ibkr_mcp_server.domain.options import OptionChain
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution
 from ibkr_mcp_server.domain.quotes import Quote
+from ibkr_mcp_server.domain.research import Article, Headlines, NewsProvider, ScannerVocabulary, ScanQuery, ScanRow
 from ibkr_mcp_server.errors import Refused
 
 logger = logging.getLogger(__name__)
@@ -114,6 +117,32 @@ class IBBroker:
 
     async def quotes(self, instruments: Sequence[Instrument]) -> Sequence[Quote | Refusal]:
         return await self._link.up().quotes.quotes(instruments)
+
+    async def option_chains(self, underlying: Instrument) -> Sequence[OptionChain]:
+        return await self._link.up().option_chains.chains(underlying)
+
+    async def scanner_vocabulary(self) -> ScannerVocabulary:
+        return await self._link.up().scanner.vocabulary()
+
+    async def scan(self, query: ScanQuery) -> Sequence[ScanRow]:
+        return await self._link.up().scanner.scan(query)
+
+    async def news_providers(self) -> Sequence[NewsProvider]:
+        return await self._link.up().news.providers()
+
+    async def headlines(
+        self,
+        instrument: Instrument,
+        providers: Sequence[str],
+        *,
+        start: datetime | None,
+        end: datetime | None,
+        limit: int,
+    ) -> Headlines:
+        return await self._link.up().news.headlines(instrument, providers, start=start, end=end, limit=limit)
+
+    async def article(self, provider: str, article_id: str) -> Article:
+        return await self._link.up().news.article(provider, article_id)
 
     async def open_orders(self) -> Sequence[BrokerOrder]:
         return await self._link.up().records.open_orders()

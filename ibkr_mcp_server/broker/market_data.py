@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -19,9 +19,11 @@ from ibkr_mcp_server.broker.base import Refusal
 from ibkr_mcp_server.broker.error_codes import Kind, explain
 from ibkr_mcp_server.broker.hearing import Remark
 from ibkr_mcp_server.broker.pacing import Lane, Pacer
+from ibkr_mcp_server.broker.research_rows import DELAYED_OPTION_TICKS, OPTION_TICKS, greeks_of
 from ibkr_mcp_server.broker.session import Session
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.instruments import Instrument
+from ibkr_mcp_server.domain.options import Greeks, GreeksBasis
 from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 from ibkr_mcp_server.errors import Unavailable
 
@@ -55,6 +57,11 @@ _SIZES = {
     70: "ask_size",
     71: "last_size",
 } | {74: "volume"}
+_OPEN_INTEREST = {"C": 27, "P": 28}
+"""By right; the other one of an option says nothing about it."""
+OPTION_GENERIC_TICKS = "101"
+"""Open interest, which is not sent unless it is asked for."""
+_BEST_BASIS = (GreeksBasis.MODEL, GreeksBasis.LAST, GreeksBasis.BID, GreeksBasis.ASK)
 _HALTED = (49, 90)
 _DELAYED_TICKS = range(66, 77)
 _DATED = frozenset({"bid", "ask", "last"})
@@ -67,6 +74,9 @@ class Line:
 
     con_id: int
     req_id: int
+    right: str = ""
+    """`C` or `P` of an option."""
+    greeks: dict[GreeksBasis, Greeks] = field(default_factory=dict)
     values: dict[str, Decimal | None] = field(default_factory=dict)
     halted: bool | None = None
     data_type: MarketDataType = MarketDataType.LIVE
@@ -84,6 +94,8 @@ class Line:
 
     @property
     def is_complete(self) -> bool:
+        if self.right and GreeksBasis.MODEL not in self.greeks:
+            return False
         return self.has_both_sides and self.values.get("last") is not None and self.values.get("close") is not None
 
     @property
@@ -98,6 +110,8 @@ class Line:
             received_at=self.received_at,
             data_type=self.data_type,
             halted=self.halted,
+            open_interest=self.values.get("open_interest"),
+            greeks=next((self.greeks[basis] for basis in _BEST_BASIS if basis in self.greeks), None),
             **{name: self.values.get(name) for name in (*_PRICES.values(), *_SIZES.values())},
         )
 
@@ -210,9 +224,10 @@ class QuoteBoard:
             self._requested_type = wanted_type
         async with self._pacer.permit(Lane.READ):
             self._session.check_alive()
-            line = Line(con_id=instrument.con_id, req_id=self._session.next_id())
+            line = Line(con_id=instrument.con_id, req_id=self._session.next_id(), right=instrument.right)
             self._lines[line.con_id] = self._by_request[line.req_id] = line
-            self._session.client.reqMktData(line.req_id, translate.contract_for(instrument), "", False, False, [])
+            more = OPTION_GENERIC_TICKS if line.right else ""
+            self._session.client.reqMktData(line.req_id, translate.contract_for(instrument), more, False, False, [])
         return line
 
     async def _close(self, line: Line) -> None:
@@ -251,11 +266,25 @@ class QuoteBoard:
 
     def size(self, req_id: int, tick_type: int, size: float) -> None:
         line, name = self._by_request.get(req_id), _SIZES.get(tick_type)
+        if line is not None and tick_type == _OPEN_INTEREST.get(line.right):
+            line.values["open_interest"] = translate.number(size)
+            line.news.set()
         if line is None or name is None:
             return
         line.values[name] = translate.price(size)
         if name in ("bid_size", "ask_size") and not size:
             line.values[name.removesuffix("_size")] = None
+        line.news.set()
+
+    def computation(self, req_id: int, tick_type: int, numbers: Mapping[str, float]) -> None:
+        line, basis = self._by_request.get(req_id), OPTION_TICKS.get(tick_type)
+        if line is None or basis is None:
+            return
+        greeks = greeks_of(basis, numbers, self._clock.now())
+        if greeks.delta is not None or greeks.implied_volatility is not None:
+            line.greeks[basis] = greeks
+        if tick_type in DELAYED_OPTION_TICKS and line.data_type is MarketDataType.LIVE:
+            line.data_type = MarketDataType.DELAYED
         line.news.set()
 
     def generic(self, req_id: int, tick_type: int, value: float) -> None:

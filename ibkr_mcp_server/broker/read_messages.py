@@ -5,11 +5,12 @@ The names are the library's. A family of requests adds its messages here and ask
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import ib_async
 
-from ibkr_mcp_server.broker import translate
+from ibkr_mcp_server.broker import research_rows, translate
 from ibkr_mcp_server.broker.answers import Answers
 from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.hearing import Remark
@@ -21,6 +22,7 @@ class TickListener(Protocol):
     def price(self, req_id: int, tick_type: int, price: float, size: float) -> None: ...
     def size(self, req_id: int, tick_type: int, size: float) -> None: ...
     def generic(self, req_id: int, tick_type: int, value: float) -> None: ...
+    def computation(self, req_id: int, tick_type: int, numbers: Mapping[str, float]) -> None: ...
     def data_type(self, req_id: int, data_type: int) -> None: ...
     def remark(self, req_id: int, remark: Remark) -> bool: ...
     def lost(self) -> None: ...
@@ -82,6 +84,46 @@ class ReadMessages:
     def marketRule(self, rule_id: int, increments: list[ib_async.PriceIncrement]) -> None:
         self.answers.end_of(f"market rule {rule_id}", *increments)
 
+    # Options, scanners and news
+
+    def securityDefinitionOptionParameter(
+        self,
+        req_id: int,
+        exchange: str,
+        _underlying_con_id: object,
+        trading_class: str,
+        multiplier: str,
+        expirations: Sequence[str],
+        strikes: Sequence[float],
+    ) -> None:
+        row = research_rows.chain_of(exchange, trading_class, multiplier, expirations, strikes)
+        self.answers.add(req_id, row)
+
+    def securityDefinitionOptionParameterEnd(self, req_id: int) -> None:
+        self.answers.end(req_id)
+
+    def scannerParameters(self, xml: str) -> None:
+        self.answers.end_of("scanner parameters", xml)
+
+    def scannerData(self, req_id: int, rank: int, details: ib_async.ContractDetails, *texts: str) -> None:
+        self.answers.add(req_id, research_rows.scan_row(rank, details, *texts))
+
+    def scannerDataEnd(self, req_id: int) -> None:
+        self.answers.end(req_id)
+
+    def newsProviders(self, providers: Sequence[ib_async.NewsProvider]) -> None:
+        self.answers.end_of("news providers", *providers)
+
+    def historicalNews(self, req_id: int, time: str, provider: str, article_id: str, headline: str) -> None:
+        if (row := research_rows.headline_of(time, provider, article_id, headline)) is not None:
+            self.answers.add(req_id, row)
+
+    def historicalNewsEnd(self, req_id: int, has_more: bool) -> None:
+        self.answers.end(req_id, has_more)
+
+    def newsArticle(self, req_id: int, form: int, text: str) -> None:
+        self.answers.end(req_id, (form, text))
+
     # Market data
 
     def marketDataType(self, req_id: int, data_type: int) -> None:
@@ -100,5 +142,29 @@ class ReadMessages:
         if self.ticks is not None:
             self.ticks.generic(req_id, tick_type, value)
 
-    def tickOptionComputation(self, *_values: object) -> None:
-        """Greeks come with option quotes, which are not asked for."""
+    def tickOptionComputation(
+        self,
+        req_id: int,
+        tick_type: int,
+        _attributes: int,
+        implied_volatility: float,
+        delta: float,
+        option_price: float,
+        dividends: float,
+        gamma: float,
+        vega: float,
+        theta: float,
+        underlying_price: float,
+    ) -> None:
+        if self.ticks is not None:
+            numbers = {
+                "implied_volatility": implied_volatility,
+                "delta": delta,
+                "option_price": option_price,
+                "dividends": dividends,
+                "gamma": gamma,
+                "vega": vega,
+                "theta": theta,
+                "underlying_price": underlying_price,
+            }
+            self.ticks.computation(req_id, tick_type, numbers)

@@ -7,6 +7,8 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from ibkr_mcp_server.domain.options import Greeks
+
 
 class MarketDataType(StrEnum):
     """What kind of data the broker sends (reqMarketDataType 1 to 4)."""
@@ -38,6 +40,10 @@ class Quote:
     close: Decimal | None = None
     """Previous session's close."""
     halted: bool | None = None
+    open_interest: Decimal | None = None
+    """Contracts open at the last settlement; of options only."""
+    greeks: Greeks | None = None
+    """Of options only."""
 
     def age_seconds(self, now: datetime) -> float:
         """Seconds since the newest price arrived; never negative."""
