@@ -67,9 +67,12 @@ class AuditLog:
         self._turn = asyncio.Lock()
         self._failed = False
 
-    def append(self, connection: Connection, event: AuditEvent) -> AuditRecord:
-        """Add `event` to the chain inside the caller's write transaction; both become durable together."""
-        return _append(connection, [self._rendered(event)])
+    def append(self, connection: Connection, *events: AuditEvent) -> AuditRecord:
+        """Add events to the chain inside the caller's write transaction; all become durable together.
+
+        Returns the record of the last one.
+        """
+        return _append(connection, [self._rendered(event) for event in events])
 
     async def record(self, event: AuditEvent) -> AuditRecord:
         """Add `event` in a transaction of its own; durable when this returns."""
@@ -147,11 +150,14 @@ class AuditLog:
         )
 
 
+# Built once: every order runs them.
+_NEWEST = select(audit_log.c.seq, audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1)
+_INSERT = insert(audit_log)
+
+
 def head(connection: Connection) -> Head:
     """The newest record's place in the chain."""
-    row = connection.execute(
-        select(audit_log.c.seq, audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1)
-    ).first()
+    row = connection.execute(_NEWEST).first()
     return GENESIS if row is None else Head(row.seq, row.hash)
 
 
@@ -172,7 +178,7 @@ def _append(connection: Connection, rendered: list[StoredRecord]) -> AuditRecord
         record = part._replace(seq=seq, prev_hash=prev_hash)
         prev_hash = digest(body_of(record))
         rows.append({**record._asdict(), "hash": prev_hash})
-    connection.execute(insert(audit_log), rows)
+    connection.execute(_INSERT, rows)
     return _as_record(rows[-1])
 
 

@@ -40,7 +40,7 @@ from ibkr_mcp_server.safety.exposure import ZERO, Holdings
 from ibkr_mcp_server.safety.identity import fingerprint, mint_key, order_ref_for
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.observation import Observer, classified
-from ibkr_mcp_server.safety.policy import SWITCHES, Policy, account_check
+from ibkr_mcp_server.safety.policy import Policy, account_check
 from ibkr_mcp_server.safety.records import broker_fields, decision_event, error_record, intent_event, state_of
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
@@ -182,8 +182,11 @@ class TradingSafetyManager:
         intent = self._intent(decision, key or mint_key(), asked)
         intents.reserve(connection, intent)
         decision = replace(decision, intent_id=intent.intent_id)
-        self._audit.append(connection, decision_event(decision, self._broker.link.venue))
-        self._audit.append(connection, intent_event(EventType.INTENT_RESERVED, decision, intent))
+        self._audit.append(
+            connection,
+            decision_event(decision, self._broker.link.venue),
+            intent_event(EventType.INTENT_RESERVED, decision, intent),
+        )
         generation = latches.current(connection).generation
         return Admission(
             decision=decision,
@@ -331,12 +334,10 @@ class TradingSafetyManager:
 
     def _last_look(self, connection: Connection, decision: Decision, intent: Intent, generation: int) -> None:
         """TW-11: what was approved may have become forbidden while it waited. Then mark the intent as sent."""
-        recorded = self._read_store(connection, decision.operation, "")
-        seen = replace(decision.seen, recorded=replace(decision.seen.recorded, state=recorded.state))
-        review = self.policy.review(decision.operation, seen)
-        switches = [found for check, found in review.failures if check in SWITCHES]
-        if switches:
-            raise _state_changed(switches[0].message)
+        seen = replace(decision.seen, recorded=replace(decision.seen.recorded, state=self.state(connection)))
+        thrown = self.policy.review_switches(decision.operation, seen).failures
+        if thrown:
+            raise _state_changed(thrown[0][1].message)
         if _is_opening(decision) and latches.current(connection).generation != generation:
             raise _state_changed("the kill switch was used after the order had been approved")
         intents.advance(connection, intent.intent_id, IntentState.SENT, now=self._clock.now())

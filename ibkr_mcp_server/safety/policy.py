@@ -117,6 +117,11 @@ class Policy:
             verdicts=tuple(self._verdict(rule, operation, seen) for rule in self.table[operation.operation_class])
         )
 
+    def review_switches(self, operation: Operation, seen: Snapshot) -> Validation:
+        """Run only the rules that the final gate looks at once more (TW-11)."""
+        rules = (rule for rule in self.table[operation.operation_class] if rule.name in SWITCHES)
+        return Validation(verdicts=tuple(self._verdict(rule, operation, seen) for rule in rules))
+
     def _verdict(self, rule: Rule, operation: Operation, seen: Snapshot) -> Verdict:
         try:
             findings = rule.check.review(operation, seen)

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, TypedDict, Unpack
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select, union_all, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, select, union_all, update
 from sqlalchemy import insert as insert_into
 
 from ibkr_mcp_server.clock import Clock
@@ -136,20 +136,20 @@ def reserve(connection: Connection, intent: Intent) -> None:
     # Writers are serialised, so nobody can take the key between this look and the insert; the index holds it anyway.
     if existing := find_by_key(connection, intent.request_key):
         raise KeyTaken(existing)
-    connection.execute(insert_into(intents), _as_row(replace(intent, updated_at=intent.created_at)))
+    connection.execute(_INSERT, _as_row(replace(intent, updated_at=intent.created_at)))
 
 
 def get(connection: Connection, intent_id: str) -> Intent | None:
-    return _one(connection, intents.c.intent_id == intent_id)
+    return _one(connection, _BY_ID, intent_id=intent_id)
 
 
 def find_by_key(connection: Connection, request_key: str) -> Intent | None:
-    return _one(connection, intents.c.request_key == request_key)
+    return _one(connection, _BY_KEY, request_key=request_key)
 
 
 def find_by_ref(connection: Connection, order_ref: str) -> Intent | None:
     """The placement that carries `order_ref`; its modifications and cancellations share the reference."""
-    return _one(connection, (intents.c.order_ref == order_ref) & (intents.c.kind == "place"))
+    return _one(connection, _BY_REF, order_ref=order_ref)
 
 
 def advance(
@@ -187,18 +187,13 @@ def opening_in_window(connection: Connection, clock: Clock, seconds: float) -> l
     boot do not compare: there the wall clock decides, and what seems to come from the future is 0 seconds old.
     """
     now, monotonic = clock.now(), clock.monotonic()
-    counts = intents.c.opening & intents.c.release_reason.is_(None)
-    columns = (intents.c.boot_id, intents.c.monotonic, intents.c.created_at)
-    # Two halves instead of OR, so that each walks one index.
     rows = connection.execute(
-        union_all(
-            select(*columns).where(
-                counts, intents.c.boot_id == clock.boot_id, intents.c.monotonic > monotonic - seconds
-            ),
-            select(*columns).where(
-                counts, intents.c.boot_id != clock.boot_id, intents.c.created_at > now - timedelta(seconds=seconds)
-            ),
-        )
+        _IN_WINDOW,
+        {
+            "boot_id": clock.boot_id,
+            "monotonic_after": monotonic - seconds,
+            "created_after": now - timedelta(seconds=seconds),
+        },
     )
     ages = (
         monotonic - row.monotonic if row.boot_id == clock.boot_id else (now - row.created_at).total_seconds()
@@ -209,21 +204,17 @@ def opening_in_window(connection: Connection, clock: Clock, seconds: float) -> l
 
 def opening_on(connection: Connection, trading_day: date) -> int:
     """How many opening intents count on `trading_day` (RL-05, RL-07)."""
-    return connection.execute(
-        select(func.count()).where(
-            intents.c.trading_day == trading_day, intents.c.opening, intents.c.release_reason.is_(None)
-        )
-    ).scalar_one()
+    return connection.execute(_ON_DAY, {"trading_day": trading_day}).scalar_one()
 
 
 def unresolved(connection: Connection) -> list[Intent]:
     """Intents whose outcome is not known yet: RESERVED, SENT or UNKNOWN; oldest first."""
-    return _many(connection, intents.c.state.in_(sorted(UNRESOLVED)))
+    return _many(connection, _UNRESOLVED)
 
 
 def working_opening(connection: Connection, con_id: int) -> list[Intent]:
     """Opening intents of one instrument that may still fill: unresolved or ACCEPTED; oldest first."""
-    return _many(connection, (intents.c.con_id == con_id) & intents.c.state.in_(sorted(_WORKING)) & intents.c.opening)
+    return _many(connection, _WORKING_OPENING, con_id=con_id)
 
 
 def _existing(connection: Connection, intent_id: str) -> Intent:
@@ -235,20 +226,45 @@ def _existing(connection: Connection, intent_id: str) -> Intent:
 
 def _store(connection: Connection, intent: Intent) -> Intent:
     row = _as_row(intent)
-    changed = {name: row[name] for name in (*Outcome.__annotations__, "state", "release_reason", "updated_at")}
-    connection.execute(update(intents).where(intents.c.intent_id == intent.intent_id).values(changed))
+    changed = {name: row[name] for name in _CHANGING}
+    connection.execute(_UPDATE, {**changed, "which": intent.intent_id})
     return intent
 
 
-def _one(connection: Connection, condition: ColumnElement[bool]) -> Intent | None:
-    row = connection.execute(select(intents).where(condition)).one_or_none()
+def _one(connection: Connection, query: Select[Any], **which: object) -> Intent | None:
+    row = connection.execute(query, which).one_or_none()
     return None if row is None else _from_row(row)
 
 
-def _many(connection: Connection, condition: ColumnElement[bool]) -> list[Intent]:
-    rows = connection.execute(select(intents).where(condition).order_by(intents.c.created_at, intents.c.intent_id))
-    return [_from_row(row) for row in rows]
+def _many(connection: Connection, query: Select[Any], **which: object) -> list[Intent]:
+    return [_from_row(row) for row in connection.execute(query, which)]
 
+
+# Every order runs these. Building a statement costs several times what running it does, so each is built once.
+_CHANGING = (*Outcome.__annotations__, "state", "release_reason", "updated_at")
+_INSERT = insert_into(intents)
+_UPDATE = (
+    update(intents)
+    .where(intents.c.intent_id == bindparam("which"))
+    .values({name: bindparam(name) for name in _CHANGING})
+)
+_BY_ID = select(intents).where(intents.c.intent_id == bindparam("intent_id"))
+_BY_KEY = select(intents).where(intents.c.request_key == bindparam("request_key"))
+_BY_REF = select(intents).where(intents.c.order_ref == bindparam("order_ref"), intents.c.kind == "place")
+_OLDEST_FIRST = (intents.c.created_at, intents.c.intent_id)
+_UNRESOLVED = select(intents).where(intents.c.state.in_(sorted(UNRESOLVED))).order_by(*_OLDEST_FIRST)
+_WORKING_OPENING = (
+    select(intents)
+    .where(intents.c.con_id == bindparam("con_id"), intents.c.state.in_(sorted(_WORKING)), intents.c.opening)
+    .order_by(*_OLDEST_FIRST)
+)
+_COUNTS = intents.c.opening & intents.c.release_reason.is_(None)
+_ON_DAY = select(func.count()).where(intents.c.trading_day == bindparam("trading_day"), _COUNTS)
+_MOMENTS = select(intents.c.boot_id, intents.c.monotonic, intents.c.created_at).where(_COUNTS)
+_IN_WINDOW = union_all(  # two halves instead of OR, so that each walks one index
+    _MOMENTS.where(intents.c.boot_id == bindparam("boot_id"), intents.c.monotonic > bindparam("monotonic_after")),
+    _MOMENTS.where(intents.c.boot_id != bindparam("boot_id"), intents.c.created_at > bindparam("created_after")),
+)
 
 _FIELDS = tuple(field.name for field in fields(Intent))
 

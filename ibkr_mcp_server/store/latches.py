@@ -8,13 +8,15 @@ from enum import Enum
 from functools import total_ordering
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from ibkr_mcp_server.domain.operations import SYSTEM, Actor, ActorType
 from ibkr_mcp_server.errors import Fault
 from ibkr_mcp_server.store.schema import latches
 
 ACCOUNT = "account"
+
+_BY_SCOPE = select(latches).where(latches.c.scope == bindparam("scope"))
 
 
 @total_ordering
@@ -63,7 +65,7 @@ class Latch:
 def current(connection: Connection, scope: str = ACCOUNT) -> Latch:
     """The latch; a missing or inconsistent one is active (KS-06)."""
     try:
-        row = connection.execute(select(latches).where(latches.c.scope == scope)).mappings().one_or_none()
+        row = connection.execute(_BY_SCOPE, {"scope": scope}).mappings().one_or_none()
         if row is None:
             return unreadable(scope, "its record is missing")
         latch = Latch(**{**row, "mode": KillMode(row["mode"]), "actor_type": ActorType(row["actor_type"])})
