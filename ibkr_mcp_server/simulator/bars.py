@@ -9,8 +9,10 @@ from decimal import Decimal
 from itertools import groupby
 from typing import NamedTuple
 
+from ibkr_mcp_server.simulator.day_paths import SECONDS, Quoting
 from ibkr_mcp_server.simulator.instruments import Listing
-from ibkr_mcp_server.simulator.price_paths import SECONDS, PricePaths
+from ibkr_mcp_server.simulator.market_rules import grid_of
+from ibkr_mcp_server.simulator.price_paths import PricePaths
 from ibkr_mcp_server.simulator.sessions import Session, zone_of
 from ibkr_mcp_server.simulator.timeline import Span, Timeline
 
@@ -82,6 +84,8 @@ def historical_bars(
         raise ValueError(f"Unknown whatToShow '{what}'")
     if listing.sec_type == "CASH" and what in TRADED:
         raise ValueError(f"No data of type Trades is available for the exchange '{listing.exchange}'")
+    if listing.sec_type == "IND" and what not in TRADED:
+        raise ValueError(f"No data of type {what.title()} is available for the exchange '{listing.exchange}'")
     if bar_size not in INTRADAY_SIZES and bar_size not in DAILY_SIZES:
         raise ValueError(f"Historical data bar size setting is invalid: '{bar_size}'")
     covered = list(_covered(timeline, listing, end=end, duration=duration))
@@ -102,7 +106,7 @@ def historical_bars(
             part
             for stretch in group
             for span in timeline.spans(listing, stretch.session, stretch.start, stretch.end)
-            for part in _parts(paths, listing, span, what)
+            for part in _parts(paths, listing, span, what, stretch.session.day)
         ]
         start = group[0].start if bar_size in INTRADAY_SIZES else group[-1].session.day
         bars.append(_bar(parts, start=start, listing=listing, traded=what in TRADED))
@@ -176,33 +180,45 @@ def _month(stretch: Stretch) -> tuple[int, int]:
     return stretch.session.day.year, stretch.session.day.month
 
 
-def _parts(paths: PricePaths, listing: Listing, span: Span, what: str) -> Iterator[Part]:
+def _parts(paths: PricePaths, listing: Listing, span: Span, what: str, on: date) -> Iterator[Part]:
     """The pieces of one replay day: the day as a whole if that is exact, else whole minutes and the odd seconds."""
-    spread = (0, 0) if what in TRADED else paths.steady_spread(listing.con_id, span.day)
+    kind = _Kind(Quoting(grid_of(listing.market_rule_id)), what)
+    spread = (0, 0) if what in TRADED else paths.steady_spread(listing.con_id)
     if spread and (span.first, span.last) == (0, span.minutes * SECONDS - 1):
-        day, shift = paths.day(listing.con_id, span.day), _shift(what, *spread)
-        opening, high, low, closing = (price * 2 + shift for price in day[:4])
+        day = paths.day(listing.con_id, span.day, span.minutes, on)
+        opening, high, low, closing = (kind.halves(price, *spread) for price in day[:4])
         yield Part(opening, high, low, closing, day.volume)
         return
-    path = paths.path(listing.con_id, span.day, span.minutes)
+    path = paths.path(listing.con_id, span.day, span.minutes, on)
     for minute in range(span.first // SECONDS, span.last // SECONDS + 1):
         first = max(span.first - minute * SECONDS, 0)
         last = min(span.last - minute * SECONDS, SECONDS - 1)
-        shift = _shift(what, path.below[minute], path.above[minute])
-        if (first, last) == (0, SECONDS - 1):
-            prices = path.points[minute], path.highs[minute], path.lows[minute], path.points[minute + 1]
-        else:
-            seconds = path.seconds(minute)[first : last + 1]
-            prices = seconds[0], max(seconds), min(seconds), seconds[-1]
+        spread = path.spread(minute)
+        prices = path.within(minute, first, last)
+        opening, high, low, closing = (kind.halves(price, *spread) for price in prices)
         step = minute * SECONDS
         volume = path.volume_so_far(step + last) - (path.volume_so_far(step + first - 1) if step + first else 0)
-        opening, high, low, closing = (price * 2 + shift for price in prices)
         yield Part(opening, high, low, closing, volume)
 
 
-def _shift(what: str, below: int, above: int) -> int:
-    """How far this kind of price lies from the traded price, in half increments."""
-    return {"BID": -2 * below, "ASK": 2 * above, "MIDPOINT": above - below}.get(what, 0)
+class _Kind:
+    """What a bar shows when the path stands at a price: its trades, its bids, its asks or its midpoints."""
+
+    def __init__(self, quoting: Quoting, what: str) -> None:
+        self._quoting = quoting
+        self._what = what
+
+    def halves(self, price: int, below: int, above: int) -> int:
+        """In half increments; monotonic in `price`, so that a bar's extremes are its prices' extremes."""
+        match self._what:
+            case "BID":
+                return 2 * self._quoting.bid(price, below)
+            case "ASK":
+                return 2 * self._quoting.ask(price, above)
+            case "MIDPOINT":
+                return self._quoting.bid(price, below) + self._quoting.ask(price, above)
+            case _:
+                return 2 * self._quoting.last(price)
 
 
 def _bar(parts: list[Part], *, start: datetime | date, listing: Listing, traded: bool) -> Bar:

@@ -66,12 +66,14 @@ class DataDesk:
             ReqHeadTimestamp: self._head_timestamp,
         }
 
-    def push_ticks(self, client: Client, moved: set[int]) -> None:
+    def push_ticks(self, client: Client) -> None:
+        """Bring every stream to where its instrument stands now."""
         if self._faults.competing or "market" in self._faults.broken_farms:
             return
         for feed in client.market_feeds.values():
-            if feed.listing.con_id in moved:
-                self._send_all(client, feed.ticks(self._market.quote(feed.listing.con_id)))
+            quote = self._market.quote(feed.listing.con_id)
+            if quote is not feed.told:
+                self._send_all(client, feed.ticks(quote))
 
     def announce_competing_session(self, client: Client) -> None:
         for req_id in client.market_feeds:

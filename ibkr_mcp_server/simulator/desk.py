@@ -215,14 +215,13 @@ class Desk:
 
     # --- time ---
 
-    def tick(self, changed: Iterable[int]) -> None:
+    def tick(self) -> None:
         """The market moved: stream the changed quotes, profits each time, slower things when they are due."""
-        moved = set(changed)
         elapsed = self._clock.monotonic()
         values_due = elapsed - self._values_told >= SLOW_PUSH_SECONDS
         bars_due = elapsed - self._bars_told >= BAR_PUSH_SECONDS
         for client in self.clients.values():
-            self._data.push_ticks(client, moved)
+            self._data.push_ticks(client)
             self._account.push_pnl(client)
             if values_due:
                 for account in self._accounts.served:
@@ -235,7 +234,7 @@ class Desk:
     def catch_up(self) -> None:
         """Live data flows again: tell every stream where its instrument stands now."""
         for client in self.clients.values():
-            self._data.push_ticks(client, {feed.listing.con_id for feed in client.market_feeds.values()})
+            self._data.push_ticks(client)
 
     def announce_competing_session(self) -> None:
         for client in self.clients.values():

@@ -1,20 +1,21 @@
-"""What can be traded at the paper gateway: one table of listings, and the ways in which TWS lets one look them up.
+"""What can be traded at the paper gateway, and the ways in which TWS lets one look it up.
 
-To add an instrument, add a row to `LISTINGS` (and, if the defaults do not suit it, one to `price_paths.WALKS`).
-
-The contract ids of AAPL, MSFT, SPY and EUR.USD, and market rule 26, are IBKR's own. The other ids are meant to be, but
-were not compared with a live gateway, and BARC's is made up; so let a program resolve them, as it should anyway. Market
-rules above 90000 are ours: the real ones have more steps than a simulator needs.
+The rows themselves are data: `listings.py` has those that are always there; `option_chains.py` and `futures.py` make
+theirs from the date. A catalogue looks through all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
+from typing import Literal, Protocol
+
+from ibkr_mcp_server.simulator.market_rules import MARKET_RULES, Steps
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
     """One instrument as TWS's contractData message describes it; an empty text means "does not apply"."""
 
@@ -49,17 +50,95 @@ class Listing:
     size_increment: Decimal
     suggested_size_increment: Decimal
     under_con_id: int = 0
+    under_symbol: str = ""
+    under_sec_type: str = ""
     contract_month: str = ""
+    derivatives: tuple[str, ...] = ()
+    """The security types of what is derived from it, as symbol search tells."""
+    data: Literal["live", "delayed", "none"] = "live"
+    """What the gateway's users are subscribed to."""
+
+    @property
+    def expiry(self) -> date:
+        """The last trade date of an option or a future."""
+        text = self.last_trade_date
+        return date(int(text[:4]), int(text[4:6]), int(text[6:]))
+
+    @property
+    def market_rule_id(self) -> int:
+        """The market rule of its first venue."""
+        return int(self.market_rule_ids.partition(",")[0])
+
+
+class Family(Protocol):
+    """Listings that are made when asked for, because there are many and they come and go with the date."""
+
+    sec_types: frozenset[str]
+
+    def by_con_id(self, con_id: int) -> Listing | None:
+        """The listing of an id that this family gave out, also when its time is over."""
+        ...
+
+    def candidates(self, wanted: Wanted) -> Iterable[Listing]:
+        """Everything listed now that may fit `wanted`; the catalogue looks closer."""
+        ...
+
+    def is_expired(self, listing: Listing) -> bool: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A contract as a client describes it; what is empty or None matches anything. Texts are upper case."""
+
+    symbol: str = ""
+    sec_type: str = ""
+    exchange: str = ""
+    primary_exchange: str = ""
+    currency: str = ""
+    local_symbol: str = ""
+    last_trade_date: str = ""
+    """A day (YYYYMMDD) or a month (YYYYMM)."""
+    strike: Decimal | None = None
+    right: str = ""
+    multiplier: str = ""
+    trading_class: str = ""
+
+    def fits(self, listing: Listing) -> bool:
+        return (
+            self.symbol in ("", listing.symbol)
+            and self.sec_type in ("", listing.sec_type)
+            and self.currency in ("", listing.currency)
+            and self.primary_exchange in ("", listing.primary_exchange)
+            and self.local_symbol in ("", listing.local_symbol)
+            and self.multiplier in ("", listing.multiplier)
+            and self.trading_class in ("", listing.trading_class)
+            and (not self.exchange or self.exchange in listing.valid_exchanges.split(","))
+            and self._expiry_fits(listing)
+            and (not self.strike or listing.strike == self.strike)
+            and self.right in ("", listing.right)
+        )
+
+    def _expiry_fits(self, listing: Listing) -> bool:
+        """A futures contract is also known by its delivery month, which need not be the month in which it expires."""
+        wanted = self.last_trade_date
+        in_month = len(wanted) == 6 and listing.contract_month == wanted
+        return in_month or listing.last_trade_date.startswith(wanted)
 
 
 class Catalogue:
-    """All listings of one gateway."""
+    """All listings of one gateway. Iterating goes through those that are always there."""
 
-    def __init__(self, listings: list[Listing], market_rules: dict[int, list[tuple[Decimal, Decimal]]]) -> None:
-        self._by_con_id = {listing.con_id: listing for listing in listings}
-        if len(self._by_con_id) != len(listings):
+    def __init__(self, listings: Iterable[Listing], market_rules: Mapping[int, Steps] = MARKET_RULES) -> None:
+        rows = list(listings)
+        self._by_con_id = {listing.con_id: listing for listing in rows}
+        if len(self._by_con_id) != len(rows):
             raise ValueError("Two listings share a contract id.")
+        self._pairs = {(row.symbol, row.currency): row for row in rows if row.sec_type == "CASH"}
+        self._families: list[Family] = []
         self._market_rules = market_rules
+
+    def add(self, family: Family) -> None:
+        self._families.append(family)
 
     def __iter__(self) -> Iterator[Listing]:
         return iter(self._by_con_id.values())
@@ -68,7 +147,19 @@ class Catalogue:
         return len(self._by_con_id)
 
     def by_con_id(self, con_id: int) -> Listing | None:
-        return self._by_con_id.get(con_id)
+        """The listing with this id, also of a contract that has expired: somebody may still hold it."""
+        listing = self._by_con_id.get(con_id)
+        if listing is not None:
+            return listing
+        made = (family.by_con_id(con_id) for family in self._families)
+        return next((listing for listing in made if listing is not None), None)
+
+    def is_expired(self, listing: Listing) -> bool:
+        return any(family.is_expired(listing) for family in self._families if listing.sec_type in family.sec_types)
+
+    def pair(self, base: str, quoted: str) -> Listing | None:
+        """The currency pair that gives the price of one `base` in `quoted`."""
+        return self._pairs.get((base, quoted))
 
     def matching(
         self,
@@ -88,211 +179,45 @@ class Catalogue:
         """Every listing that fits; empty matches anything, letter case does not matter.
 
         More than one is normal and the caller's to sort out: a symbol may be listed in two countries. `exchange` may
-        be any venue the listing trades on, and `last_trade_date` may be a month (YYYYMM).
+        be any venue the listing trades on, and `last_trade_date` may be a month (YYYYMM). Options and futures are
+        found by their security type or their local symbol.
         """
-        exact = {
-            "symbol": symbol,
-            "sec_type": sec_type,
-            "primary_exchange": primary_exchange,
-            "currency": currency,
-            "local_symbol": local_symbol,
-            "multiplier": multiplier,
-            "trading_class": trading_class,
-        }
-        wanted = [(name, value.upper()) for name, value in exact.items() if value]
-        return [
-            listing
-            for listing in self
-            if all(getattr(listing, name).upper() == value for name, value in wanted)
-            and (not exchange or exchange.upper() in listing.valid_exchanges.split(","))
-            and listing.last_trade_date.startswith(last_trade_date)
-            and (not strike or listing.strike == strike)
-            and (not right or listing.right == right[:1].upper())  # TWS takes C, CALL, P and PUT
-        ]
+        wanted = Wanted(
+            symbol=symbol.upper(),
+            sec_type=sec_type.upper(),
+            exchange=exchange.upper(),
+            primary_exchange=primary_exchange.upper(),
+            currency=currency.upper(),
+            local_symbol=local_symbol.upper(),
+            last_trade_date=last_trade_date.replace("-", ""),
+            strike=strike,
+            right=right[:1].upper(),  # TWS takes C, CALL, P and PUT
+            multiplier=multiplier,
+            trading_class=trading_class.upper(),
+        )
+        found = [listing for listing in self if wanted.fits(listing)]
+        for family in self._families:
+            if wanted.sec_type in family.sec_types or (wanted.local_symbol and not wanted.sec_type):
+                found += [listing for listing in family.candidates(wanted) if wanted.fits(listing)]
+        return found
 
     def search(self, pattern: str) -> list[Listing]:
         """What reqMatchingSymbols finds: the symbol starts with `pattern`, or the name contains it.
 
-        The exact symbol comes first, then other symbols, then names; an empty pattern finds nothing.
+        The exact symbol comes first, then other symbols, then names; an empty pattern finds nothing, and no more than
+        `MOST_FOUND` come.
         """
         text = pattern.strip().upper()
         if not text:
             return []
         found = [listing for listing in self if listing.symbol.startswith(text) or text in listing.long_name.upper()]
-        return sorted(found, key=lambda listing: (listing.symbol != text, not listing.symbol.startswith(text)))
+        found.sort(key=lambda listing: (listing.symbol != text, not listing.symbol.startswith(text)))
+        return found[:MOST_FOUND]
 
-    def market_rule(self, rule_id: int) -> list[tuple[Decimal, Decimal]] | None:
+    def market_rule(self, rule_id: int) -> Steps | None:
         """The price increments of a rule as (low edge, increment), lowest first; None if there is no such rule."""
         return self._market_rules.get(rule_id)
 
 
-def default_catalogue() -> Catalogue:
-    return Catalogue(LISTINGS, MARKET_RULES)
-
-
-CENT = Decimal("0.01")
-
-MARKET_RULES: dict[int, list[tuple[Decimal, Decimal]]] = {
-    26: [(Decimal(0), CENT)],
-    239: [(Decimal(0), Decimal("0.00005"))],
-    90001: [(Decimal(0), Decimal("0.005"))],  # yen pairs
-    90002: [(Decimal(0), Decimal("0.02"))],  # Amsterdam and Frankfurt
-    90003: [(Decimal(0), Decimal("0.05"))],  # London, in pence
-}
-
-# The abbreviations of contractData's orderTypes field, for what this gateway is to understand.
-STOCK_ORDER_TYPES = (
-    "COND,DAY,FOK,GAT,GTC,GTD,IOC,LIT,LMT,LOC,MIDPX,MIT,MKT,MOC,OCA,REL,STP,STPLMT,TRAIL,TRAILLMT,WHATIF"
-)
-FOREX_ORDER_TYPES = "COND,DAY,FOK,GAT,GTC,GTD,IOC,LIT,LMT,MIT,MKT,OCA,STP,STPLMT,TRAIL,TRAILLMT,WHATIF"
-
-
-def _us_stock(con_id: int, symbol: str, long_name: str, *, primary: str, isin: str, sector: str) -> Listing:
-    venues = "SMART,AMEX,NYSE,CBOE,ISE,ARCA,NASDAQ,BATS,IEX"
-    industry, category, subcategory = sector.split("/")
-    return Listing(
-        con_id=con_id,
-        symbol=symbol,
-        sec_type="STK",
-        exchange="SMART",
-        primary_exchange=primary,
-        currency="USD",
-        local_symbol=symbol,
-        trading_class="NMS" if primary == "NASDAQ" else symbol,
-        market_name="NMS" if primary == "NASDAQ" else symbol,
-        long_name=long_name,
-        min_tick=CENT,
-        order_types=STOCK_ORDER_TYPES,
-        valid_exchanges=venues,
-        market_rule_ids=_one_rule(26, venues),
-        industry=industry,
-        category=category,
-        subcategory=subcategory,
-        time_zone_id="US/Eastern",
-        isin=isin,
-        stock_type="COMMON",
-        min_size=Decimal("0.0001"),
-        size_increment=Decimal("0.0001"),
-        suggested_size_increment=Decimal(100),
-    )
-
-
-def _us_fund(con_id: int, symbol: str, long_name: str, *, primary: str, isin: str) -> Listing:
-    stock = _us_stock(con_id, symbol, long_name, primary=primary, isin=isin, sector="//")
-    return replace(stock, stock_type="ETF")
-
-
-def _forex(con_id: int, base: str, quote: str, *, min_tick: str, rule: int) -> Listing:
-    pair = f"{base}.{quote}"
-    return Listing(
-        con_id=con_id,
-        symbol=base,
-        sec_type="CASH",
-        exchange="IDEALPRO",
-        primary_exchange="",
-        currency=quote,
-        local_symbol=pair,
-        trading_class=pair,
-        market_name=pair,
-        long_name=f"{CURRENCY_NAMES[base]} against {CURRENCY_NAMES[quote]}",
-        min_tick=Decimal(min_tick),
-        order_types=FOREX_ORDER_TYPES,
-        valid_exchanges="IDEALPRO",
-        market_rule_ids=str(rule),
-        time_zone_id="US/Eastern",
-        min_size=CENT,
-        size_increment=CENT,
-        suggested_size_increment=CENT,
-    )
-
-
-def _stock_abroad(con_id: int, symbol: str, long_name: str, *, exchange: str, isin: str, sector: str) -> Listing:
-    venue = VENUES_ABROAD[exchange]
-    venues = f"SMART,{exchange}"
-    industry, category, subcategory = sector.split("/")
-    return Listing(
-        con_id=con_id,
-        symbol=symbol,
-        sec_type="STK",
-        exchange="SMART",
-        primary_exchange=exchange,
-        currency=venue.currency,
-        local_symbol=symbol,
-        trading_class=symbol,
-        market_name=symbol,
-        long_name=long_name,
-        min_tick=venue.min_tick,
-        price_magnifier=venue.price_magnifier,
-        order_types=STOCK_ORDER_TYPES,
-        valid_exchanges=venues,
-        market_rule_ids=_one_rule(venue.market_rule, venues),
-        industry=industry,
-        category=category,
-        subcategory=subcategory,
-        time_zone_id=venue.time_zone_id,
-        isin=isin,
-        stock_type="COMMON",
-        min_size=Decimal(1),
-        size_increment=Decimal(1),
-        suggested_size_increment=Decimal(1),
-    )
-
-
-def _one_rule(rule: int, venues: str) -> str:
-    return ",".join([str(rule)] * len(venues.split(",")))
-
-
-@dataclass(frozen=True, kw_only=True)
-class VenueAbroad:
-    """What all stocks of an exchange outside the US have in common here."""
-
-    currency: str
-    time_zone_id: str
-    """As TWS names it: it must be one that clients find in their own time zone database."""
-    min_tick: Decimal
-    market_rule: int
-    price_magnifier: int = 1
-
-
-VENUES_ABROAD = {
-    "AEB": VenueAbroad(currency="EUR", time_zone_id="MET", min_tick=Decimal("0.02"), market_rule=90002),
-    "IBIS": VenueAbroad(currency="EUR", time_zone_id="MET", min_tick=Decimal("0.02"), market_rule=90002),
-    # London quotes pence, though the currency of its listings is GBP.
-    "LSE": VenueAbroad(
-        currency="GBP", time_zone_id="GB-Eire", min_tick=Decimal("0.05"), market_rule=90003, price_magnifier=100
-    ),
-}
-
-CURRENCY_NAMES = {"EUR": "Euro", "GBP": "British Pound", "JPY": "Japanese Yen", "USD": "US Dollar"}
-
-CARS = "Consumer, Cyclical/Auto Manufacturers/Auto-Cars-Light Trucks"
-BANKS = "Financial/Banks/Diversified Banking Inst"
-CHIPS = "Technology/Semiconductors/Electronic Compo-Semicon"
-CHIP_TOOLS = "Technology/Semiconductors/Semiconductor Equipment"
-COMPUTERS = "Technology/Computers/Computers"
-COMPUTER_SERVICES = "Technology/Computers/Computer Services"
-INTERNET = "Communications/Internet/Web Portals-ISP"
-SOFTWARE = "Technology/Software/Applications Software"
-
-LISTINGS = [
-    _us_stock(265598, "AAPL", "APPLE INC", primary="NASDAQ", isin="US0378331005", sector=COMPUTERS),
-    _us_stock(208813720, "GOOG", "ALPHABET INC-CL C", primary="NASDAQ", isin="US02079K1079", sector=INTERNET),
-    _us_stock(
-        8314, "IBM", "INTL BUSINESS MACHINES CORP", primary="NYSE", isin="US4592001014", sector=COMPUTER_SERVICES
-    ),
-    _us_stock(272093, "MSFT", "MICROSOFT CORP", primary="NASDAQ", isin="US5949181045", sector=SOFTWARE),
-    _us_stock(4815747, "NVDA", "NVIDIA CORP", primary="NASDAQ", isin="US67066G1040", sector=CHIPS),
-    _us_stock(76792991, "TSLA", "TESLA INC", primary="NASDAQ", isin="US88160R1014", sector=CARS),
-    _us_fund(756733, "SPY", "SPDR S&P 500 ETF TRUST", primary="ARCA", isin="US78462F1030"),
-    _us_fund(320227571, "QQQ", "INVESCO QQQ TRUST SERIES 1", primary="NASDAQ", isin="US46090E1038"),
-    # ASML is listed on both sides of the ocean: symbol and type alone are ambiguous, the currency decides.
-    _us_stock(
-        117589399, "ASML", "ASML HOLDING NV-NY REG SHS", primary="NASDAQ", isin="USN070592100", sector=CHIP_TOOLS
-    ),
-    _stock_abroad(117902840, "ASML", "ASML HOLDING NV", exchange="AEB", isin="NL0010273215", sector=CHIP_TOOLS),
-    _stock_abroad(14204, "SAP", "SAP SE", exchange="IBIS", isin="DE0007164600", sector=SOFTWARE),
-    _stock_abroad(29612142, "BARC", "BARCLAYS PLC", exchange="LSE", isin="GB0031348658", sector=BANKS),
-    _forex(12087792, "EUR", "USD", min_tick="0.00005", rule=239),
-    _forex(12087797, "GBP", "USD", min_tick="0.00005", rule=239),
-    _forex(15016059, "USD", "JPY", min_tick="0.005", rule=90001),
-]
+MOST_FOUND = 16
+"""TWS sends about that many rows."""

@@ -5,7 +5,8 @@ position a moment shows. On top come a spread, sizes, and what a script pins dow
 Bars know only the paths: a scripted quote leaves no trace in them.
 
 Outside exchange hours (unless always open) quotes stay as they were at the close. Currency pairs have no last price and
-no volume, as at IBKR. Not a matching engine: nothing that is traded here moves a price.
+no volume, indices no bid and no ask, as at IBKR. An option's quote follows from its underlying's, also where a script
+moved that. Not a matching engine: nothing that is traded here moves a price.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from decimal import Decimal
 from typing import Any
 
 from ibkr_mcp_server.simulator.bars import Bar, historical_bars
+from ibkr_mcp_server.simulator.day_paths import SECONDS, Quoting
 from ibkr_mcp_server.simulator.history import shipped_history
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
+from ibkr_mcp_server.simulator.market_rules import grid_of
+from ibkr_mcp_server.simulator.option_paths import OptionTerms
+from ibkr_mcp_server.simulator.option_pricing import Computation, computation, implied_volatility
 from ibkr_mcp_server.simulator.price_paths import PricePaths
 from ibkr_mcp_server.simulator.sessions import Sessions, last_us_session
 from ibkr_mcp_server.simulator.timeline import Position, Timeline
@@ -72,12 +77,11 @@ class Market:
         self._sessions = sessions
         self._now = started
         self._quotes: dict[int, MarketQuote] = {}
-        self._shown: dict[int, Position] = {}
+        self._shown: dict[int, tuple[Position, MarketQuote | None]] = {}
+        """What each quote was made from: the position, and the underlying's quote if it has one."""
         self._held: dict[int, tuple[Decimal, Decimal, Decimal | None]] = {}
         self._withdrawn: set[int] = set()
         self._halted: set[int] = set()
-        self._touched: set[int] = set()
-        """Changed by a script since the last `advance_to`, which has yet to report it."""
         origin = started if sessions.always_open else last_us_session(started).start
         self._begin(seed=seed, origin=origin, replay_from=replay_from, speed=speed)
 
@@ -87,22 +91,20 @@ class Market:
         self._paths = PricePaths(self._catalogue, history, seed=seed, first_index=history.index_of(replay_from))
         self._timeline = Timeline(self._sessions, origin=origin, speed=speed)
 
-    def advance_to(self, now: datetime) -> list[int]:
-        """Move the market to `now`; the contract ids whose quote changed since the last call, by script or by time.
+    @property
+    def now(self) -> datetime:
+        """The moment last advanced to."""
+        return self._now
+
+    def advance_to(self, now: datetime) -> None:
+        """Move the market to `now`. Costs nothing: a quote is worked out when somebody asks for it.
 
         The clock of a gateway may be stepped back: then the market shows the earlier moment again.
         """
         self._now = now
-        changed = []
-        for listing in self._catalogue:
-            before = self._quotes.get(listing.con_id)
-            if self._refresh(listing) is not before or listing.con_id in self._touched:
-                changed.append(listing.con_id)
-        self._touched.clear()
-        return changed
 
     def quote(self, con_id: int) -> MarketQuote:
-        """The quote at the moment last advanced to.
+        """The quote at the moment last advanced to: the same object as before unless something in it changed.
 
         Raises:
             KeyError: no such contract.
@@ -130,13 +132,12 @@ class Market:
             last = (bid + ask) / 2 // listing.min_tick * listing.min_tick
         self._withdrawn.discard(con_id)
         self._held.pop(con_id, None)
-        position = self._position(listing)
-        quote = self._scripted(self._path_quote(listing, position), bid, ask, last)
+        source = self._source(listing)
+        quote = self._scripted(self._path_quote(listing, *source), bid, ask, last)
         self._quotes[con_id] = replace(quote, halted=con_id in self._halted)
-        self._shown[con_id] = position
+        self._shown[con_id] = source
         if hold:
             self._held[con_id] = bid, ask, last
-        self._touched.add(con_id)
 
     def withdraw_quote(self, con_id: int) -> None:
         """Leave the instrument without bid, ask and last until `release` or `set_quote`."""
@@ -158,10 +159,76 @@ class Market:
         if halted:
             self._halted.add(con_id)
             self._quotes[con_id] = replace(quote, halted=True, at=self._now)
-            self._touched.add(con_id)
         else:
             self._halted.discard(con_id)
             self._forget(con_id)
+
+    def reference_price(self, con_id: int) -> Decimal:
+        """The close before the replay day now shown; scripts do not touch it.
+
+        Raises:
+            KeyError: no such contract.
+        """
+        listing = self._listing(con_id)
+        position = self._timeline.position(listing, self._now)
+        return self._close_before(listing, position)
+
+    # --- options ---
+
+    def option_computation(self, con_id: int, price: Decimal | None = None) -> Computation | None:
+        """Implied volatility and greeks of an option now, at `price` or else at the model's own volatility.
+
+        None if the underlying has no price, or no volatility explains `price`.
+
+        Raises:
+            KeyError: no such option.
+        """
+        listing = self._option(con_id)
+        underlying = self.quote(listing.under_con_id).last
+        if underlying is None:
+            return None
+        terms, years = self._terms(listing)
+        volatility: float | None = terms.volatility
+        if price is not None:
+            volatility = implied_volatility(terms.right, float(price), float(underlying), terms.strike, years)
+        if volatility is None:
+            return None
+        return computation(terms.right, float(underlying), terms.strike, years, volatility)
+
+    def option_price_at(self, con_id: int, *, volatility: float, underlying_price: float) -> Computation:
+        """What an option would be worth now (reqCalculateOptionPrice).
+
+        Raises:
+            KeyError: no such option.
+        """
+        terms, years = self._terms(self._option(con_id))
+        return computation(terms.right, underlying_price, terms.strike, years, volatility)
+
+    def implied_volatility_at(self, con_id: int, *, price: float, underlying_price: float) -> Computation | None:
+        """Which volatility explains a price (reqCalculateImpliedVolatility); None if none does.
+
+        Raises:
+            KeyError: no such option.
+        """
+        terms, years = self._terms(self._option(con_id))
+        volatility = implied_volatility(terms.right, price, underlying_price, terms.strike, years)
+        return (
+            None if volatility is None else computation(terms.right, underlying_price, terms.strike, years, volatility)
+        )
+
+    def _terms(self, listing: Listing) -> tuple[OptionTerms, float]:
+        """The terms of an option, and its years to expiry at this step of the session."""
+        position = self._timeline.position(listing, self._now)
+        path = self._paths.option_path(listing.con_id, position.day, position.minutes, position.on)
+        return path.terms, path.terms.years(path.block(position.step // SECONDS))
+
+    def _option(self, con_id: int) -> Listing:
+        listing = self._listing(con_id)
+        if listing.sec_type != "OPT":
+            raise KeyError(con_id)
+        return listing
+
+    # --- history ---
 
     def bars(
         self,
@@ -228,14 +295,12 @@ class Market:
         )
         self._quotes.clear()
         self._shown.clear()
-        known = {listing.con_id for listing in self._catalogue}
         self._held = {}
         for con_id, (bid, ask, last) in state["held"].items():
-            if int(con_id) in known:
+            if self._catalogue.by_con_id(int(con_id)):
                 self._held[int(con_id)] = Decimal(bid), Decimal(ask), None if last is None else Decimal(last)
-        self._withdrawn = known & set(state["withdrawn"])
-        self._halted = known & set(state["halted"])
-        self._touched.clear()
+        self._withdrawn = {con_id for con_id in state["withdrawn"] if self._catalogue.by_con_id(con_id)}
+        self._halted = {con_id for con_id in state["halted"] if self._catalogue.by_con_id(con_id)}
 
     def _refresh(self, listing: Listing) -> MarketQuote:
         """The quote at `self._now`: the same object as before unless something in it changed."""
@@ -243,45 +308,65 @@ class Market:
         known = self._quotes.get(con_id)
         if known is not None and con_id in self._halted:
             return known
-        position = self._position(listing)
-        if known is not None and (con_id in self._held or con_id in self._withdrawn or self._shown[con_id] == position):
+        source = self._source(listing)
+        if known is not None and (con_id in self._held or con_id in self._withdrawn or self._shown[con_id] == source):
             return known
-        fresh = self._path_quote(listing, position)
+        fresh = self._path_quote(listing, *source)
         if con_id in self._withdrawn:
-            fresh = replace(fresh, bid=None, ask=None, last=None, bid_size=None, ask_size=None, last_size=None)
+            fresh = _without_prices(fresh)
         elif con_id in self._held:
             fresh = self._scripted(fresh, *self._held[con_id])
         if con_id in self._halted:
             fresh = replace(fresh, halted=True)
-        self._shown[con_id] = position
+        if len(self._quotes) >= REMEMBERED_QUOTES:
+            for other in [other for other in self._quotes if other not in self._halted]:
+                self._forget(other)
+        self._shown[con_id] = source
         if known is not None and replace(fresh, at=known.at) == known:
+            self._quotes[con_id] = known
             return known
         self._quotes[con_id] = fresh
         return fresh
 
-    def _path_quote(self, listing: Listing, position: Position) -> MarketQuote:
-        """The quote that seed and position alone decide."""
-        con_id, tick = listing.con_id, listing.min_tick
-        path = self._paths.path(con_id, position.day, position.minutes)
-        minute, second = divmod(position.step, 60)
-        price = path.seconds(minute)[second]
-        is_currency = listing.sec_type == "CASH"
-        bid_size, ask_size, last_size = _sizes(con_id, position, is_currency=is_currency)
-        return MarketQuote(
-            bid=(price - path.below[minute]) * tick,
-            ask=(price + path.above[minute]) * tick,
-            last=None if is_currency else price * tick,
-            bid_size=bid_size,
-            ask_size=ask_size,
-            last_size=None if is_currency else last_size,
-            volume=None if is_currency else Decimal(path.volume_so_far(position.step)),
-            open=path.day.open * tick,
-            high=path.high_so_far(position.step) * tick,
-            low=path.low_so_far(position.step) * tick,
-            close=self._paths.day(con_id, position.day - 1).close * tick,
-            halted=False,
+    def _source(self, listing: Listing) -> tuple[Position, MarketQuote | None]:
+        underlying = self.quote(listing.under_con_id) if listing.sec_type == "OPT" else None
+        return self._timeline.position(listing, self._now), underlying
+
+    def _path_quote(self, listing: Listing, position: Position, underlying: MarketQuote | None) -> MarketQuote:
+        """The quote that seed and position decide; of an option, the underlying's price too."""
+        con_id, tick, step = listing.con_id, listing.min_tick, position.step
+        path = self._paths.path(con_id, position.day, position.minutes, position.on)
+        quoting = Quoting(grid_of(listing.market_rule_id))
+        price = path.at(step)
+        if underlying is not None and underlying.last is not None:
+            option = self._paths.option_path(con_id, position.day, position.minutes, position.on)
+            price = option.at_underlying(underlying.last, step)
+        below, above = path.spread(step // SECONDS)
+        low, high = path.extremes(0, step)
+        bid, last, ask = quoting.bid(price, below), quoting.last(price), quoting.ask(price, above)
+        bid_size, ask_size, last_size = _sizes(listing, position)
+        traded = listing.sec_type not in ("CASH", "IND")
+        quoted = listing.sec_type != "IND"
+        quote = MarketQuote(
+            bid=bid * tick if bid and quoted else None,
+            ask=ask * tick if quoted else None,
+            last=None if listing.sec_type == "CASH" else last * tick,
+            bid_size=bid_size if bid and quoted else None,
+            ask_size=ask_size if quoted else None,
+            last_size=last_size if traded else None,
+            volume=Decimal(path.volume_so_far(step)) if traded else None,
+            open=quoting.last(path.at(0)) * tick,
+            high=max(quoting.last(high), last) * tick,
+            low=min(quoting.last(low), last) * tick,
+            close=self._close_before(listing, position),
+            halted=underlying is not None and underlying.halted,
             at=self._now,
         )
+        return _without_prices(quote) if underlying is not None and underlying.last is None else quote
+
+    def _close_before(self, listing: Listing, position: Position) -> Decimal:
+        close = self._paths.close_before(listing.con_id, position.day, position.minutes, position.on)
+        return Quoting(grid_of(listing.market_rule_id)).last(close) * listing.min_tick
 
     def _scripted(self, quote: MarketQuote, bid: Decimal, ask: Decimal, last: Decimal | None) -> MarketQuote:
         """`quote` with other prices, and high and low widened by the new last price."""
@@ -292,10 +377,7 @@ class Market:
 
     def _forget(self, con_id: int) -> None:
         self._quotes.pop(con_id, None)
-        self._touched.add(con_id)
-
-    def _position(self, listing: Listing) -> Position:
-        return self._timeline.position(listing, self._now)
+        self._shown.pop(con_id, None)
 
     def _listing(self, con_id: int) -> Listing:
         listing = self._catalogue.by_con_id(con_id)
@@ -304,15 +386,33 @@ class Market:
         return listing
 
 
-def _sizes(con_id: int, position: Position, *, is_currency: bool) -> tuple[Decimal, Decimal, Decimal]:
-    """Bid, ask and last size: 100 to 2,000 shares or 100,000 to 5,000,000 of a currency, anew every few seconds."""
+REMEMBERED_QUOTES = 1_000
+"""A look at a whole option chain must not stay in memory for good."""
+
+
+def _without_prices(quote: MarketQuote) -> MarketQuote:
+    return replace(quote, bid=None, ask=None, last=None, bid_size=None, ask_size=None, last_size=None)
+
+
+SIZES = {
+    "CASH": (Decimal(100_000), 50),
+    "OPT": (Decimal(1), 90),
+    "FUT": (Decimal(1), 60),
+    "CRYPTO": (Decimal("0.01"), 400),
+}
+"""The unit of displayed sizes and how many of them there are at most."""
+STOCK_SIZES = Decimal(100), 20
+
+
+def _sizes(listing: Listing, position: Position) -> tuple[Decimal, Decimal, Decimal]:
+    """Bid, ask and last size, anew every few seconds: 100 to 2,000 shares, 100,000 to 5,000,000 of a currency."""
     steps = position.day * 86_400 + position.step
-    low, unit, most = (1, 100_000, 50) if is_currency else (1, 100, 20)
+    unit, most = SIZES.get(listing.sec_type, STOCK_SIZES)
     # Three unlike rhythms, so that the sizes seldom change together.
     return (
-        Decimal(unit * (low + _mixed(con_id, 1, steps // 2) % most)),
-        Decimal(unit * (low + _mixed(con_id, 2, (steps + 1) // 3) % most)),
-        Decimal(unit * (low + _mixed(con_id, 3, steps // 4) % most)),
+        unit * (1 + _mixed(listing.con_id, 1, steps // 2) % most),
+        unit * (1 + _mixed(listing.con_id, 2, (steps + 1) // 3) % most),
+        unit * (1 + _mixed(listing.con_id, 3, steps // 4) % most),
     )
 
 

@@ -23,12 +23,14 @@ from ibkr_mcp_server.simulator import replies
 from ibkr_mcp_server.simulator.accounts import Accounts
 from ibkr_mcp_server.simulator.connection import Connection
 from ibkr_mcp_server.simulator.control_port import ControlPort
+from ibkr_mcp_server.simulator.derivatives import list_derivatives
 from ibkr_mcp_server.simulator.desk import Desk
 from ibkr_mcp_server.simulator.exchange import Exchange
 from ibkr_mcp_server.simulator.faults import FARMS, Faults
 from ibkr_mcp_server.simulator.feeds import Client
-from ibkr_mcp_server.simulator.instruments import Listing, default_catalogue
+from ibkr_mcp_server.simulator.instruments import Listing
 from ibkr_mcp_server.simulator.journal import Journal
+from ibkr_mcp_server.simulator.listings import default_catalogue
 from ibkr_mcp_server.simulator.market import Market
 from ibkr_mcp_server.simulator.orders import OrderEvent, PositionChanged
 from ibkr_mcp_server.simulator.requests import (
@@ -111,6 +113,7 @@ class PaperGateway:
         self.market = Market(
             self.catalogue, self.sessions, seed=seed, started=clock.now(), replay_from=replay_from, speed=speed
         )
+        self.options = list_derivatives(self.catalogue, self.market)
         self.accounts = Accounts(accounts, catalogue=self.catalogue, market=self.market)
         self.exchange = Exchange(
             clock=clock,
@@ -282,11 +285,12 @@ class PaperGateway:
                     log.exception("a tick failed")
 
     def _tick(self) -> None:
-        changed = [] if self.faults.quotes_frozen else self.market.advance_to(self.clock.now())
+        if not self.faults.quotes_frozen:
+            self.market.advance_to(self.clock.now())
         self.exchange.limit_fills(self.faults.largest_fill)
         self._tell(self.exchange.tick())
         if self.faults.connected_to_ibkr:
-            self._desk.tick(changed)
+            self._desk.tick()
         self._flush()
         self._wake_waiters()
 

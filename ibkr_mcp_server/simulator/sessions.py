@@ -30,20 +30,30 @@ class Hours:
 
     regular: tuple[time, time]
     extended: tuple[time, time]
+    liquid: tuple[time, time] | None = None
+    """What contractData calls liquid hours, where that is only a part of the regular session."""
     opens_the_evening_before: bool = False
     us_holidays: bool = False
+    around_the_clock: bool = False
+    """Every day from midnight to midnight, weekends too."""
 
     def is_session(self, day: date) -> bool:
+        if self.around_the_clock:
+            return True
         return day.weekday() < 5 and not (self.us_holidays and day in us_holidays())
 
     @property
     def session_seconds(self) -> int:
         """The length of the regular session."""
+        if self.around_the_clock:
+            return 86_400
         opens, closes = ((moment.hour * 60 + moment.minute) * 60 for moment in self.regular)
         return closes - opens + (86_400 if self.opens_the_evening_before else 0)
 
     def ordinal(self, day: date) -> int:
         """How many sessions there were up to and including `day`, from a fixed day long ago."""
+        if self.around_the_clock:
+            return day.toordinal()
         weeks, rest = divmod((day - _A_MONDAY).days, 7)
         closed = bisect_right(us_holidays_in_order(), day) if self.us_holidays else 0
         return weeks * 5 + min(rest + 1, 5) - closed
@@ -57,25 +67,57 @@ class Session(NamedTuple):
     end: datetime
 
 
+def _day_session(opens: str, closes: str) -> Hours:
+    hours = time.fromisoformat(opens), time.fromisoformat(closes)
+    return Hours(regular=hours, extended=hours)
+
+
+def _overnight(opens: str, closes: str, *, liquid: tuple[str, str] | None = None, us_holidays: bool = False) -> Hours:
+    hours = time.fromisoformat(opens), time.fromisoformat(closes)
+    most = (time.fromisoformat(liquid[0]), time.fromisoformat(liquid[1])) if liquid else None
+    return Hours(regular=hours, extended=hours, liquid=most, opens_the_evening_before=True, us_holidays=us_holidays)
+
+
 US_STOCKS = Hours(regular=(time(9, 30), time(16)), extended=(time(4), time(20)), us_holidays=True)
-LONDON = Hours(regular=(time(8), time(16, 30)), extended=(time(8), time(16, 30)))
-EURONEXT_AND_XETRA = Hours(regular=(time(9), time(17, 30)), extended=(time(9), time(17, 30)))
-FOREX = Hours(regular=(time(17, 15), time(17)), extended=(time(17, 15), time(17)), opens_the_evening_before=True)
+US_OPTIONS = Hours(regular=(time(9, 30), time(16)), extended=(time(9, 30), time(16)), us_holidays=True)
+EURONEXT_AND_XETRA = _day_session("09:00", "17:30")
+FOREX = _overnight("17:15", "17:00")
+MIDNIGHT = time(0)
 
 HOURS = {
     "NASDAQ": US_STOCKS,
     "NYSE": US_STOCKS,
     "ARCA": US_STOCKS,
-    "LSE": LONDON,
+    "CBOE": US_OPTIONS,
+    "LSE": _day_session("08:00", "16:30"),
     "AEB": EURONEXT_AND_XETRA,
+    "SBF": EURONEXT_AND_XETRA,
     "IBIS": EURONEXT_AND_XETRA,
+    "EBS": _day_session("09:00", "17:30"),
+    "KFX": _day_session("09:00", "17:00"),
+    "ASX": _day_session("10:00", "16:00"),
+    "TSEJ": _day_session("09:00", "15:30"),
+    "SEHK": _day_session("09:30", "16:00"),
+    "KSE": _day_session("09:00", "15:30"),
+    "TSE": _day_session("09:30", "16:00"),
     "IDEALPRO": FOREX,
+    "CME": _overnight("17:00", "16:00", liquid=("08:30", "16:00"), us_holidays=True),  # Chicago time
+    "NYMEX": _overnight("18:00", "17:00", liquid=("09:00", "14:30"), us_holidays=True),
+    "COMEX": _overnight("18:00", "17:00", liquid=("08:20", "13:30"), us_holidays=True),
+    "PAXOS": Hours(regular=(MIDNIGHT, MIDNIGHT), extended=(MIDNIGHT, MIDNIGHT), around_the_clock=True),
 }
 """By primary exchange, or by exchange where there is no primary one."""
 
 
 def hours_of(listing: Listing) -> Hours:
+    if listing.sec_type == "OPT":
+        return US_OPTIONS
     return HOURS[listing.primary_exchange or listing.exchange]
+
+
+def is_us_session(day: date) -> bool:
+    """Whether the US stock exchanges open on `day`."""
+    return US_STOCKS.is_session(day)
 
 
 class Sessions:
@@ -97,7 +139,7 @@ class Sessions:
         return self._hours_text(listing, at, extended=True)
 
     def liquid_hours(self, listing: Listing, at: datetime) -> str:
-        """The coming days with regular hours, as TWS writes them, in the listing's time zone."""
+        """The coming days with the busiest hours, as TWS writes them, in the listing's time zone."""
         return self._hours_text(listing, at, extended=False)
 
     def next_close(self, listing: Listing, at: datetime) -> datetime:
@@ -128,7 +170,10 @@ class Sessions:
         for day in (today + ONE_DAY * offset for offset in range(DAYS_SHOWN)):
             session = self.session(listing, day, extended=extended)
             if session is not None:
-                zone = zone_of(listing)
+                zone, liquid = zone_of(listing), hours_of(listing).liquid
+                if liquid and not extended and not self.always_open:
+                    start, end = (datetime.combine(day, moment, tzinfo=zone) for moment in liquid)
+                    session = Session(day, start, end)
                 texts.append("-".join(f"{moment.astimezone(zone):%Y%m%d:%H%M}" for moment in session[1:]))
             elif not (overnight and self.session(listing, day + ONE_DAY)):  # Sunday, which Monday's session names
                 texts.append(f"{day:%Y%m%d}:CLOSED")
@@ -137,6 +182,8 @@ class Sessions:
 
 @lru_cache(maxsize=4096)
 def _session(hours: Hours, zone: ZoneInfo, day: date, extended: bool) -> Session | None:
+    if hours.around_the_clock:
+        return _around_the_clock(zone, day)
     if not hours.is_session(day):
         return None
     opens, closes = hours.extended if extended else hours.regular

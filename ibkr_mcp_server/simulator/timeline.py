@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from typing import NamedTuple
 
+from ibkr_mcp_server.simulator.day_paths import SECONDS
 from ibkr_mcp_server.simulator.instruments import Listing
-from ibkr_mcp_server.simulator.price_paths import MARKET_MINUTES, SECONDS
+from ibkr_mcp_server.simulator.price_paths import MARKET_MINUTES
 from ibkr_mcp_server.simulator.sessions import (
     ONE_DAY,
     Session,
@@ -30,11 +31,12 @@ from ibkr_mcp_server.simulator.sessions import (
 
 
 class Position(NamedTuple):
-    """Second `step` of replay day `day`, which lasts `minutes` minutes."""
+    """Second `step` of replay day `day`, which lasts `minutes` minutes, as shown by the session of a date."""
 
     day: int
     minutes: int
     step: int
+    on: date
 
 
 class Span(NamedTuple):
@@ -58,7 +60,7 @@ class Timeline:
         session = next(self.sessions_until(listing, at))
         seconds = self._seconds(listing, session.day)
         day, step = divmod(self._steps_until(listing, session, at, inclusive=True), seconds)
-        return Position(day, seconds // SECONDS, step)
+        return Position(day, seconds // SECONDS, step, session.day)
 
     def spans(self, listing: Listing, session: Session, start: datetime, end: datetime) -> list[Span]:
         """Every step shown at any moment from `start` up to, not including, `end`, within one session."""

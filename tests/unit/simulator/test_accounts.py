@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.simulator.accounts import Accounts, commission_for
-from ibkr_mcp_server.simulator.instruments import Listing, default_catalogue
+from ibkr_mcp_server.simulator.instruments import Listing
+from ibkr_mcp_server.simulator.listings import default_catalogue
 from ibkr_mcp_server.simulator.market import Market
 from ibkr_mcp_server.simulator.sessions import Sessions
 

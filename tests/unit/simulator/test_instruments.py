@@ -6,7 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from ibkr_mcp_server.simulator.instruments import Listing, default_catalogue
+from ibkr_mcp_server.simulator.instruments import Listing
+from ibkr_mcp_server.simulator.listings import default_catalogue
 
 CATALOGUE = default_catalogue()
 
@@ -61,7 +62,8 @@ def test_a_currency_pair_is_found_by_its_local_symbol() -> None:
 def test_a_search_finds_the_exact_symbol_first_then_prefixes_then_names() -> None:
     assert symbols(CATALOGUE.search("asml")) == ["ASML.USD", "ASML.EUR"]
     assert symbols(CATALOGUE.search("apple")) == ["AAPL.USD"]
-    assert symbols(CATALOGUE.search("S"))[:2] == ["SPY.USD", "SAP.EUR"]
+    assert symbols(CATALOGUE.search("sp"))[:3] == ["SPY.USD", "SPX.USD", "DIA.USD"]
+    assert symbols(CATALOGUE.search("T"))[:2] == ["T.USD", "TSLA.USD"]
     assert CATALOGUE.search("  ") == []
 
 
@@ -69,9 +71,11 @@ def test_every_listing_is_whole() -> None:
     for listing in CATALOGUE:
         rules = [CATALOGUE.market_rule(int(rule)) for rule in listing.market_rule_ids.split(",")]
         assert len(rules) == len(listing.valid_exchanges.split(","))
-        assert rules[0] == [(Decimal(0), listing.min_tick)]
+        assert all(rule == rules[0] for rule in rules)
+        assert rules[0] is not None
+        assert min(increment for _, increment in rules[0]) == listing.min_tick
         assert listing.exchange in listing.valid_exchanges.split(",")
-        assert listing.sec_type == "CASH" or listing.primary_exchange in listing.valid_exchanges.split(",")
+        assert listing.sec_type != "STK" or listing.primary_exchange in listing.valid_exchanges.split(",")
         assert "\\" not in listing.long_name
 
 
