@@ -1,12 +1,13 @@
 # setup   make the environment in .venv            check   lint, types, architecture, generated pages
 # test    the whole suite                          demo    a scripted agent on the built-in paper gateway
 # docs    write the generated pages                bench   print the figures, each beside its anchor
+# test-ib-insync   the adapter's suite with the archived ib_insync in place of ib_async, in an environment of its own
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-pyproject
 
-.PHONY: setup check test demo docs bench
+.PHONY: setup check test test-ib-insync demo docs bench
 
 setup: $(STAMP)
 
@@ -25,6 +26,21 @@ check: setup
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+# Both libraries own the folder `eventkit`, so ib_async has to go before ib_insync's eventkit is laid down.
+INSYNC       := .venv-ib-insync
+INSYNC_STAMP := $(INSYNC)/.made-from-pyproject
+
+$(INSYNC_STAMP): pyproject.toml
+	$(PYTHON) -m venv --clear $(INSYNC)
+	$(INSYNC)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(INSYNC)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[ib-insync]' --group dev
+	$(INSYNC)/bin/python -m pip uninstall --quiet --yes ib_async aeventkit
+	$(INSYNC)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps eventkit
+	touch $@
+
+test-ib-insync: $(INSYNC_STAMP)
+	$(INSYNC)/bin/python -m pytest -n auto --dist loadgroup tests/contract tests/unit/broker tests/flow --ignore=tests/contract/store
 
 demo: setup
 	$(BIN)/ibkr-mcp-server demo

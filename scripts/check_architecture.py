@@ -49,7 +49,8 @@ ARROWS: dict[str, set[str]] = {
 
 APPROVALS = {"ApprovedOrder", "ApprovedModification", "ApprovedCancellation"}
 APPROVAL_MAKER = "safety/manager.py"
-LIBRARY_HOMES = {"ib_async": "broker", "ib_insync": "broker", "ibapi": "broker"}
+CLIENT_LIBRARIES = {"ib_async", "ib_insync", "ibapi"}
+LIBRARY_HOME = "broker/library.py"
 
 
 def main() -> int:
@@ -90,9 +91,8 @@ def _imports(node: ast.AST) -> list[tuple[str, int]]:
 
 
 def _import_problems(path: Path, room: str, module: str, line: int) -> list[str]:
-    home = LIBRARY_HOMES.get(module.split(".")[0])
-    if home is not None and room != home:
-        return [f"{path}:{line}: {module} may be imported in {home}/ only"]
+    if module.split(".")[0] in CLIENT_LIBRARIES and path.as_posix() != LIBRARY_HOME:
+        return [f"{path}:{line}: {module} may be imported in {LIBRARY_HOME} only"]
     if not module.startswith(f"{PACKAGE}."):
         return []
     target = module.removeprefix(f"{PACKAGE}.").split(".")

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Generator
 
 import pytest
 
+from ibkr_mcp_server.broker import library
+from ibkr_mcp_server.broker.base import client_library
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.simulator.server import PaperGateway
+
+LIBRARY, _ = client_library()
+if LIBRARY != "ib_async":  # `make test-ib-insync`: tests that say `ib_async` mean the library that takes its place
+    sys.modules["ib_async"] = library.ib_async
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
 from ibkr_mcp_server.domain.accounts import AccountSummary, Position
@@ -26,6 +27,23 @@ from ibkr_mcp_server.domain.options import OptionChain
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution
 from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.domain.research import Article, Headlines, NewsProvider, ScannerVocabulary, ScanQuery, ScanRow
+
+CLIENT_LIBRARIES = ("ib_async", "ib_insync")
+"""What the adapter can speak through, the better one first."""
+
+
+def client_library() -> tuple[str, str]:
+    """Name and version of the installed client library; the library itself stays unread.
+
+    Raises:
+        ModuleNotFoundError: there is none.
+    """
+    for name in CLIENT_LIBRARIES:
+        try:
+            return name, version(name)
+        except PackageNotFoundError:
+            continue
+    raise ModuleNotFoundError(f"None of {', '.join(CLIENT_LIBRARIES)} is installed; install ib_async.")
 
 
 class LinkState(StrEnum):

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-import ib_async
-
 from ibkr_mcp_server.broker import translate
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
+from ibkr_mcp_server.broker.library import ib_async
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.accounts import Position
 from ibkr_mcp_server.domain.instruments import Instrument

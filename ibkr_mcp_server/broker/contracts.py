@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-import ib_async
-
 from ibkr_mcp_server.broker import translate
 from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.error_codes import quoted
+from ibkr_mcp_server.broker.library import ib_async
 from ibkr_mcp_server.broker.pacing import Lane, Pacer
 from ibkr_mcp_server.broker.session import Session
 from ibkr_mcp_server.clock import Clock

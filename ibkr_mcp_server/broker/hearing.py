@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import ib_async
-
 from ibkr_mcp_server.broker.error_codes import Kind, explain
+from ibkr_mcp_server.broker.library import ib_async
 from ibkr_mcp_server.domain.orders import Order, OrderStatus
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import ib_async
-
 from ibkr_mcp_server.broker import research_rows, translate
 from ibkr_mcp_server.broker.answers import Answers
 from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.hearing import Remark
+from ibkr_mcp_server.broker.library import ib_async
 
 
 class TickListener(Protocol):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import ib_async
-
 from ibkr_mcp_server.broker import translate
 from ibkr_mcp_server.broker.book import Book
+from ibkr_mcp_server.broker.library import ib_async
 from ibkr_mcp_server.broker.session import Session
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.accounts import AccountSummary, Position

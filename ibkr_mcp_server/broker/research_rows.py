@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
-import ib_async
-
 from ibkr_mcp_server.broker import translate
+from ibkr_mcp_server.broker.library import ib_async
 from ibkr_mcp_server.domain.options import Greeks, GreeksBasis, OptionChain
 from ibkr_mcp_server.domain.research import Headline, ScanRow
 

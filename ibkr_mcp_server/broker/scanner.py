@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-import ib_async
-
+from ibkr_mcp_server.broker.library import ib_async
 from ibkr_mcp_server.broker.session import Session
 from ibkr_mcp_server.domain.research import ScannerVocabulary, ScannerWord, ScanQuery, ScanRow
 from ibkr_mcp_server.errors import Unavailable

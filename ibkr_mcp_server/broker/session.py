@@ -22,15 +22,12 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
-import ib_async
-from ib_async.client import Client
-from ib_async.util import UNSET_INTEGER
-
 from ibkr_mcp_server.broker.answers import Answer, Enough
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.error_codes import Kind, is_pacing, quoted, request_error
 from ibkr_mcp_server.broker.hearing import Hearing, Remark
+from ibkr_mcp_server.broker.library import UNSET_INTEGER, Client, ib_async, quieten, time_zone_of_naive_fills
 from ibkr_mcp_server.broker.pacing import Lane, Pacer
 from ibkr_mcp_server.broker.read_messages import ReadMessages
 from ibkr_mcp_server.broker.wire_client import DecoderAlarm, WireClient
@@ -39,8 +36,7 @@ from ibkr_mcp_server.errors import Fault, Unavailable
 
 logger = logging.getLogger(__name__)
 
-# The library's debug lines repeat whole messages, account ids included.
-logging.getLogger("ib_async").setLevel(logging.WARNING)
+quieten()
 
 READ_ATTEMPTS = 3
 ORDER_MESSAGES = frozenset({"3", "5", "11", "59", "101"})
@@ -103,7 +99,7 @@ class Session(ReadMessages):
         self._message_id = ""
         # The decoder reads these two of its wrapper, to date fills that carry no time zone.
         self.ib = SimpleNamespace(TimezoneTWS="")
-        self.defaultTimezone = ib_async.IBDefaults().timezone
+        self.defaultTimezone = time_zone_of_naive_fills()
 
         # The library leaves its client without annotations; the protocol above says what is used of it.
         self.client = cast(WireClient, Client(self))  # type: ignore[no-untyped-call]

@@ -12,9 +12,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import ib_async
-from ib_async.util import UNSET_INTEGER
-
+from ibkr_mcp_server.broker.library import UNSET_INTEGER, ib_async
 from ibkr_mcp_server.domain.accounts import AccountSummary
 from ibkr_mcp_server.domain.instruments import Candidate, HoursUnknown, Instrument, SecType, TradingSession, parse_hours
 from ibkr_mcp_server.domain.moments import parse_moment, tws_moment

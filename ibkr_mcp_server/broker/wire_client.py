@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-import ib_async
+from ibkr_mcp_server.broker.library import ib_async
 
 
 class WireClient(Protocol):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from importlib.metadata import version
 
 from ibkr_mcp_server import __version__
-from ibkr_mcp_server.broker.base import LinkStatus
+from ibkr_mcp_server.broker.base import LinkStatus, client_library
 from ibkr_mcp_server.domain.accounts import AccountSummary, Position
 from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.operations import account as operations
@@ -63,7 +62,7 @@ async def get_connection_status(call: Call, _: NoArguments) -> Reply:
         link=link_view(answer.result, call.desk.clock.now()),
         accounts=answer.result.accounts,
         server=f"ibkr-mcp-server {__version__}",
-        client_library=f"ib_async {version('ib_async')}",
+        client_library=" ".join(client_library()),
     )
     return Reply(decision=answer.decision, facts=facts, next_step=answer.result.problem)
 

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from ibkr_mcp_server import __version__
+from ibkr_mcp_server.broker.base import client_library
 from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.operations import status as status_operations
 from ibkr_mcp_server.operations import stop as stop_operations
@@ -184,10 +185,11 @@ def _unresolved(intent: Intent, now: datetime) -> UnresolvedView:
 
 
 def versions() -> dict[str, str]:
+    library, library_version = client_library()
     return {
         "ibkr-mcp-server": __version__,
         "mcp": version("mcp"),
-        "ib_async": version("ib_async"),
+        library: library_version,
         "python": platform.python_version(),
     }
 

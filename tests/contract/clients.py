@@ -10,11 +10,15 @@ from typing import Any
 
 from ib_async import IB, Contract, Forex, Order, Stock, Trade
 
+from ibkr_mcp_server.broker.base import client_library
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.simulator.wire import FrameDecoder, encode_frame, split_fields
 
 DEADLINE_SECONDS = 5.0
 ACCOUNT = "DU9000001"
+LIBRARY, _ = client_library()
+NEWEST_VERSION = {"ib_async": 178, "ib_insync": 176}[LIBRARY]
+"""The highest server version that the installed library speaks."""
 
 
 class Errors(list[tuple[int, int, str]]):
@@ -82,7 +86,9 @@ class Client(IB):
 @asynccontextmanager
 async def connected(gateway: PaperGateway, client_id: int = 1, **options: Any) -> AsyncIterator[Client]:
     client = Client()
-    options = {"raiseSyncErrors": True, "account": ACCOUNT, "timeout": DEADLINE_SECONDS, **options}
+    options = {"account": ACCOUNT, "timeout": DEADLINE_SECONDS, **options}
+    if LIBRARY == "ib_async":
+        options.setdefault("raiseSyncErrors", True)  # `ib_insync` has no such option
     await client.connectAsync(gateway.host, gateway.port, clientId=client_id, **options)
     try:
         yield client

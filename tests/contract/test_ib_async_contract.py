@@ -11,7 +11,7 @@ from ib_async import LimitOrder, MarketOrder, Order, Stock, StopLimitOrder, Stop
 
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.simulator.server import PaperGateway
-from tests.contract.clients import ACCOUNT, Client, connected
+from tests.contract.clients import ACCOUNT, NEWEST_VERSION, Client, connected
 
 AAPL = 265598
 RESTING = ("Submitted",)
@@ -21,9 +21,9 @@ DONE = ("Filled", "Cancelled", "Inactive")
 # --- start-up ---
 
 
-async def test_start_up_needs_no_timeout_and_agrees_on_version_178(gateway: PaperGateway) -> None:
+async def test_start_up_needs_no_timeout_and_agrees_on_the_newest_version(gateway: PaperGateway) -> None:
     async with connected(gateway) as ib:
-        assert ib.client.serverVersion() == 178
+        assert ib.client.serverVersion() == NEWEST_VERSION
         assert ib.managedAccounts() == ["DU9000001", "DU9000002"]
         assert ib.client.getReqId() >= 1
 
@@ -366,7 +366,7 @@ async def test_bracket_that_the_account_cannot_carry_is_refused_as_a_whole(gatew
             order.account = ACCOUNT
         trades = [ib.placeOrder(aapl, order) for order in orders]
         await ib.until(lambda: ib.errors.codes() == [201, 201, 201])
-        await ib.until(lambda: all(trade.isDone() for trade in trades))
+        await ib.until(lambda: {trade.orderStatus.status for trade in trades} == {"Inactive"})
         assert gateway.exchange.open_orders() == []
 
 

@@ -17,6 +17,7 @@ from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 from ibkr_mcp_server.errors import Refused, Unavailable
 from ibkr_mcp_server.simulator.requests import ReqContractDetails, ReqMarketData
 from ibkr_mcp_server.simulator.server import PaperGateway
+from tests.contract.clients import NEWEST_VERSION
 from tests.flow.broker_kit import (
     ACCOUNT,
     Events,
@@ -36,7 +37,7 @@ async def test_link_tells_accounts_venue_and_server(gateway: PaperGateway, clock
     async with connected(gateway, clock) as broker:
         link = broker.link
         assert link.is_up
-        assert (link.venue, link.client_id, link.server_version) == ("simulator", 7, 178)
+        assert (link.venue, link.client_id, link.server_version) == ("simulator", 7, NEWEST_VERSION)
         assert link.accounts == ("DU9000001", "DU9000002")
         assert link.accounts_verified_at == clock.now()
         assert link.problem is None
