@@ -18,27 +18,30 @@ from scripts.pages import paper_gateway_page, refusals_page, safety_page, tools_
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES: dict[Path, Callable[[], str]] = {
+    Path("ibkr_mcp_server/tools/schemas.json"): schemas_page,  # first: the page of tools is made from it
     Path(".env.example"): env_example,
     Path("docs/settings.md"): settings_page,
     Path("docs/tools.md"): tools_page,
     Path("docs/refusals.md"): refusals_page,
     Path("docs/safety.md"): safety_page,
     Path("docs/paper-gateway.md"): paper_gateway_page,
-    Path("ibkr_mcp_server/tools/schemas.json"): schemas_page,
 }
 
 
 def main() -> int:
     """1 when `--check` finds a page out of date, else 0."""
-    stale = [path for path, text in PAGES.items() if not _is_current(ROOT / path, text())]
-    if "--check" in sys.argv[1:]:
-        for path in stale:
+    only_check, found = "--check" in sys.argv[1:], 0
+    for path, page in PAGES.items():
+        text = page()
+        if _is_current(ROOT / path, text):
+            continue
+        if only_check:
             print(f"{path} is out of date; run: python scripts/generate_docs.py", file=sys.stderr)
-        return 1 if stale else 0
-    for path in stale:
-        (ROOT / path).write_text(PAGES[path](), encoding="utf-8", newline="\n")
-        print(f"wrote {path}")
-    return 0
+            found = 1
+        else:
+            (ROOT / path).write_text(text, encoding="utf-8", newline="\n")
+            print(f"wrote {path}")
+    return found
 
 
 def _is_current(path: Path, text: str) -> bool:

@@ -15,8 +15,9 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
-from ibkr_mcp_server.domain.accounts import AccountSummary, Position
-from ibkr_mcp_server.domain.instruments import Candidate, Instrument, InstrumentQuery
+from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, Position, PositionPnl
+from ibkr_mcp_server.domain.history import BarRequest, History, Schedule
+from ibkr_mcp_server.domain.instruments import Candidate, ContractDetails, Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.operations import (
     ApprovedCancellation,
     ApprovedModification,
@@ -124,6 +125,12 @@ class BrokerReads(Protocol):
 
     async def account_summary(self, account: str) -> AccountSummary: ...
 
+    async def account_pnl(self, account: str) -> AccountPnl: ...
+
+    async def position_pnl(self, account: str, con_ids: Sequence[int]) -> Sequence[PositionPnl]:
+        """Profit and loss of holdings, in the order asked; all figures are None for what is not held."""
+        ...
+
     async def positions(self, account: str | None = None) -> Sequence[Position]:
         """Holdings, of one account or of all, with prices where the broker sends them."""
         ...
@@ -133,6 +140,14 @@ class BrokerReads(Protocol):
 
         Raises:
             Refused: CONTRACT_NOT_FOUND, or CONTRACT_AMBIGUOUS with the candidates in `details`.
+        """
+        ...
+
+    async def contract_details(self, query: InstrumentQuery) -> ContractDetails:
+        """Everything that the broker tells about the one contract that `query` means, asked anew.
+
+        Raises:
+            Refused: as `resolve` does.
         """
         ...
 
@@ -172,6 +187,22 @@ class BrokerReads(Protocol):
 
     async def article(self, provider: str, article_id: str) -> Article:
         """The text of one news item, as its author wrote it: untrusted."""
+        ...
+
+    async def bars(self, request: BarRequest) -> History:
+        """Bars of the past, the oldest first. It may take half a minute.
+
+        Raises:
+            Refused: the service has no such data, or the request is not one that it takes.
+        """
+        ...
+
+    async def schedule(self, request: BarRequest) -> Schedule:
+        """The sessions of `request.duration` up to its end; its bar size does not matter."""
+        ...
+
+    async def history_begins(self, instrument: Instrument, what_to_show: str, *, regular_hours_only: bool) -> datetime:
+        """The moment of the oldest data of that kind, aware UTC."""
         ...
 
     async def open_orders(self) -> Sequence[BrokerOrder]:

@@ -220,6 +220,8 @@ class Book:
                 last_error_code=known.last_error_code,
             )
             if known.status in (OrderStatus.FILLED, OrderStatus.CANCELLED):
+                known = replace(known, completed_at=order.completed_at or known.completed_at)
+                self._orders[order.perm_id] = known
                 return known
         return self._put(order.perm_id, order)
 

@@ -15,11 +15,13 @@ from typing import Any
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind, LinkState, LinkStatus
 from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.contracts import Contracts
+from ibkr_mcp_server.broker.history import Histories
 from ibkr_mcp_server.broker.market_data import QuoteBoard
 from ibkr_mcp_server.broker.news import News
 from ibkr_mcp_server.broker.option_chains import OptionChains
 from ibkr_mcp_server.broker.order_desk import OrderDesk
 from ibkr_mcp_server.broker.pacing import Pacer
+from ibkr_mcp_server.broker.pnl import ProfitAndLoss
 from ibkr_mcp_server.broker.records import Records
 from ibkr_mcp_server.broker.scanner import Scanner
 from ibkr_mcp_server.broker.session import LinkProblem, Session
@@ -61,6 +63,8 @@ class Connected:
         self.session = session
         self.records = Records(session, book=book, clock=clock)
         self.contracts = Contracts(session, book=book, clock=clock)
+        self.histories = Histories(session, clock=clock)
+        self.pnl = ProfitAndLoss(session, clock=clock)
         self.quotes = QuoteBoard(
             session,
             clock=clock,

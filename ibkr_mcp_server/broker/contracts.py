@@ -22,6 +22,7 @@ from ibkr_mcp_server.domain.instruments import (
     NON_US_EXCHANGES,
     OPTION_TYPES,
     Candidate,
+    ContractDetails,
     Instrument,
     InstrumentQuery,
     SecType,
@@ -262,7 +263,16 @@ class Contracts:
             found = await self._session.numbered(what, lambda req_id: client.reqMatchingSymbols(req_id, pattern))
         return [translate.candidate_from_search(one) for one in found if one.contract is not None]
 
+    async def details(self, query: InstrumentQuery) -> ContractDetails:
+        """See `BrokerReads.contract_details`."""
+        details, instrument = await self._describe(query)
+        self._book.learn(instrument)
+        return translate.contract_details(details, instrument, self._clock.now())
+
     async def _ask(self, query: InstrumentQuery) -> Instrument:
+        return (await self._describe(query))[1]
+
+    async def _describe(self, query: InstrumentQuery) -> tuple[ib_async.ContractDetails, Instrument]:
         contract = contract_from(query)
         client = self._session.client
         try:
@@ -276,7 +286,7 @@ class Contracts:
         details = the_one(query, found)
         if details.contract is not None and not agrees(query, details.contract):
             raise _contradiction(query, details.contract)
-        return translate.instrument_from_details(details, await self._increments(details))
+        return details, translate.instrument_from_details(details, await self._increments(details))
 
     async def _increments(self, details: ib_async.ContractDetails) -> list[ib_async.PriceIncrement] | None:
         """The market rule of the contract; without an answer its smallest tick has to do."""

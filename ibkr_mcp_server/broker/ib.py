@@ -16,8 +16,9 @@ from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.connection import Link, LinkSettings
 from ibkr_mcp_server.broker.pacing import Pacer
 from ibkr_mcp_server.clock import Clock
-from ibkr_mcp_server.domain.accounts import AccountSummary, Position
-from ibkr_mcp_server.domain.instruments import Candidate, Instrument, InstrumentQuery
+from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, Position, PositionPnl
+from ibkr_mcp_server.domain.history import BarRequest, History, Schedule
+from ibkr_mcp_server.domain.instruments import Candidate, ContractDetails, Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.operations import ApprovedCancellation, ApprovedModification, ApprovedOrder, FinalGate
 from ibkr_mcp_server.domain.options import OptionChain
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution
@@ -109,8 +110,19 @@ class IBBroker:
             self._require_served(account)
         return await self._link.up().records.positions(account)
 
+    async def account_pnl(self, account: str) -> AccountPnl:
+        self._require_served(account)
+        return await self._link.up().pnl.of_account(account)
+
+    async def position_pnl(self, account: str, con_ids: Sequence[int]) -> Sequence[PositionPnl]:
+        self._require_served(account)
+        return await self._link.up().pnl.of_positions(account, con_ids)
+
     async def resolve(self, query: InstrumentQuery) -> Instrument:
         return await self._link.up().contracts.resolve(query)
+
+    async def contract_details(self, query: InstrumentQuery) -> ContractDetails:
+        return await self._link.up().contracts.details(query)
 
     async def search(self, pattern: str) -> Sequence[Candidate]:
         return await self._link.up().contracts.search(pattern)
@@ -143,6 +155,16 @@ class IBBroker:
 
     async def article(self, provider: str, article_id: str) -> Article:
         return await self._link.up().news.article(provider, article_id)
+
+    async def bars(self, request: BarRequest) -> History:
+        return await self._link.up().histories.bars(request)
+
+    async def schedule(self, request: BarRequest) -> Schedule:
+        return await self._link.up().histories.schedule(request)
+
+    async def history_begins(self, instrument: Instrument, what_to_show: str, *, regular_hours_only: bool) -> datetime:
+        histories = self._link.up().histories
+        return await histories.beginning(instrument, what_to_show, regular_hours_only=regular_hours_only)
 
     async def open_orders(self) -> Sequence[BrokerOrder]:
         return await self._link.up().records.open_orders()

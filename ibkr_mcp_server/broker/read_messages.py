@@ -59,6 +59,14 @@ class ReadMessages:
     def positionEnd(self) -> None:
         self.answers.end_of("positions")
 
+    def pnl(self, req_id: int, daily: float, unrealized: float, realized: float) -> None:
+        self.answers.add(req_id, (daily, unrealized, realized))
+
+    def pnlSingle(
+        self, req_id: int, held: float, daily: float, unrealized: float, realized: float, value: float
+    ) -> None:
+        self.answers.add(req_id, (held, daily, unrealized, realized, value))
+
     # Finished orders
 
     def completedOrder(self, contract: ib_async.Contract, order: ib_async.Order, state: ib_async.OrderState) -> None:
@@ -122,6 +130,22 @@ class ReadMessages:
 
     def newsArticle(self, req_id: int, form: int, text: str) -> None:
         self.answers.end(req_id, (form, text))
+
+    # History
+
+    def historicalData(self, req_id: int, bar: ib_async.BarData) -> None:
+        self.answers.add(req_id, bar)
+
+    def historicalDataEnd(self, req_id: int, _start: str, _end: str) -> None:
+        self.answers.end(req_id)
+
+    def historicalSchedule(
+        self, req_id: int, _start: str, _end: str, time_zone: str, sessions: list[ib_async.HistoricalSession]
+    ) -> None:
+        self.answers.end(req_id, (time_zone, sessions))
+
+    def headTimestamp(self, req_id: int, told: str) -> None:
+        self.answers.end(req_id, told)
 
     # Market data
 

@@ -256,13 +256,15 @@ class Session(ReadMessages):
         send: Callable[[int], None],
         cancel: Callable[[int], None] | None = None,
         *,
+        withdraw: Callable[[int], None] | None = None,
         enough: Enough | None = None,
         deadline_seconds: float | None = None,
     ) -> list[Any]:
         """Rows of a request that carries an id; asked again, up to three times, when the broker asks for patience.
 
         `cancel` ends the subscription that some requests start; of one without an end marker, `enough` tells when the
-        rows so far will do. `deadline_seconds` is for requests that take longer than others.
+        rows so far will do. `withdraw` takes a request back that nobody waits for any more. `deadline_seconds` is for
+        requests that take longer than others.
 
         Raises:
             Refused: the broker said no.
@@ -271,7 +273,7 @@ class Session(ReadMessages):
         async with self.bounded(what, deadline_seconds=deadline_seconds) as call:
             for attempt in range(1, READ_ATTEMPTS + 1):
                 try:
-                    return await self._ask(Answer(what=what, enough=enough), send, cancel, call)
+                    return await self._ask(Answer(what=what, enough=enough), send, cancel, withdraw, call)
                 except Unavailable as error:
                     if error.code != "BROKER_PACING" or attempt == READ_ATTEMPTS:
                         raise
@@ -280,7 +282,12 @@ class Session(ReadMessages):
             raise AssertionError("unreachable")
 
     async def _ask(
-        self, answer: Answer, send: Callable[[int], None], cancel: Callable[[int], None] | None, call: Call
+        self,
+        answer: Answer,
+        send: Callable[[int], None],
+        cancel: Callable[[int], None] | None,
+        withdraw: Callable[[int], None] | None,
+        call: Call,
     ) -> list[Any]:
         async with self._pacer.permit(Lane.READ):
             self.check_alive()
@@ -292,8 +299,9 @@ class Session(ReadMessages):
             return await answer.done
         finally:
             del self.answers.numbered[req_id]
-            if cancel is not None and not self.ended.done():
-                self._spawn(self._send_cancel(cancel, req_id))
+            end = cancel or (withdraw if answer.done.cancelled() else None)
+            if end is not None and not self.ended.done():
+                self._spawn(self._send_cancel(end, req_id))
 
     async def _send_cancel(self, cancel: Callable[[int], None], req_id: int) -> None:
         async with self._pacer.permit(Lane.READ):

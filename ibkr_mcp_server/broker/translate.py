@@ -14,7 +14,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ibkr_mcp_server.broker.library import UNSET_INTEGER, ib_async
 from ibkr_mcp_server.domain.accounts import AccountSummary
-from ibkr_mcp_server.domain.instruments import Candidate, HoursUnknown, Instrument, SecType, TradingSession, parse_hours
+from ibkr_mcp_server.domain.instruments import (
+    Candidate,
+    ContractDetails,
+    HoursUnknown,
+    Instrument,
+    SecType,
+    TradingSession,
+    parse_hours,
+)
 from ibkr_mcp_server.domain.moments import parse_moment, tws_moment
 from ibkr_mcp_server.domain.money import Money, finite_decimal
 from ibkr_mcp_server.domain.order_types import CAPPED_AS, ORDER_TERMS, OrderTerms, Term
@@ -138,6 +146,25 @@ def instrument_from_details(
         trading_hours=_hours(details.tradingHours, details.timeZoneId),
         liquid_hours=_hours(details.liquidHours, details.timeZoneId),
         hours_known_until=_known_until(details.liquidHours, details.timeZoneId),
+    )
+
+
+def contract_details(details: ib_async.ContractDetails, instrument: Instrument, now: datetime) -> ContractDetails:
+    """The rest of what the broker said about `instrument`."""
+    rules = zip(details.validExchanges.split(","), details.marketRuleIds.split(","), strict=False)
+    return ContractDetails(
+        instrument=instrument,
+        received_at=now,
+        order_types=tuple(filter(None, details.orderTypes.split(","))),
+        market_rules=tuple((exchange, int(rule)) for exchange, rule in rules if rule.isdigit()),
+        sec_ids=tuple((pair.tag, pair.value) for pair in details.secIdList or ()),
+        stock_type=details.stockType,
+        industry=details.industry,
+        category=details.category,
+        subcategory=details.subcategory,
+        contract_month=details.contractMonth,
+        underlying_symbol=details.underSymbol,
+        underlying_con_id=details.underConId or None,
     )
 
 
@@ -418,6 +445,7 @@ def completed_order(
         parent_perm_id=held.parentPermId if held.parentPermId != UNSET_INTEGER else 0,
         placed_here=is_ours(order.order_ref),
         updated_at=now,
+        completed_at=parse_moment(state.completedTime),
     )
 
 

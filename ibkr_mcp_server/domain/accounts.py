@@ -51,6 +51,30 @@ class Position:
     realized_pnl: Decimal | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class AccountPnl:
+    """What an account gained or lost, in its base currency, by the reset schedule that is set in TWS."""
+
+    account: str
+    received_at: datetime
+    daily: Decimal | None
+    unrealized: Decimal | None
+    realized: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionPnl:
+    """What one holding gained or lost. IBKR does not say in which currency, where it is not the account's."""
+
+    con_id: int
+    received_at: datetime
+    quantity: Decimal | None
+    daily: Decimal | None
+    unrealized: Decimal | None
+    realized: Decimal | None
+    market_value: Decimal | None
+
+
 def has_accepted_prefix(account: str, prefixes: tuple[str, ...]) -> bool:
     """Whether `account` is one of `prefixes` and then a digit (ACC-02): `DU1234567` is, `DUMMY` and `du1` are not."""
     return any(re.fullmatch(re.escape(prefix) + r"\d[A-Z0-9]*", account) for prefix in prefixes)

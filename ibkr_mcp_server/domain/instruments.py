@@ -205,6 +205,27 @@ class InstrumentQuery:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContractDetails:
+    """What the broker tells about a contract beyond what orders need; its texts are untrusted."""
+
+    instrument: Instrument
+    received_at: datetime
+    order_types: tuple[str, ...]
+    """IBKR's words for the orders and attributes that the contract takes."""
+    market_rules: tuple[tuple[str, int], ...]
+    """Each exchange that it can be routed to, with the number of the rule for its prices."""
+    sec_ids: tuple[tuple[str, str], ...] = ()
+    """ISIN, CUSIP and the like."""
+    stock_type: str = ""
+    industry: str = ""
+    category: str = ""
+    subcategory: str = ""
+    contract_month: str = ""
+    underlying_symbol: str = ""
+    underlying_con_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Candidate:
     """One of several contracts that a query could mean."""
 

@@ -138,6 +138,8 @@ class BrokerOrder:
     placed_here: bool = False
     """Placed by this product (its order reference is ours)."""
     updated_at: datetime | None = None
+    completed_at: datetime | None = None
+    """When it was finished, as the broker's record of completed orders tells it."""
 
     @property
     def is_working(self) -> bool:

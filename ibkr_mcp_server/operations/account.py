@@ -52,7 +52,7 @@ async def account_summary(operation: Operation, desk: Desk) -> Answer[AccountSum
     """Balances of one account, the default account unless the operation names one."""
 
     async def act(access: Access) -> AccountSummary:
-        return await access.broker.account_summary(_chosen(operation, access))
+        return await access.broker.account_summary(chosen_account(operation, access, desk))
 
     return await safe_trading_operation(operation, act, desk=desk)
 
@@ -61,7 +61,7 @@ async def portfolio(operation: Operation, desk: Desk) -> Answer[Sequence[Positio
     """Holdings of one account, the default account unless the operation names one."""
 
     async def act(access: Access) -> Sequence[Position]:
-        return await access.broker.positions(_chosen(operation, access))
+        return await access.broker.positions(chosen_account(operation, access, desk))
 
     return await safe_trading_operation(operation, act, desk=desk)
 
@@ -77,7 +77,13 @@ def _up(access: Access) -> LinkStatus:
     return link
 
 
-def _chosen(operation: Operation, access: Access) -> str:
+def chosen_account(operation: Operation, access: Access, desk: Desk) -> str:
+    """The account that a read is about: the one it names, if the link serves it, or else the default.
+
+    Raises:
+        Unavailable: the broker has not listed its accounts.
+        Refused: it does not list the one that is named.
+    """
     link = _up(access)
     if operation.account is None:
         return link.accounts[0]

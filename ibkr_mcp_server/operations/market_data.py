@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ibkr_mcp_server.broker.base import Refusal
-from ibkr_mcp_server.domain.instruments import Candidate, Instrument, InstrumentQuery
+from ibkr_mcp_server.domain.instruments import Candidate, ContractDetails, Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.errors import Refused
@@ -59,6 +59,15 @@ def _remedy(code: str) -> str:
 def _with(entry: QuoteEntry, answer: Quote | Refusal) -> QuoteEntry:
     quote, refusal = (answer, None) if isinstance(answer, Quote) else (None, answer)
     return QuoteEntry(symbol=entry.symbol, instrument=entry.instrument, quote=quote, refusal=refusal)
+
+
+async def contract_details(operation: Operation, query: InstrumentQuery, desk: Desk) -> Answer[ContractDetails]:
+    """Everything that the broker tells about the contract that `query` means."""
+
+    async def act(access: Access) -> ContractDetails:
+        return await access.broker.contract_details(query)
+
+    return await safe_trading_operation(operation, act, desk=desk)
 
 
 @dataclass(frozen=True, kw_only=True)

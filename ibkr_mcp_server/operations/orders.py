@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from ibkr_mcp_server.domain.operations import Operation, OrderReference
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, Order
@@ -14,6 +15,9 @@ from ibkr_mcp_server.safety.decision import CODES, Code, Decision, Verdict
 from ibkr_mcp_server.safety.identity import order_ref_for
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.intents import Intent
+
+NEVER = datetime.min.replace(tzinfo=UTC)
+"""Sorts orders without a time of completion behind all others."""
 
 
 async def send_order(operation: Operation, desk: Desk) -> Answer[BrokerOrder]:
@@ -112,6 +116,17 @@ async def open_orders(operation: Operation, desk: Desk) -> Answer[Sequence[Broke
     async def act(access: Access) -> Sequence[BrokerOrder]:
         orders = await access.broker.open_orders()
         return [order for order in orders if operation.account in (None, order.order.account)]
+
+    return await safe_trading_operation(operation, act, desk=desk)
+
+
+async def completed_orders(operation: Operation, desk: Desk) -> Answer[Sequence[BrokerOrder]]:
+    """The trading day's finished orders of all clients, newest first; those without a time last."""
+
+    async def act(access: Access) -> Sequence[BrokerOrder]:
+        orders = await access.broker.completed_orders()
+        mine = [order for order in orders if operation.account in (None, order.order.account)]
+        return sorted(mine, key=lambda order: order.completed_at or NEVER, reverse=True)
 
     return await safe_trading_operation(operation, act, desk=desk)
 

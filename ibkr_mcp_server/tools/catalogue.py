@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 
-from ibkr_mcp_server.tools import account, market_data, order_tracking, orders, safety
+from ibkr_mcp_server.tools import account, contracts, history, market_data, order_tracking, orders, pnl, safety
 from ibkr_mcp_server.tools.registry import Registry
 
-TOOLS = Registry(account.TOOLS, market_data.TOOLS, orders.TOOLS, order_tracking.TOOLS, safety.TOOLS)
+TOOLS = Registry(
+    account.TOOLS,
+    pnl.TOOLS,
+    market_data.TOOLS,
+    contracts.TOOLS,
+    history.TOOLS,
+    orders.TOOLS,
+    order_tracking.TOOLS,
+    safety.TOOLS,
+)
 
 
 def schemas_page() -> str:

@@ -36,6 +36,10 @@ class OpenOrdersFacts(Facts):
     orders: tuple[OrderView, ...]
 
 
+class CompletedOrdersFacts(Facts):
+    orders: tuple[OrderView, ...]
+
+
 class ExecutionView(Part):
     """One fill; price and commission in the currencies beside them."""
 
@@ -99,6 +103,13 @@ async def get_open_orders(call: Call, arguments: AccountArguments) -> Reply:
     return Reply(decision=answer.decision, facts=OpenOrdersFacts(orders=orders))
 
 
+async def get_completed_orders(call: Call, arguments: AccountArguments) -> Reply:
+    answer = await operations.completed_orders(call.operation(account=arguments.account), call.desk)
+    now = call.desk.clock.now()
+    orders = tuple(order_view(order, now) for order in answer.result or ())
+    return Reply(decision=answer.decision, facts=CompletedOrdersFacts(orders=orders))
+
+
 async def get_executions(call: Call, arguments: AccountArguments) -> Reply:
     answer = await operations.executions(call.operation(account=arguments.account), call.desk)
     fills = tuple(_execution(fill) for fill in answer.result or ())
@@ -149,6 +160,18 @@ TOOLS = (
         arguments=AccountArguments,
         facts=OpenOrdersFacts,
         handler=get_open_orders,
+    ),
+    Tool(
+        name="get_completed_orders",
+        title="Completed orders",
+        description="Orders that the broker lists as finished in the current trading day, newest first: filled, "
+        "cancelled or rejected, those of other clients and of people included, with how much was filled and the "
+        "broker's reason. Fills with prices and commissions are in get_executions.",
+        toolset=Toolset.ORDERS,
+        operation_class=OperationClass.ACCOUNT_READ,
+        arguments=AccountArguments,
+        facts=CompletedOrdersFacts,
+        handler=get_completed_orders,
     ),
     Tool(
         name="get_executions",

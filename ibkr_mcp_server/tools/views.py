@@ -130,6 +130,7 @@ class OrderView(Part):
     placed_here: bool
     updated_at: datetime | Unknown = None
     age_seconds: float | Unknown = None
+    completed_at: datetime | Unknown = None
     broker_message: Quoted | Unknown = None
     why_held: Quoted | Unknown = None
     terms: OrderTerms
@@ -147,10 +148,16 @@ def order_view(order: BrokerOrder, now: datetime) -> OrderView:
         placed_here=order.placed_here,
         updated_at=order.updated_at,
         age_seconds=None if order.updated_at is None else age(order.updated_at, now),
+        completed_at=order.completed_at,
         broker_message=quoted(order.last_message),
         why_held=quoted(order.why_held, 60),
         terms=order_terms(order.order),
     )
+
+
+def magnifier(instrument: Instrument) -> int | None:
+    """By how much the instrument's prices are larger than amounts in its currency; None for most, which are not."""
+    return instrument.price_magnifier if instrument.price_magnifier != 1 else None
 
 
 def age(then: datetime, now: datetime) -> float:

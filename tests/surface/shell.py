@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from anyio.abc import Process
 
 from ibkr_mcp_server.__main__ import run
 from ibkr_mcp_server.cli.terminal import Session, at_terminal
@@ -89,3 +92,15 @@ def new_shell() -> Iterator[Shell]:
     """A shell with an empty state directory."""
     with private_state() as state:
         yield Shell(state)
+
+
+async def told_url(process: Process, *, secret: str | None = None) -> str:
+    """Where a server says that it serves HTTP; it must not say its `secret` beside it."""
+    assert process.stderr is not None
+    told = ""
+    async for part in process.stderr:
+        told += part.decode()
+        if found := re.search(r"http://127\.0\.0\.1:\d+/mcp", told):
+            assert secret is None or secret not in told
+            return found[0]
+    raise AssertionError(f"no address was told: {told}")

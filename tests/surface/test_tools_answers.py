@@ -22,19 +22,13 @@ from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.server import AppLike, TradingServer, listing
 from tests.harness import World, running
+from tests.tool_examples import EXAMPLES, NearBid
 
-ORDER = {"symbol": "AAPL", "action": "BUY", "quantity": 1}
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "get_market_data": {"symbols": ["AAPL"]},
-    "resolve_symbol": {"symbol": "AAPL"},
-    "check_order": ORDER | {"order_type": "MKT"},
-    "place_market_order": ORDER,
-    "place_limit_order": ORDER | {"limit_price": 150.0},
-    "modify_order": {"perm_id": 1, "quantity": 2},
-    "cancel_order": {"perm_id": 1},
-    "get_order_status": {"perm_id": 1},
-    "emergency_stop": {"reason": "a test"},
+    name: {key: 150.0 if isinstance(value, NearBid) else value for key, value in arguments.items()}
+    for name, arguments in EXAMPLES.items()
 }
+"""With prices that need no gateway."""
 SCHEMAS = {entry["name"]: entry["outputSchema"] for entry in listing()}
 
 REFUSAL = {

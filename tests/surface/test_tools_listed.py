@@ -19,10 +19,10 @@ from ibkr_mcp_server.tools.results import Envelope
 from ibkr_mcp_server.tools.server import SCHEMAS, listing
 
 NAMES = {
-    *("get_connection_status", "get_accounts", "get_account_summary", "get_portfolio"),
-    *("get_market_data", "resolve_symbol"),
+    *("get_connection_status", "get_accounts", "get_account_summary", "get_portfolio", "get_pnl"),
+    *("get_market_data", "resolve_symbol", "get_contract_details", "get_historical_bars"),
     *("check_order", "place_market_order", "place_limit_order", "modify_order", "cancel_order"),
-    *("get_order_status", "get_open_orders", "get_executions"),
+    *("get_order_status", "get_open_orders", "get_completed_orders", "get_executions"),
     *("get_safety_status", "emergency_stop"),
 }
 

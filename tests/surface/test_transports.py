@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,9 +17,10 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
 from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.http import LARGEST_BODY, BearerToken, http_app, kept_token
 from ibkr_mcp_server.tools.server import TradingServer
-from tests.surface.shell import Shell
+from tests.surface.shell import Shell, told_url
 
 TOKEN = "a-token-for-tests-only"
 HOST = "127.0.0.1:8765"
@@ -37,7 +37,7 @@ async def test_stdio_lists_and_calls(shell: Shell, mode: str, options: list[str]
     )
     with anyio.fail_after(PATIENCE_SECONDS):
         async with Client(child, mode=mode) as client:
-            assert len((await client.list_tools()).tools) == 16
+            assert len((await client.list_tools()).tools) == len(TOOLS)
             status = (await client.call_tool("get_safety_status", {})).structured_content
             assert isinstance(status, dict)
             assert (status["success"], status["venue"]) == (True, "simulator")
@@ -157,27 +157,16 @@ async def test_http_serves_clients_with_the_token_and_ends_in_order(shell: Shell
     )
     with anyio.fail_after(PATIENCE_SECONDS):
         async with process:
-            url = await _told_url(process)
+            url = await told_url(process, secret=environment["IBKR_HTTP_TOKEN"])
             headers = {"Authorization": "Bearer " + environment["IBKR_HTTP_TOKEN"]}
             async with (
                 httpx2.AsyncClient(headers=headers) as http,
                 Client(streamable_http_client(url, http_client=http), mode=mode) as client,
             ):
-                assert len((await client.list_tools()).tools) == 16
+                assert len((await client.list_tools()).tools) == len(TOOLS)
                 told = (await client.call_tool("get_safety_status", {})).structured_content
                 assert isinstance(told, dict)
                 assert told["success"] is True
             os.kill(process.pid, signal.SIGTERM)
             await process.wait()
     assert "SERVER_STOP" in shell.run("audit", "tail", "--json").stdout
-
-
-async def _told_url(process: anyio.abc.Process) -> str:
-    assert process.stderr is not None
-    told = ""
-    async for part in process.stderr:
-        told += part.decode()
-        if found := re.search(r"http://127\.0\.0\.1:\d+/mcp", told):
-            assert TOKEN not in told
-            return found[0]
-    raise AssertionError(f"no address was told: {told}")

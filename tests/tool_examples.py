@@ -1,0 +1,69 @@
+"""One good call of every tool, in the order in which they are made: orders are placed before they are asked about.
+
+The examples run over every transport and in both eras (`tests/surface/test_every_tool.py`), and they are what other
+tests call when any good call of a tool will do. A tool without one fails a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, Decimal
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearBid:
+    """A price this far from the bid at the time of the call, on a grid of cents."""
+
+    symbol: str
+    factor: str
+
+    def of(self, quote: dict[str, Any]) -> float:
+        price = Decimal(quote["bid"]) * Decimal(self.factor)
+        return float(price.quantize(Decimal("0.01"), ROUND_DOWN))
+
+
+ORDER = {"symbol": "AAPL", "action": "BUY", "quantity": 1}
+RESTING = NearBid(symbol="AAPL", factor="0.95")
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "get_connection_status": {},
+    "get_accounts": {},
+    "get_account_summary": {},
+    "get_portfolio": {},
+    "get_pnl": {"per_position": True},
+    "get_market_data": {"symbols": ["AAPL", "EUR.USD"]},
+    "resolve_symbol": {"symbol": "AAPL"},
+    "get_contract_details": {"symbol": "AAPL"},
+    "get_historical_bars": {"symbol": "AAPL", "bar_size": "1 day", "duration": "10 D", "head_timestamp": True},
+    "check_order": ORDER | {"order_type": "MKT"},
+    "place_market_order": ORDER | {"client_request_id": "example-market"},
+    "place_limit_order": ORDER | {"limit_price": RESTING, "client_request_id": "example-limit"},
+    "get_order_status": {"order_request_id": "example-limit"},
+    "get_open_orders": {},
+    "modify_order": {"order_request_id": "example-limit", "quantity": 2},
+    "cancel_order": {"order_request_id": "example-limit"},
+    "get_completed_orders": {},
+    "get_executions": {},
+    "get_safety_status": {},
+    "emergency_stop": {"reason": "a test"},
+}
+"""Ends with the stop, after which nothing can be placed."""
+
+Ask = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+async def call_example(name: str, ask: Ask) -> dict[str, Any]:
+    """Make the example call of one tool by `ask`; prices are taken from a quote first."""
+    arguments = dict(EXAMPLES[name])
+    for key, value in arguments.items():
+        if isinstance(value, NearBid):
+            [quote] = (await ask("get_market_data", {"symbols": [value.symbol]}))["quotes"]
+            arguments[key] = value.of(quote)
+    return await ask(name, arguments)
+
+
+async def call_examples(ask: Ask) -> dict[str, dict[str, Any]]:
+    """The answer of every example, by the tool's name."""
+    return {name: await call_example(name, ask) for name in EXAMPLES}
