@@ -101,6 +101,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         await stack.enter_async_context(_background(follower.run(), follower.resolve_unknown(), stop_watch.run()))
         await broker.open()
         stack.push_async_callback(broker.close)
+        _log.info("open", session_id=session_id, venue=settings.broker_mode, version=__version__)
         yield App(desk=desk, follower=follower, stop_watch=stop_watch, gateway=gateway)
 
 

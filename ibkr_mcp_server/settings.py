@@ -283,6 +283,11 @@ class Settings(BaseSettings):
         """Where the store is: a PostgreSQL URL, secrets included, or the database file of `state`."""
         return str(state.database) if self.database_url is None else self.database_url.get_secret_value()
 
+    def secrets(self) -> list[str]:
+        """The secrets themselves, for those who must keep them out of what they write."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+
     def effective(self) -> list[Setting]:
         """Every setting as it applies, in the order of the documentation."""
         applied = {"port": self.gateway_port, "state_dir": self.state_directory}

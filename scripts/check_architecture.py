@@ -22,7 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "settings": {"domain", "setting_rules", "state_dir", *LEAVES},
     "settings_pages": {"settings", "setting_rules", *LEAVES},
     "state_dir": LEAVES,
-    "log": {"audit", *LEAVES},
+    "log": {"audit", "state_dir", *LEAVES},
     "store": {"domain", "state_dir", *LEAVES},
     "audit": {"store", "domain", *LEAVES},
     "broker": {"domain", "log", *LEAVES},

@@ -137,6 +137,12 @@ FIELD_DEFECTS: dict[str, Promise] = {
         "tests/surface/test_tools_answers.py::test_guessed_tools_are_refused_before_anything_else",
         "tests/unit/safety/test_policy.py::test_every_operation_class_has_its_row",
     ),
+    "FD-34": held(
+        "Every setting is read by the code that it governs.",
+        "tests/surface/test_settings_take_effect.py::test_every_setting_is_read_by_the_code_that_it_governs",
+        "tests/surface/test_settings_take_effect.py::test_only_what_the_level_admits_is_logged",
+        "tests/surface/test_settings_take_effect.py::test_the_log_goes_to_the_named_file_and_stdout_carries_the_protocol_alone",
+    ),
     "FD-35": held(
         "There is one settings object, and each variable has the name that is documented.",
         "tests/unit/test_settings.py::test_documented_defaults_of_the_mandatory_variables_hold",
@@ -216,6 +222,11 @@ FIELD_DEFECTS: dict[str, Promise] = {
         "tests/unit/test_settings.py::test_http_listens_only_where_this_machine_alone_can_reach_it",
         "tests/unit/test_settings.py::test_an_optional_setting_may_be_absent_but_not_empty",
     ),
+    "FD-54": held(
+        "Stdout carries the protocol alone, and logs hide what is secret, however talkative they are.",
+        "tests/surface/test_settings_take_effect.py::test_the_log_goes_to_the_named_file_and_stdout_carries_the_protocol_alone",
+        "tests/surface/test_settings_take_effect.py::test_the_process_log_hides_secrets_and_account_numbers_wherever_they_stand",
+    ),
     "FD-56": held(
         "The log is durable, private, chained, and holds what was decided on.",
         "tests/unit/test_settings.py::test_logs_in_a_temporary_directory_are_refused",
@@ -238,12 +249,10 @@ NOT_SHOWN: dict[str, str] = {
     "FD-26": "There are no approvals yet.",
     "FD-27": "There are no approvals yet.",
     "FD-28": "There are no approvals yet.",
-    "FD-34": "No test yet shows that every setting is read.",
     "FD-38": "No test yet replays a request after its order has filled.",
     "FD-44": "No test yet compares the ids of an order over the tools.",
     "FD-45": "There is no stop-limit tool yet.",
     "FD-47": "A call into a library that lacks it is what mypy sees, not a client.",
-    "FD-54": "No test yet reads all of stdout at the most talkative level.",
     "FD-55": "That no event loop is patched cannot be seen from outside.",
     "FD-57": "No test yet lets the store fail under a whole order.",
     "FD-58": "No test yet tries symbols that other software takes for commands.",

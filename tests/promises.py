@@ -108,6 +108,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-15": held(
         "Agents see stable codes and our own words; exception texts stay in the log, the broker's words are marked.",
+        "tests/surface/test_settings_take_effect.py::test_the_process_log_hides_secrets_and_account_numbers_wherever_they_stand",
         "tests/surface/test_tools_answers.py::test_crash_while_opening_tells_no_secret",
         "tests/unit/safety/test_policy.py::test_a_check_that_fails_to_run_refuses_and_hides_the_exception_text",
         "tests/flow/test_tools_orders.py::test_broker_rejection_carries_its_code_and_quoted_text",
@@ -166,6 +167,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "CFG-09": held(
         "One frozen settings object holds every threshold, and the shell shows each value with its origin.",
+        "tests/surface/test_settings_take_effect.py::test_every_setting_is_read_by_the_code_that_it_governs",
         "tests/unit/test_settings.py::test_settings_cannot_be_changed_while_running",
         "tests/unit/test_settings.py::test_effective_configuration_lists_every_setting_once_in_order",
         "tests/unit/test_settings.py::test_documented_defaults_of_the_mandatory_variables_hold",
@@ -567,6 +569,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "AUD-08": held(
         "The log lies in the state directory, never in a temporary place; dividing it keeps the chain.",
+        "tests/surface/test_settings_take_effect.py::test_the_log_goes_to_the_named_file_and_stdout_carries_the_protocol_alone",
         "tests/unit/test_settings.py::test_logs_in_a_temporary_directory_are_refused",
         "tests/unit/test_settings.py::test_logs_lie_under_the_state_directory",
         "tests/unit/audit/test_verify_and_export.py::test_a_divided_export_verifies_part_by_part",
@@ -579,6 +582,19 @@ PROMISES: dict[str, Promise] = {
     "AUD-12": held(
         "Each run of the server has a session id of its own.",
         "tests/unit/audit/test_log.py::test_each_run_has_a_session_id_of_its_own",
+    ),
+    "SEC-05": held(
+        "Secrets and account numbers are kept out of the audit log and the process log.",
+        "tests/surface/test_settings_take_effect.py::test_the_process_log_hides_secrets_and_account_numbers_wherever_they_stand",
+        "tests/unit/audit/test_chain.py::test_secrets_inside_text_are_cut_out",
+        "tests/unit/audit/test_chain.py::test_what_stands_under_a_secret_key_is_never_recorded",
+        "tests/unit/audit/test_chain.py::test_account_numbers_keep_three_characters",
+        "tests/unit/test_settings.py::test_secrets_and_account_numbers_appear_in_nothing_that_is_shown",
+    ),
+    "SEC-06": held(
+        "What libraries log passes through the same redaction.",
+        "tests/surface/test_settings_take_effect.py::test_the_process_log_hides_secrets_and_account_numbers_wherever_they_stand",
+        "tests/flow/test_broker_link.py::test_client_library_logs_no_account_ids",
     ),
     # ---- status
     "MON-01": held(
@@ -606,7 +622,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "SIM-01": held(
         "The paper gateway speaks the TWS protocol on a port: the client library connects to it unmodified.",
-        "tests/contract/test_ib_async_contract.py::test_start_up_needs_no_timeout_and_agrees_on_version_178",
+        "tests/contract/test_ib_async_contract.py::test_start_up_needs_no_timeout_and_agrees_on_the_newest_version",
         "tests/contract/test_simulate_command.py::test_simulate_says_where_it_listens_serves_ib_async_and_ends_on_a_signal",
     ),
     "SIM-03": held(

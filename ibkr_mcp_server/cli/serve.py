@@ -78,7 +78,7 @@ def _opener(settings: Settings, state: StateDirectory, clock: Clock) -> Callable
         from ibkr_mcp_server import log
         from ibkr_mcp_server.app import open_app
 
-        log.configure(settings.log_level, settings.log_file)
+        log.configure(settings.log_level, settings.log_file, hide=settings.secrets())
         return open_app(settings, state, clock=clock)
 
     return make

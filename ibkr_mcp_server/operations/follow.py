@@ -71,12 +71,14 @@ class OrderFollower:
         elif event.kind is BrokerEventKind.ACCOUNTS_CHANGED:
             await self._desk.safety.note_verification(self._desk.broker.link)
         elif event.kind is BrokerEventKind.LINK_UP:
+            _log.info("link up", text=event.text)
             self._link_up_since = self._desk.clock.monotonic()
             await self._desk.audit.record(_link_event(EventType.LINK_UP, event))
             await self._desk.safety.note_verification(self._desk.broker.link)
             self._look.set()
         elif event.kind is BrokerEventKind.LINK_DOWN:
             self._link_up_since = None
+            _log.warning("link down", text=event.text, code=event.code)
             await self._desk.audit.record(_link_event(EventType.LINK_DOWN, event))
 
     def _order_changed(self, connection: Connection, order: BrokerOrder) -> None:

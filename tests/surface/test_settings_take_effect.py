@@ -1,0 +1,176 @@
+"""Every setting does something, and those of the process log do what they say."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import logging
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from re import match
+from typing import Any
+
+import pytest
+import structlog
+
+import ibkr_mcp_server
+from ibkr_mcp_server import log
+from ibkr_mcp_server.settings import Settings
+from tests.surface.shell import REPOSITORY, Shell
+
+PACKAGE = Path(ibkr_mcp_server.__file__).parent
+OF_THE_SETTINGS = {"settings.py", "setting_rules.py", "settings_pages.py"}
+"""Files that name settings in order to check or to show them, which is no effect."""
+SECRET = "canary-4711-canary-4711-canary-4711"
+
+
+def _attributes(tree: ast.AST, of: set[str]) -> set[str]:
+    """Names that are read from something that is called one of `of`."""
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and getattr(node.value, "attr", getattr(node.value, "id", "")).lstrip("_") in of
+    }
+
+
+def test_every_setting_is_read_by_the_code_that_it_governs() -> None:
+    """FD-34: a setting that does nothing is worse than none."""
+    own = ast.parse((PACKAGE / "settings.py").read_text(encoding="utf-8"))
+    [made] = [node for node in own.body if isinstance(node, ast.ClassDef) and node.name == "Settings"]
+    behind = {part.name: _attributes(part, {"self"}) for part in made.body if isinstance(part, ast.FunctionDef)}
+    read: set[str] = set()
+    for file in PACKAGE.rglob("*.py"):
+        if file.name not in OF_THE_SETTINGS:
+            read |= _attributes(ast.parse(file.read_text(encoding="utf-8")), {"settings"})
+    for name in list(read):
+        read |= behind.get(name, set())  # store_location is read where the database URL has its effect
+    assert sorted(set(Settings.model_fields) - read) == []
+
+
+def test_every_dependency_is_imported_and_everything_imported_is_a_dependency() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    stated, optional = (
+        {found[0].lower().replace("_", "-") for line in lines if (found := match(r"[\w-]+", line))}
+        for lines in (project["dependencies"], extras)
+    )
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in PACKAGE.rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    homes = packages_distributions()
+    used = {home.lower().replace("_", "-") for name in modules for home in homes.get(name.partition(".")[0], [])}
+    assert used - stated - optional - {"ibkr-mcp-server"} == {"pydantic-core"}  # pydantic pins it
+    assert stated - used == {"tzdata"}  # zoneinfo reads it where the system has no time zones
+
+
+# ---- the process log
+
+
+@pytest.fixture
+def _own_logging() -> Iterator[None]:
+    """Puts the process's logging back as it was."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
+    for handler in handlers:
+        root.addHandler(handler)
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.usefixtures("_own_logging")
+@pytest.mark.parametrize(("level", "events"), [("DEBUG", 3), ("INFO", 2), ("WARNING", 1), ("CRITICAL", 0)])
+def test_only_what_the_level_admits_is_logged(tmp_path: Path, level: str, events: int) -> None:
+    log.configure(level, tmp_path / "server.log")
+    logger = log.get_logger("ours")
+    logger.debug("a detail")
+    logger.info("a fact")
+    logging.getLogger("theirs").warning("a warning of %s", "a library")
+    assert len(_lines(tmp_path / "server.log")) == events
+    assert (tmp_path / "server.log").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_the_process_log_hides_secrets_and_account_numbers_wherever_they_stand(tmp_path: Path) -> None:
+    """SEC-05, SEC-06, TW-15: by name, by look and by value, in our lines, in libraries' lines and in tracebacks."""
+    log.configure("DEBUG", tmp_path / "server.log", hide=[SECRET, ""])
+    ours, theirs = log.get_logger("ours"), logging.getLogger("a.library")
+    ours.info("a line", passphrase="canary-1111", nested=[{"api_key": "canary-1111"}], account="DU9000001")
+    ours.info("sent to DU9000001", url="postgresql://trader:canary-1111@db/x", header="Authorization: Bearer canary-11")
+    theirs.warning("refused %s for account U1234567", SECRET)
+    try:
+        raise RuntimeError(f"no good: {SECRET} for DU9000002, password=canary-1111")
+    except RuntimeError:
+        theirs.exception("it failed with token: canary-1111")
+        ours.exception("so did we")
+
+    text = (tmp_path / "server.log").read_text(encoding="utf-8")
+    assert len(_lines(tmp_path / "server.log")) == 5
+    for secret in ("canary", "DU900000", "U1234567"):
+        assert secret not in text, secret
+    assert text.count("RuntimeError") >= 2, "the traceback itself is kept"
+    assert "******001" in text
+
+
+def _call(number: int, tool: str) -> str:
+    params = {"name": tool, "arguments": {}}
+    return json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}) + "\n"
+
+
+HELLO = (
+    '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},'
+    '"clientInfo":{"name":"test","version":"1"}}}\n{"jsonrpc":"2.0","method":"notifications/initialized"}\n'
+)
+
+
+async def _served(shell: Shell, **settings: str) -> tuple[list[str], str]:
+    """What `serve` writes on stdout, line by line, and on stderr, while it opens and answers two calls."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ibkr_mcp_server", "serve"),
+        env=shell.environment | settings,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            process.stdin.write((HELLO + _call(2, "get_accounts") + _call(3, "get_safety_status")).encode())
+            told = [(await process.stdout.readline()).decode() for _ in range(3)]
+            process.stdin.close()
+            rest, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return told + rest.decode().splitlines(), errors.decode()
+
+
+async def test_the_log_goes_to_the_named_file_and_stdout_carries_the_protocol_alone(shell: Shell) -> None:
+    """FD-54: at the most talkative level, with a file and without."""
+    file = shell.state / "server.log"
+    lines, errors = await _served(shell, IBKR_LOG_LEVEL="DEBUG", IBKR_LOG_FILE=str(file), IBKR_HTTP_TOKEN=SECRET)
+    assert [json.loads(line)["jsonrpc"] for line in lines if line] == ["2.0"] * 3
+    assert errors == ""
+    assert {"open", "link up"} <= {line["event"] for line in _lines(file)}
+    assert SECRET not in file.read_text(encoding="utf-8")
+
+    lines, errors = await _served(shell, IBKR_LOG_LEVEL="INFO")
+    assert [json.loads(line)["jsonrpc"] for line in lines if line] == ["2.0"] * 3
+    assert "open" in {json.loads(line)["event"] for line in errors.splitlines()}
+
+    _, errors = await _served(shell, IBKR_LOG_LEVEL="ERROR")
+    assert errors == ""
