@@ -1,7 +1,8 @@
 """The gateway's money: cash, positions, margin and profit of its accounts (tws-wire guide, section 4).
 
-Amounts are `Decimal` in the currency named beside them; the base currency is USD. Margin is a plain model of IBKR's
-Reg-T account, good for telling orders that fit from orders that do not: a share of each position's value.
+Amounts are `Decimal` in the currency named beside them; the base currency is USD. What a security costs is paid when it
+is bought. A future costs nothing but its commission: its gains and losses are paid when it is closed, and those of an
+open one at the end of each trading day, as at a clearing house.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 
+from ibkr_mcp_server.simulator.commissions import commission_currency_of, commission_for
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
+from ibkr_mcp_server.simulator.margin import margin_of
 from ibkr_mcp_server.simulator.market import Market
 from ibkr_mcp_server.simulator.orders import MarginChange
 
@@ -23,35 +26,6 @@ _CENT = Decimal("0.01")
 _BEYOND_CENT = Decimal("0.00000001")
 
 
-@dataclass(frozen=True, kw_only=True)
-class MarginRates:
-    """Shares of a position's absolute value."""
-
-    initial_long: Decimal
-    initial_short: Decimal
-    maintenance_long: Decimal
-    maintenance_short: Decimal
-
-
-MARGIN_RATES = {
-    "STK": MarginRates(
-        initial_long=Decimal("0.25"),
-        initial_short=Decimal("0.30"),
-        maintenance_long=Decimal("0.20"),
-        maintenance_short=Decimal("0.25"),
-    ),
-    "CASH": MarginRates(
-        initial_long=Decimal("0.025"),
-        initial_short=Decimal("0.025"),
-        maintenance_long=Decimal("0.02"),
-        maintenance_short=Decimal("0.02"),
-    ),
-}
-_FULL_VALUE = MarginRates(
-    initial_long=Decimal(1), initial_short=Decimal(1), maintenance_long=Decimal(1), maintenance_short=Decimal(1)
-)
-
-
 @dataclass(kw_only=True)
 class Position:
     """A holding. `average_cost` is per contract: times the multiplier, commissions included, as TWS reports it."""
@@ -62,7 +36,9 @@ class Position:
     realized_today: Decimal = _ZERO
     value_at_day_start: Decimal = _ZERO
     paid_today: Decimal = _ZERO
-    """Net cash spent on it since the trading day began, commissions included."""
+    """Net spent on it since the trading day began, commissions included; of a future, its value and not its cash."""
+    settled_value: Decimal = _ZERO
+    """Of a future, the value up to which gains and losses are in the cash; commissions are no part of it."""
 
 
 @dataclass(kw_only=True)
@@ -92,6 +68,15 @@ class HoldingValue:
     unrealized: Decimal
     realized: Decimal
     daily: Decimal
+    unsettled: Decimal
+    """The gain of a future that is not in the cash yet; nought for anything else."""
+
+    @property
+    def counts(self) -> Decimal:
+        """What it adds to the account's equity: pairs count through the cash they moved, futures by what they owe."""
+        if self.listing.sec_type == "CASH":
+            return _ZERO
+        return self.unsettled if self.listing.sec_type == "FUT" else self.market_value
 
 
 class Accounts:
@@ -101,6 +86,7 @@ class Accounts:
         self._catalogue = catalogue
         self._market = market
         self._rates: dict[str, Decimal] = {BASE_CURRENCY: Decimal(1)}
+        self._pairs = {(row.symbol, row.currency): row.con_id for row in catalogue if row.sec_type == "CASH"}
         self.by_code: dict[str, Account] = {}
         self.served: tuple[str, ...] = ()
         self.touched: set[str] = set()
@@ -122,7 +108,12 @@ class Accounts:
 
     def add_position(self, code: str, listing: Listing, quantity: Decimal, average_cost: Decimal) -> None:
         """Put a holding there as if it had always been; no cash moves."""
-        position = Position(con_id=listing.con_id, quantity=quantity, average_cost=average_cost)
+        position = Position(
+            con_id=listing.con_id,
+            quantity=quantity,
+            average_cost=average_cost,
+            settled_value=quantity * average_cost if listing.sec_type == "FUT" else _ZERO,
+        )
         self.by_code[code].positions[listing.con_id] = position
         position.value_at_day_start = self.holding(position).market_value
         self.touched.add(code)
@@ -138,7 +129,10 @@ class Accounts:
         position = account.positions.setdefault(listing.con_id, Position(con_id=listing.con_id))
         value = signed_quantity * price * value_per_point(listing)
         commission_currency = commission_currency_of(listing)
-        self._pay(account, listing.currency, value)
+        if listing.sec_type == "FUT":
+            self._pay(account, listing.currency, _settle_fill(position, signed_quantity, value))
+        else:
+            self._pay(account, listing.currency, value)
         if listing.sec_type == "CASH":
             self._pay(account, listing.symbol, -signed_quantity)
         self._pay(account, commission_currency, commission)
@@ -154,27 +148,47 @@ class Accounts:
         account.cash[currency] = account.cash.get(currency, _ZERO) - amount
 
     def start_day(self) -> None:
-        """A new trading day: today's profit starts at nought and closed positions leave the list."""
+        """A new trading day: profit starts at nought, closed positions leave the list, futures are settled in cash."""
         for account in self.by_code.values():
             account.positions = {con_id: row for con_id, row in account.positions.items() if row.quantity}
             for position in account.positions.values():
+                holding = self.holding(position)
                 position.realized_today = position.paid_today = _ZERO
-                position.value_at_day_start = self.holding(position).market_value
+                position.value_at_day_start = holding.market_value
+                if holding.listing.sec_type == "FUT":
+                    self._pay(account, holding.listing.currency, -holding.unsettled)
+                    position.settled_value = holding.market_value
             account.equity_at_day_start = self.equity(account.code)
             self.touched.add(account.code)
 
     # --- what an account is worth ---
 
     def rate(self, currency: str) -> Decimal:
-        """Units of the base currency for one of `currency`: the pair's mid, or its last one while it has no quote."""
+        """Units of the base currency for one of `currency`: the pair's mid, or its last one while it has no quote.
+
+        A currency without a pair to the base goes through one that has both, as the euro usually does.
+        """
         if currency == BASE_CURRENCY:
             return Decimal(1)
-        for symbol, quoted, inverse in ((currency, BASE_CURRENCY, False), (BASE_CURRENCY, currency, True)):
-            pairs = self._catalogue.matching(symbol=symbol, sec_type="CASH", currency=quoted)
-            if pairs and (price := self.mark(pairs[0].con_id)):
-                self._rates[currency] = 1 / price if inverse else price
+        price = self._cross(currency, BASE_CURRENCY)
+        for middle in () if price is not None else sorted({name for pair in self._pairs for name in pair}):
+            first, second = self._cross(currency, middle), self._cross(middle, BASE_CURRENCY)
+            if first is not None and second is not None:
+                price = first * second
                 break
-        return self._rates.get(currency, Decimal(1))
+        if price is not None:
+            self._rates[currency] = price
+        if currency not in self._rates:
+            raise LookupError(f"no currency pair leads from {currency} to {BASE_CURRENCY}")
+        return self._rates[currency]
+
+    def _cross(self, currency: str, other: str) -> Decimal | None:
+        """Units of `other` for one of `currency`, by a pair of the two."""
+        if (pair := self._pairs.get((currency, other))) is not None:
+            return self.mark(pair) or None
+        pair = self._pairs.get((other, currency))
+        price = self.mark(pair) if pair is not None else None
+        return 1 / price if price else None
 
     def mark(self, con_id: int) -> Decimal | None:
         """The price that values a holding: last, else the middle, else the previous close."""
@@ -203,6 +217,7 @@ class Accounts:
             unrealized=value - position.quantity * position.average_cost,
             realized=position.realized_today,
             daily=value - position.value_at_day_start - position.paid_today,
+            unsettled=value - position.settled_value if listing.sec_type == "FUT" else _ZERO,
         )
 
     def holdings(self, code: str) -> list[HoldingValue]:
@@ -212,12 +227,8 @@ class Accounts:
         return sum((amount * self.rate(currency) for currency, amount in self.by_code[code].cash.items()), _ZERO)
 
     def equity(self, code: str) -> Decimal:
-        """Net liquidation. Currency pairs count through the cash they moved, never twice."""
-        securities = (
-            row.market_value * self.rate(row.listing.currency)
-            for row in self.holdings(code)
-            if row.listing.sec_type != "CASH"
-        )
+        """Net liquidation."""
+        securities = (row.counts * self.rate(row.listing.currency) for row in self.holdings(code))
         return sum(securities, self.total_cash(code))
 
     def daily_pnl(self, code: str) -> Decimal:
@@ -243,11 +254,26 @@ class Accounts:
             price = self.mark(con_id)
             if held is None or price is None or not quantity:
                 continue
-            value = abs(quantity * price * value_per_point(held) * self.rate(held.currency))
-            rates = MARGIN_RATES.get(held.sec_type, _FULL_VALUE)
-            initial += value * (rates.initial_long if quantity > 0 else rates.initial_short)
-            maintenance += value * (rates.maintenance_long if quantity > 0 else rates.maintenance_short)
+            point, rate = value_per_point(held), self.rate(held.currency)
+            tied_up = margin_of(
+                held, quantity, quantity * price * point, under=self._underlying(held), multiplier=point
+            )
+            initial += tied_up.initial * rate
+            maintenance += tied_up.maintenance * rate
         return initial, maintenance
+
+    def _underlying(self, listing: Listing) -> tuple[str, Decimal] | None:
+        """Type and price of an option's underlying."""
+        under = self._catalogue.by_con_id(listing.under_con_id) if listing.under_con_id else None
+        price = self.mark(under.con_id) if under is not None else None
+        return None if under is None or price is None else (under.sec_type, price)
+
+    def commission(self, listing: Listing, quantity: Decimal, price_times_quantity: Decimal) -> Decimal:
+        """What an order is charged that has traded so much, in the currency that commissions in it are charged in."""
+        value = price_times_quantity * value_per_point(listing)
+        if listing.sec_type == "CASH":
+            value *= self.rate(listing.currency)
+        return commission_for(listing, quantity=quantity, value=value)
 
     def margin_change(self, code: str, listing: Listing, signed_quantity: Decimal, commission: Decimal) -> MarginChange:
         """What a complete fill would do to the account."""
@@ -275,11 +301,7 @@ class Accounts:
         cash, equity = self.total_cash(code), self.equity(code)
         holdings = self.holdings(code)
         gross = sum(
-            (
-                abs(row.market_value) * self.rate(row.listing.currency)
-                for row in holdings
-                if row.listing.sec_type != "CASH"
-            ),
+            (abs(row.counts) * self.rate(row.listing.currency) for row in holdings if row.listing.sec_type != "FUT"),
             _ZERO,
         )
         funds, excess = max(equity - initial, _ZERO), equity - maintenance
@@ -327,27 +349,24 @@ class Accounts:
             base = currency == "BASE"
             in_it = [row for row in holdings if base or row.listing.currency == currency]
 
-            def total(attribute: str, rows: list[HoldingValue] = in_it, base: bool = base) -> Decimal:
+            def total(attribute: str, *types: str, rows: list[HoldingValue] = in_it, base: bool = base) -> Decimal:
+                counted = (row for row in rows if not types or row.listing.sec_type in types)
                 return sum(
-                    (getattr(row, attribute) * (self.rate(row.listing.currency) if base else 1) for row in rows), _ZERO
+                    (getattr(row, attribute) * (self.rate(row.listing.currency) if base else 1) for row in counted),
+                    _ZERO,
                 )
 
             cash = self.total_cash(code) if base else account.cash.get(currency, _ZERO)
-            stocks = sum(
-                (
-                    row.market_value * (self.rate(row.listing.currency) if base else 1)
-                    for row in in_it
-                    if row.listing.sec_type != "CASH"
-                ),
-                _ZERO,
-            )
             amounts = {
                 "CashBalance": money(cash),
+                "Cryptocurrency": money(total("market_value", "CRYPTO")),
                 "Currency": currency,
                 "ExchangeRate": "1.00" if base else money(self.rate(currency), places=_BEYOND_CENT),
-                "NetLiquidationByCurrency": money(cash + stocks),
+                "FuturesPNL": money(total("unsettled", "FUT")),
+                "NetLiquidationByCurrency": money(cash + total("counts")),
+                "OptionMarketValue": money(total("market_value", "OPT")),
                 "RealizedPnL": money(total("realized")),
-                "StockMarketValue": money(stocks),
+                "StockMarketValue": money(total("market_value", "STK")),
                 "TotalCashBalance": money(cash),
                 "UnrealizedPnL": money(total("unrealized")),
             }
@@ -360,20 +379,6 @@ def value_per_point(listing: Listing) -> Decimal:
     return Decimal(listing.multiplier or 1) / listing.price_magnifier
 
 
-def commission_currency_of(listing: Listing) -> str:
-    return BASE_CURRENCY if listing.sec_type == "CASH" else listing.currency
-
-
-def commission_for(listing: Listing, *, quantity: Decimal, value: Decimal) -> Decimal:
-    """IBKR's fixed schedule for a whole order, so far: 0.005 a share and at least 1.00; pairs 0.2 basis points, 2.00.
-
-    `value` is price times quantity, in the listing's currency.
-    """
-    if listing.sec_type == "CASH":
-        return max(cents(value * Decimal("0.00002")), Decimal("2.00"))
-    return max((quantity * Decimal("0.005")).quantize(Decimal("0.0001")), Decimal("1.00"))
-
-
 def cents(amount: Decimal) -> Decimal:
     return amount.quantize(_CENT, rounding=ROUND_HALF_EVEN)
 
@@ -384,6 +389,19 @@ def money(amount: Decimal, *, places: Decimal = _CENT) -> str:
 
 def _ratio(part: Decimal, whole: Decimal) -> str:
     return money(part / whole, places=Decimal("0.0001")) if whole else "0"
+
+
+def _settle_fill(position: Position, signed: Decimal, value: Decimal) -> Decimal:
+    """What a fill of a future costs in cash: the loss of the part that it closes, negative for a gain."""
+    held = position.quantity
+    if held * signed >= 0:
+        position.settled_value += value
+        return _ZERO
+    closing = min(abs(signed), abs(held))
+    released = position.settled_value * closing / abs(held)
+    closed = value * closing / abs(signed)
+    position.settled_value += value - closed - released
+    return released + closed
 
 
 def _apply_fill(position: Position, signed: Decimal, price: Decimal, commission: Decimal) -> Decimal | None:

@@ -16,7 +16,7 @@ from ibkr_mcp_server.simulator.account_desk import AccountDesk
 from ibkr_mcp_server.simulator.accounts import Accounts
 from ibkr_mcp_server.simulator.data_desk import DataDesk
 from ibkr_mcp_server.simulator.exchange import Exchange
-from ibkr_mcp_server.simulator.faults import FARMS, Faults, ScriptedRejection
+from ibkr_mcp_server.simulator.faults import FARMS, ORDER_WARNINGS, Faults, ScriptedRejection
 from ibkr_mcp_server.simulator.feeds import Client
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
 from ibkr_mcp_server.simulator.market import Market
@@ -152,7 +152,12 @@ class Desk:
     def _warned(self, client: Client, request: PlaceOrder, events: list[OrderEvent]) -> list[OrderEvent]:
         """With a scripted warning after the first word about an order that is alive."""
         alive = [number for number, event in enumerate(events) if isinstance(event, OrderUpdated)]
-        if not alive or (warning := self._faults.take_warning()) is None:
+        if not alive:
+            return events
+        warning = self._faults.take_warning()
+        if warning is None and self._faults.presets_tif and not request.terms.tif:
+            warning = 10349, ORDER_WARNINGS[10349]
+        if warning is None:
             return events
         code, text = warning
         message = OrderMessage(client_id=client.client_id, order_id=request.order_id, code=code, text=text)

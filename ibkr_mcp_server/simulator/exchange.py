@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from ibkr_mcp_server.clock import Clock, trading_day
-from ibkr_mcp_server.simulator.accounts import Accounts, commission_for
+from ibkr_mcp_server.simulator.accounts import Accounts
 from ibkr_mcp_server.simulator.families import BRACKET_OCA_TYPE, CANCEL_REST, Families
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
 from ibkr_mcp_server.simulator.journal import Journal
@@ -37,6 +37,7 @@ from ibkr_mcp_server.simulator.order_terms import OrderTerms
 from ibkr_mcp_server.simulator.orders import (
     FILLED,
     INACTIVE,
+    PENDING_CANCEL,
     PRE_SUBMITTED,
     Execution,
     Order,
@@ -53,7 +54,7 @@ OUTSIDE_RTH_IGNORED = (
     "Order Event Warning:Attribute 'Outside Regular Trading Hours' is ignored based on the order type and destination."
     " PlaceOrder is now being processed."
 )
-NOT_EXECUTABLE = "Cancelled by System:Not executable immediately"
+BY_TRADER = "Cancelled by Trader"
 
 _ZERO = Decimal(0)
 
@@ -86,6 +87,7 @@ class Exchange:
             book=self._book,
             families=self._families,
         )
+        self._cancels_take = timedelta(0)
         self._keeper = WorldKeeper(book=self._book, accounts=accounts, market=market)
 
     def keep_in(self, journal: Journal | None) -> None:
@@ -99,6 +101,10 @@ class Exchange:
     def limit_fills(self, largest: Decimal | None) -> None:
         """No fill is larger than this from now on; `None` leaves it to the displayed size."""
         self._matching.largest_fill = largest
+
+    def slow_cancels(self, seconds: float) -> None:
+        """A cancel takes this long from now on; the order can fill meanwhile."""
+        self._cancels_take = timedelta(seconds=seconds)
 
     # --- what a client may do ---
 
@@ -125,7 +131,10 @@ class Exchange:
                 raise OrderRefusal(
                     10148, f"OrderId {order_id} that needs to be cancelled can not be cancelled, state: {order.status}."
                 )
-            self._families.cancel(order.perm_id, because="Cancelled by Trader", announced=True)
+            if order.status == PENDING_CANCEL:
+                text = f"Cancel attempted when order is not in a cancellable state. Order permId = {order.perm_id}"
+                raise OrderRefusal(161, text)
+            self._families.announce_cancel(order, because=BY_TRADER, takes=self._cancels_take)
 
         return self._transact(client_id, order_id, act)
 
@@ -134,7 +143,9 @@ class Exchange:
 
         def act() -> None:
             for perm_id in [order.perm_id for order in self._book.live()]:
-                self._families.cancel(perm_id, because="Cancelled by Trader", announced=True)
+                order = self._book.orders[perm_id]
+                if not order.is_done and order.status != PENDING_CANCEL:
+                    self._families.announce_cancel(order, because=BY_TRADER, takes=self._cancels_take)
 
         return self._transact(0, -1, act)
 
@@ -285,6 +296,7 @@ class Exchange:
             parent_perm_id=parent.perm_id if parent else 0,
             staged=not terms.transmit,
             placed_at=now,
+            starts_at=_start(terms),
             expires_at=self._expiry(listing, terms, now),
         )
         self._book.next_perm_id += 1
@@ -311,7 +323,10 @@ class Exchange:
     def _expiry(self, listing: Listing, terms: OrderTerms, now: datetime) -> datetime | None:
         """When the order's time is over; of an order for an auction, when that takes place."""
         if terms.tif == "GTD":
-            return parse_moment(terms.good_till_date)
+            until = parse_moment(terms.good_till_date)
+            if until <= now:
+                raise OrderRefusal(201, f"Order rejected - reason:The good till date {eastern(until)} is over.")
+            return until
         if terms.tif == OPENING:
             return self._next_session(listing, now, begun=False).start
         if (terms.tif or DEFAULT_TIF) != "DAY":
@@ -336,15 +351,13 @@ class Exchange:
                 self._turn_down(member, 201, self._insufficient_funds(member))
             return
         for member in family:
-            live = replace(member, staged=False, status=PRE_SUBMITTED, why_held=self._why_held(member))
+            live = replace(member, staged=False, status=PRE_SUBMITTED, why_held=self._families.why_held(member))
             self._book.update(live)
             listing = self._matching.listing(live)
             if not self._matching.is_trading(live, listing) and live.tif not in IMMEDIATE_TIFS and live.tif != OPENING:
                 self._book.say_of(live, 399, self._waits_for_the_open(live, listing))
         for member in family:
             self._matching.work(member.perm_id)
-            if member.tif in IMMEDIATE_TIFS:
-                self._families.cancel(member.perm_id, because=NOT_EXECUTABLE, announced=True)
 
     def _turn_down(self, order: Order, code: int, text: str) -> None:
         """201 goes out before the Inactive status, or `ib_async` would lose the reason (section 12)."""
@@ -371,8 +384,7 @@ class Exchange:
     def _commission(self, order: Order, listing: Listing) -> Decimal:
         """The commission of the whole order at the price it would trade at now."""
         price = order.limit_price or self._accounts.mark(listing.con_id) or _ZERO
-        rate = self._accounts.rate(listing.currency) if listing.sec_type == "CASH" else Decimal(1)
-        return commission_for(listing, quantity=order.quantity, value=order.quantity * price * rate)
+        return self._accounts.commission(listing, order.quantity, order.quantity * price)
 
     def _answer_what_if(self, client_id: int, order_id: int, contract: ContractQuery, terms: OrderTerms) -> None:
         """Margins and commission as if the order filled; nothing is kept and no id is taken (section 10)."""
@@ -395,20 +407,24 @@ class Exchange:
             raise OrderRefusal(104, "Can't modify a filled order.")
         if order.is_done:
             raise OrderRefusal(103, "Duplicate order id")
+        if order.status == PENDING_CANCEL:
+            raise OrderRefusal(2102, "Unable to modify this order as it is still being processed.")
         listing = find_listing(self._catalogue, contract)
-        other_account = terms.account not in ("", order.account)
-        if listing.con_id != order.con_id or terms.action != order.terms.action or other_account:
+        if listing.con_id != order.con_id:
             raise OrderRefusal(105, "Order being modified does not match original order.")
+        check_change(order, terms)
+        if terms.parent_id and self.order(order.client_id, terms.parent_id) is None:
+            raise OrderRefusal(135, f"Can't find order with id = {terms.parent_id}")
         # A client's own copy of the order lacks what the gateway gave it: keep that (section 12).
         terms = replace(
             terms,
             tif=terms.tif or order.tif,
             good_till_date=terms.good_till_date or order.terms.good_till_date,
+            good_after_time=terms.good_after_time or order.terms.good_after_time,
             order_ref=terms.order_ref or order.terms.order_ref,
             parent_id=terms.parent_id or order.terms.parent_id,
         )
         check_terms(self._catalogue, listing, contract.exchange or order.exchange, terms)
-        check_change(order.terms.order_type, terms)
         if ignores_outside_rth(listing, terms):
             terms = replace(terms, outside_rth=False)
         quantity = terms.quantity or order.quantity
@@ -421,9 +437,8 @@ class Exchange:
             quantity=quantity,
             tif=terms.tif,
             exchange=contract.exchange or order.exchange,
-            oca_group=terms.oca_group or order.oca_group,
-            oca_type=terms.oca_type if terms.oca_group and terms.oca_type else order.oca_type,
             triggered=order.triggered and terms.order_type == order.terms.order_type,
+            starts_at=_start(terms),
             expires_at=self._expiry(listing, terms, self._clock.now()),
         )
         quote = self._market.quote(order.con_id)
@@ -437,15 +452,10 @@ class Exchange:
             else:
                 self._go_live(changed)
             return
-        if not self._affords(changed, listing):
+        if not self._families.waits_for_parent(changed) and not self._affords(changed, listing):
             raise OrderRefusal(201, self._insufficient_funds(changed))
-        self._book.update(replace(changed, why_held=self._why_held(changed)))
+        self._book.update(replace(changed, why_held=self._families.why_held(changed)))
         self._matching.work(order.perm_id)
-        if changed.tif in IMMEDIATE_TIFS:
-            self._families.cancel(order.perm_id, because=NOT_EXECUTABLE, announced=True)
-
-    def _why_held(self, order: Order) -> str:
-        return "trigger" if KINDS[order.terms.order_type].trigger and not order.triggered else ""
 
     def _waits_for_the_open(self, order: Order, listing: Listing) -> str:
         close = self._sessions.next_close(listing, self._clock.now())
@@ -455,3 +465,7 @@ class Exchange:
             f"Order Message:\n{order.terms.action} {order.quantity} {listing.symbol} {listing.primary_exchange}\n"
             f"Warning: your order will not be placed at the exchange until {eastern(opens)}"
         )
+
+
+def _start(terms: OrderTerms) -> datetime | None:
+    return parse_moment(terms.good_after_time) if terms.good_after_time else None

@@ -1,13 +1,19 @@
-"""Orders that depend on one another: brackets and one-cancels-all groups (wire guide, section 12)."""
+"""Orders that depend on one another: brackets and one-cancels-all groups (wire guide, section 12).
+
+Children wait until their parent is done. If it was filled, they work. If it was cancelled before any fill, they go with
+it. If it was cancelled after a part was filled, they stay and protect that part: they are reduced to it and work.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.simulator.order_book import OrderBook
-from ibkr_mcp_server.simulator.orders import CANCELLED, FILLED, PENDING_CANCEL, Order, OrderUpdated
+from ibkr_mcp_server.simulator.order_rules import KINDS
+from ibkr_mcp_server.simulator.orders import CANCELLED, PENDING_CANCEL, Order, OrderUpdated
 
 BRACKET_OCA_TYPE = 3
 CANCEL_REST = 1
@@ -23,7 +29,12 @@ class Families:
 
     def waits_for_parent(self, order: Order) -> bool:
         parent = self._book.orders.get(order.parent_perm_id)
-        return parent is not None and parent.status != FILLED
+        return parent is not None and not parent.is_done
+
+    def why_held(self, order: Order) -> str:
+        """As TWS puts it: `child`, `trigger`, both, or nothing for an order that the market could fill."""
+        waits_for_trigger = KINDS[order.terms.order_type].trigger and not order.triggered
+        return ",".join(["child"] * self.waits_for_parent(order) + ["trigger"] * bool(waits_for_trigger))
 
     def children(self, parent: Order) -> list[Order]:
         """The children of an order that are not done."""
@@ -39,18 +50,30 @@ class Families:
         ]
         return sorted([*family, order], key=lambda member: member.order_id)
 
-    def cancel(self, perm_id: int, *, because: str, announced: bool = False) -> None:
-        """End an order and with it its children; a cancel that somebody asked for is announced as PendingCancel."""
+    def announce_cancel(self, order: Order, *, because: str, takes: timedelta = timedelta(0)) -> None:
+        """Announce that the order is being cancelled, and cancel it, or let time do that when `takes` is over."""
+        if not order.staged:
+            self._book.tell(OrderUpdated(order=replace(order, status=PENDING_CANCEL), status_only=True))
+        if takes and not order.staged:
+            self._book.keep(replace(order, status=PENDING_CANCEL, cancels_at=self._clock.now() + takes))
+        else:
+            self.cancel(order.perm_id, because=because)
+
+    def cancel(self, perm_id: int, *, because: str) -> None:
+        """End an order, and its children unless they have a filled part to protect."""
         order = self._book.orders[perm_id]
         if order.is_done:
             return
-        if announced and not order.staged:
-            self._book.tell(OrderUpdated(order=replace(order, status=PENDING_CANCEL), status_only=True))
-        done = replace(order, status=CANCELLED, why_held="", done_at=self._clock.now(), done_because=because)
+        done = replace(
+            order, status=CANCELLED, why_held="", cancels_at=None, done_at=self._clock.now(), done_because=because
+        )
         self._book.update(done, status_only=True)
         self._book.say_of(order, 202, "Order Canceled - reason:")
         for child in self.children(order):
-            self.cancel(child.perm_id, because="Cancelled by System:Parent order cancelled")
+            if not order.filled:
+                self.cancel(child.perm_id, because="Cancelled by System:Parent order cancelled")
+            elif child.quantity > order.filled:
+                self._book.update(replace(child, quantity=order.filled))
 
     def settle_oca_group(self, filled: Order, quantity: Decimal) -> None:
         """Cancel or reduce the others of the group after a fill of `quantity`."""

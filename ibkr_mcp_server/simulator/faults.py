@@ -104,6 +104,8 @@ class Stage(Protocol):
 
     def disconnect_all(self) -> None: ...
 
+    def restart(self, seconds: float) -> None: ...
+
 
 class Faults:
     """The faults of one gateway. Counted ones happen to the next orders or messages, switches last until switched back.
@@ -123,6 +125,8 @@ class Faults:
         self.read_delay_seconds = 0.0
         self.clock_skew_seconds = 0.0
         self.segment_bytes = 0
+        self.cancel_seconds = 0.0
+        self.presets_tif = False
         self.largest_fill: Decimal | None = None
         self.frozen = False
         self.refusing_connections = False
@@ -208,6 +212,16 @@ class Faults:
         """The next order to be cancelled fills completely just before, at its limit or the market."""
         self._due["fill_before_cancel"] += count
 
+    # --- orders, until switched back ---
+
+    def slow_cancels(self, seconds: float) -> None:
+        """A cancelled order stays in PendingCancel this long and can fill; a second cancel is 161. 0 ends it."""
+        self.cancel_seconds = seconds
+
+    def preset_tif(self, preset: bool = True) -> None:
+        """Orders without a time in force get DAY with a 10349, which some clients take for the order's end."""
+        self.presets_tif = preset
+
     # --- the next messages and requests ---
 
     def drop_next_message(self, message_id: int, count: int = 1) -> None:
@@ -266,7 +280,7 @@ class Faults:
         self._stage.disconnect_all()
 
     def garbage(self, kind: str = "length") -> None:
-        """Every client is sent bytes that mean nothing; `GARBAGE` has the kinds."""
+        """Every client is sent bytes that mean nothing: `length`, `frame`, `fields` or `noise`."""
         self._stage.send_garbage(GARBAGE[kind])
 
     # --- IBKR behind the gateway ---
@@ -313,6 +327,12 @@ class Faults:
         """The gateway's clock is wrong by so much, ahead if positive; 0 ends it."""
         self.clock_skew_seconds = seconds
 
+    def restart(self, seconds: float = 0, ids_lost: int = 0) -> None:
+        """Every connection dies, new ones fail for so long; the newest order ids of each client may be forgotten."""
+        if ids_lost:
+            self._stage.roll_back_order_ids(ids_lost)
+        self._stage.restart(seconds)
+
     def roll_back_order_ids(self, count: int = 10) -> None:
         """The gateway forgets the newest order ids, as after a restart without its settings: nextValidId repeats."""
         self._stage.roll_back_order_ids(count)
@@ -340,7 +360,7 @@ class Faults:
         self.quotes_frozen = freeze
 
     def absurd_quote(self, symbol: str, kind: str = "crossed") -> None:
-        """A quote that nobody should trade on, until `release_quote`; `ABSURD_QUOTES` has the kinds."""
+        """A quote that nobody should trade on, until `release_quote`: `zero`, `negative`, `crossed`, `huge`, `wide`."""
         self._stage.show_quote(symbol, *ABSURD_QUOTES[kind])
 
     def set_quote(self, symbol: str, bid: Decimal, ask: Decimal) -> None:
@@ -406,6 +426,8 @@ FAULTS: dict[str, Callable[..., None]] = {
         Faults.inactive_next_order,
         Faults.warn_next_order,
         Faults.fill_before_cancel,
+        Faults.slow_cancels,
+        Faults.preset_tif,
         Faults.drop_next_message,
         Faults.duplicate_next_message,
         Faults.cut_next_frame,
@@ -428,6 +450,7 @@ FAULTS: dict[str, Callable[..., None]] = {
         Faults.competing_session,
         Faults.error_flood,
         Faults.clock_skew,
+        Faults.restart,
         Faults.roll_back_order_ids,
         Faults.account_change,
         Faults.manual_trade,

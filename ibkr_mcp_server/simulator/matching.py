@@ -10,7 +10,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 from ibkr_mcp_server.clock import Clock
-from ibkr_mcp_server.simulator.accounts import Accounts, commission_currency_of, commission_for
+from ibkr_mcp_server.simulator.accounts import Accounts
+from ibkr_mcp_server.simulator.commissions import commission_currency_of
 from ibkr_mcp_server.simulator.families import Families
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
 from ibkr_mcp_server.simulator.market import Market, MarketQuote
@@ -29,6 +30,7 @@ from ibkr_mcp_server.simulator.orders import (
 )
 from ibkr_mcp_server.simulator.sessions import Sessions
 
+NOT_EXECUTABLE = "Cancelled by System:Not executable immediately"
 _ZERO = Decimal(0)
 
 
@@ -64,7 +66,11 @@ class Matching:
         self._taken.clear()
         for perm_id in [order.perm_id for order in self._book.live()]:
             order = self._book.orders[perm_id]
-            if not order.is_done and order.expires_at is not None and order.expires_at <= now:
+            if order.is_done:
+                continue
+            if order.cancels_at is not None and order.cancels_at <= now:
+                self._families.cancel(perm_id, because="Cancelled by Trader")
+            elif order.expires_at is not None and order.expires_at <= now:
                 if is_for_auction(order):
                     self._auction(order)
                 self._families.cancel(perm_id, because="Cancelled by System:Expired")
@@ -75,10 +81,24 @@ class Matching:
         """Let one order do what the market allows now."""
         order = self._book.orders[perm_id]
         listing = self.listing(order)
-        if order.is_done or order.staged or self._families.waits_for_parent(order):
+        if order.is_done or order.staged or self._families.waits_for_parent(order) or is_for_auction(order):
             return
-        if not self.is_trading(order, listing) or is_for_auction(order):
+        if order.starts_at is not None and self._clock.now() < order.starts_at:
             return
+        if order.why_held.startswith("child"):
+            released = replace(order, why_held=self._families.why_held(order))
+            if released.why_held:
+                self._book.update(released)
+            else:
+                self._book.keep(released)  # becoming Submitted tells it
+        if self.is_trading(order, listing):
+            self._trade(perm_id, listing)
+        order = self._book.orders[perm_id]
+        if order.tif in IMMEDIATE_TIFS and not order.is_done:
+            self._families.announce_cancel(order, because=NOT_EXECUTABLE)
+
+    def _trade(self, perm_id: int, listing: Listing) -> None:
+        order = self._book.orders[perm_id]
         quote = self._market.quote(order.con_id)
         if KINDS[order.terms.order_type].pegged == "primary" and not quote.halted:
             moved = pegged(order, quote)
@@ -132,7 +152,7 @@ class Matching:
                 self._book.update(order)
         if not is_triggered(order, listing, quote):
             return False
-        self._book.update(replace(order, triggered=True, why_held="", status=SUBMITTED))
+        self._book.update(replace(order, triggered=True, why_held="", status=_working(order)))
         return True
 
     def _match(self, order: Order, listing: Listing, quote: MarketQuote) -> None:
@@ -156,8 +176,7 @@ class Matching:
 
     def _fill(self, order: Order, listing: Listing, quantity: Decimal, price: Decimal) -> None:
         filled, value = order.filled + quantity, order.filled_value + quantity * price
-        rate = self._accounts.rate(listing.currency) if listing.sec_type == "CASH" else Decimal(1)
-        charged = commission_for(listing, quantity=filled, value=value * rate)
+        charged = max(self._accounts.commission(listing, filled, value), order.commission)
         commission = charged - order.commission
         realized = self._accounts.book_fill(
             order.account,
@@ -175,8 +194,9 @@ class Matching:
             last_fill_price=price,
             commission=charged,
             executions=order.executions + 1,
-            status=FILLED if complete else SUBMITTED,
+            status=FILLED if complete else _working(order),
             why_held="",
+            cancels_at=None if complete else order.cancels_at,
             done_at=now if complete else None,
             done_because=f"Filled Size: {filled}" if complete else "",
         )
@@ -207,8 +227,17 @@ class Matching:
         self._book.tell(PositionChanged(account=order.account, con_id=order.con_id))
         self._families.settle_oca_group(done, quantity)
         if complete:
-            for child in self._families.children(order):
-                self.work(child.perm_id)
+            self.work_children(done)
+
+    def work_children(self, parent: Order) -> None:
+        """The parent is done: what it leaves behind may trade."""
+        for child in self._families.children(parent):
+            self.work(child.perm_id)
+
+
+def _working(order: Order) -> str:
+    """The status of an order that the market has; one that is being cancelled stays announced as that."""
+    return SUBMITTED if order.cancels_at is None else order.status
 
 
 def is_for_auction(order: Order) -> bool:

@@ -11,9 +11,11 @@ from decimal import Decimal
 from typing import Literal
 
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
-from ibkr_mcp_server.simulator.order_terms import OrderTerms
+from ibkr_mcp_server.simulator.order_terms import OrderTerms, scales
+from ibkr_mcp_server.simulator.orders import Order
 from ibkr_mcp_server.simulator.requests import ContractQuery
 from ibkr_mcp_server.simulator.tws_time import parse_moment
+from ibkr_mcp_server.simulator.wire import parse_decimal
 
 
 class OrderRefusal(Exception):
@@ -114,6 +116,8 @@ def check_terms(catalogue: Catalogue, listing: Listing, exchange: str, terms: Or
     Raises:
         OrderRefusal: they do not.
     """
+    if listing.sec_type == "IND":
+        raise OrderRefusal(412, "The contract is not available for trading.")
     if not exchange:
         raise invalid("Missing order exchange")
     if exchange.upper() not in listing.valid_exchanges.split(","):
@@ -127,8 +131,13 @@ def check_terms(catalogue: Catalogue, listing: Listing, exchange: str, terms: Or
         raise invalid(f"Invalid side '{terms.action}' specified")
     if terms.tif and terms.tif not in TIFS:
         raise invalid(f"Invalid time in force '{terms.tif}' specified")
+    if terms.what_if and not terms.transmit:
+        raise OrderRefusal(413, "What-if order should have the transmit flag set to true.")
     if terms.tif == "GTD":
-        _check_good_till_date(terms.good_till_date)
+        _check_moment(terms.good_till_date, "good till date")
+    if terms.good_after_time:
+        _check_moment(terms.good_after_time, "good after time")
+    _check_attributes(terms)
     if kind.at_close and terms.tif not in ("", "DAY"):
         raise OrderRefusal(113, "The Time-in-Force for MOC or LOC orders must be DAY.")
     if (terms.tif in IMMEDIATE_TIFS and kind.trigger) or (terms.tif == OPENING and not opens(listing, terms)):
@@ -152,12 +161,21 @@ def check_parent(parent_type: str, terms: OrderTerms) -> None:
         raise OrderRefusal(328, "Trailing stop orders can be attached to limit or stop-limit orders only.")
 
 
-def check_change(order_type: str, terms: OrderTerms) -> None:
-    """Whether an order of that type can become one of these terms.
+def check_change(order: Order, terms: OrderTerms) -> None:
+    """Whether a live order can become one of these terms; an empty group or parent leaves what there is.
 
     Raises:
         OrderRefusal: it cannot.
     """
+    order_type = order.terms.order_type
+    if terms.action != order.terms.action or terms.account not in ("", order.account):
+        raise OrderRefusal(105, "Order being modified does not match original order.")
+    if terms.oca_group and terms.oca_group != order.oca_group:
+        raise OrderRefusal(10326, "OCA group revision is not allowed.")
+    if terms.oca_group and terms.oca_type not in (0, order.oca_type):
+        raise OrderRefusal(10327, "OCA group type revision is not allowed.")
+    if terms.parent_id and terms.parent_id != order.terms.parent_id:
+        raise OrderRefusal(10341, "Parent order id cannot be modified.")
     if terms.order_type != order_type and (terms.order_type in _TYPE_IS_FINAL or order_type in _TYPE_IS_FINAL):
         raise OrderRefusal(329, f"Order modify failed. Cannot change to the new order type: {terms.order_type}.")
 
@@ -167,16 +185,30 @@ def ignores_outside_rth(listing: Listing, terms: OrderTerms) -> bool:
     return listing.sec_type == "STK" and terms.outside_rth and terms.order_type in _IGNORES_OUTSIDE_RTH
 
 
-def _check_good_till_date(text: str) -> None:
+def _check_moment(text: str, name: str) -> None:
     try:
         parse_moment(text)
     except ValueError as error:
-        raise invalid(f"Invalid good till date: {error}") from error
+        raise invalid(f"Invalid {name}: {error}") from error
+
+
+def _check_attributes(terms: OrderTerms) -> None:
+    """Refuse what would make the order another one than the gateway could trade."""
+    if parse_decimal(terms.sent("cashQty")):
+        raise OrderRefusal(10244, "Cash Quantity cannot be used for this order.")
+    if terms.combo_legs:
+        raise invalid("Combinations are not traded here")
+    if terms.conditions:
+        raise OrderRefusal(10340, "The following order attribute is not supported: Conditions.")
+    if scales(terms.sent("scalePriceIncrement")):
+        raise OrderRefusal(10340, "The following order attribute is not supported: Scale.")
+    if terms.sent("adjustedOrderType") not in ("", "None"):
+        raise OrderRefusal(10340, "The following order attribute is not supported: Adjusted order type.")
 
 
 def _check_quantity(listing: Listing, quantity: Decimal | None) -> None:
     if quantity is None:
-        raise invalid("Missing order quantity")
+        raise OrderRefusal(107, "Cannot transmit incomplete order.")
     if quantity == 0:
         raise OrderRefusal(434, "The order size cannot be zero.")
     if quantity < 0:
@@ -194,9 +226,13 @@ def _check_quantity(listing: Listing, quantity: Decimal | None) -> None:
 def _check_prices(catalogue: Catalogue, listing: Listing, exchange: str, kind: OrderKind, terms: OrderTerms) -> None:
     prices: list[Decimal | None] = []
     if kind.limited and kind.trigger != "trail":
-        prices.append(_needed(terms.limit_price, "limit price"))
+        if terms.limit_price is None:
+            raise OrderRefusal(107, "Cannot transmit incomplete order.")
+        prices.append(terms.limit_price)
     if kind.trigger in ("stop", "touch"):
-        prices.append(_needed(terms.aux_price, "trigger price"))
+        if not terms.aux_price:
+            raise OrderRefusal(463, "You must enter a valid trigger price.")
+        prices.append(terms.aux_price)
     if kind.pegged:
         prices += [terms.limit_price or None, terms.aux_price or None]
     if kind.trigger == "trail":
@@ -211,12 +247,6 @@ def _check_prices(catalogue: Catalogue, listing: Listing, exchange: str, kind: O
     for price in prices:
         if price is not None and not on_grid(catalogue, listing, exchange, price):
             raise OrderRefusal(110, "The price does not conform to the minimum price variation for this contract.")
-
-
-def _needed(price: Decimal | None, name: str) -> Decimal:
-    if price is None:
-        raise invalid(f"Missing {name}")
-    return price
 
 
 def on_grid(catalogue: Catalogue, listing: Listing, exchange: str, price: Decimal) -> bool:

@@ -90,6 +90,7 @@ class OrderTerms:
     trigger_method: int = 0
     outside_rth: bool = False
     good_till_date: str = ""
+    good_after_time: str = ""
     all_or_none: bool = False
     trail_stop_price: Decimal | None = None
     trailing_percent: Decimal | None = None
@@ -177,6 +178,7 @@ def read_order_terms(reader: FieldReader, version: int, *, sec_type: str, exchan
         trigger_method=parse_integer(sent["triggerMethod"]) or 0,
         outside_rth=parse_boolean(sent["outsideRth"]),
         good_till_date=sent["goodTillDate"],
+        good_after_time=sent["goodAfterTime"],
         all_or_none=parse_boolean(sent["allOrNone"]),
         trail_stop_price=parse_decimal(sent["trailStopPrice"]),
         trailing_percent=parse_decimal(sent["trailingPercent"]),

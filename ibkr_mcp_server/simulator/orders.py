@@ -54,7 +54,11 @@ class Order:
     staged: bool = False
     """Sent with transmit=0: kept, but silent and invisible (section 12)."""
     placed_at: datetime
+    starts_at: datetime | None = None
+    """Held until then (goodAfterTime)."""
     expires_at: datetime | None = None
+    cancels_at: datetime | None = None
+    """Of an order in PendingCancel, when the exchange will have cancelled it; it can fill until then."""
     done_at: datetime | None = None
     done_because: str = ""
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.simulator import replies
@@ -50,6 +50,7 @@ from ibkr_mcp_server.simulator.requests import (
 )
 from ibkr_mcp_server.simulator.sessions import Sessions
 from ibkr_mcp_server.simulator.skewed_clock import SkewedClock
+from ibkr_mcp_server.simulator.stream_requests import ReqRealTimeBars
 from ibkr_mcp_server.simulator.tws_time import eastern
 
 log = logging.getLogger(__name__)
@@ -136,6 +137,7 @@ class PaperGateway:
         self._connections: set[Connection] = set()
         self._unflushed: set[Connection] = set()
         self._waiters: list[asyncio.Future[None]] = []
+        self._restarting = False
         self._untold: list[OrderEvent] = []
         """What happened to orders while the connection to IBKR was lost."""
         self._late: set[asyncio.Task[None]] = set()
@@ -255,6 +257,17 @@ class PaperGateway:
         for connection in list(self._connections):
             connection.drop()
 
+    def restart(self, seconds: float) -> None:
+        """Drop every connection, and new ones at once until so many seconds of the clock have passed."""
+        self.disconnect_all()
+        if seconds > 0:
+            self._restarting = True
+            self._later(self._come_back(seconds))
+
+    async def _come_back(self, seconds: float) -> None:
+        await self.clock.sleep(seconds)
+        self._restarting = False
+
     async def tick(self) -> None:
         """Let the market tick now, besides the clock's own ticks; afterwards a script's quote has had its effect."""
         self._tick()
@@ -287,17 +300,21 @@ class PaperGateway:
     def _tick(self) -> None:
         if not self.faults.quotes_frozen:
             self.market.advance_to(self.clock.now())
-        self.exchange.limit_fills(self.faults.largest_fill)
+        self._hamper_exchange()
         self._tell(self.exchange.tick())
         if self.faults.connected_to_ibkr:
             self._desk.tick()
         self._flush()
         self._wake_waiters()
 
+    def _hamper_exchange(self) -> None:
+        self.exchange.limit_fills(self.faults.largest_fill)
+        self.exchange.slow_cancels(self.faults.cancel_seconds)
+
     # --- connections ---
 
     def connected(self, connection: Connection) -> None:
-        if self.faults.refusing_connections:
+        if self.faults.refusing_connections or self._restarting:
             connection.drop()
             return
         self._connections.add(connection)
@@ -329,6 +346,8 @@ class PaperGateway:
             connection.stalled.append(request)
         elif self.faults.take("pace_next_requests"):
             connection.send(replies.error(-1, 100, TOO_MANY_MESSAGES))
+        elif isinstance(request, ReqRealTimeBars) and self.faults.take("pace_next_real_time_bars"):
+            connection.send(replies.error(request.req_id, 420, REAL_TIME_PACING))
         else:
             self._answer(connection, connection.client, request)
 
@@ -356,7 +375,7 @@ class PaperGateway:
             return
         if isinstance(request, CancelOrder) and self.faults.take("fill_before_cancel"):
             self._tell(self.exchange.fill_now(client.client_id, request.order_id))
-        self.exchange.limit_fills(self.faults.largest_fill)
+        self._hamper_exchange()
         events = self._desk.trade(client, request)
         if placing and self.faults.take("disconnect_after_order"):
             connection.drop()
@@ -365,11 +384,14 @@ class PaperGateway:
         if placing and self.faults.take("drop_next_order_ack"):
             events = [event for event in events if isinstance(event, PositionChanged)]
         if self.faults.ack_delay_seconds > 0:
-            task = asyncio.get_running_loop().create_task(self._tell_later(events, self.faults.ack_delay_seconds))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
+            self._later(self._tell_later(events, self.faults.ack_delay_seconds))
         else:
             self._desk.deliver(events)
+
+    def _later(self, act: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(act)
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
 
     async def _tell_later(self, events: list[OrderEvent], seconds: float) -> None:
         await self.clock.sleep(seconds)
@@ -478,6 +500,7 @@ class PaperGateway:
 
 
 TOO_MANY_MESSAGES = "Max rate of messages per second has been exceeded."
+REAL_TIME_PACING = "Invalid Real-time Query:Historical data request pacing violation"
 CONNECTIVITY_TEXTS = {
     "lost": (1100, "Connectivity between IBKR and Trader Workstation has been lost."),
     "restored": (1102, "Connectivity between IBKR and Trader Workstation has been restored - data maintained."),

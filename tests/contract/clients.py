@@ -106,6 +106,7 @@ class RawClient:
         self._writer = writer
         self._frames = FrameDecoder()
         self._pending: list[list[str]] = []
+        self._unframed_bytes = 0
 
     def send_bytes(self, data: bytes) -> None:
         self._writer.write(data)
@@ -124,7 +125,9 @@ class RawClient:
                 data = await self._reader.read(65536)
                 if not data:
                     raise EOFError
-                self._pending += [split_fields(payload) for payload in self._frames.feed(data)]
+                payloads = self._frames.feed(data)
+                self._unframed_bytes += len(data) - sum(4 + len(payload) for payload in payloads)
+                self._pending += [split_fields(payload) for payload in payloads]
         return self._pending.pop(0)
 
     async def next_of(self, message_id: int) -> list[str]:
@@ -133,6 +136,15 @@ class RawClient:
             fields = await self.next()
             if fields[0] == str(message_id):
                 return fields
+
+    async def next_bytes(self, count: int) -> bytes:
+        """So many bytes as they come, frames or not; whatever was read before must have ended with a frame."""
+        return await self._reader.readexactly(count)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the last frame that began to arrive is not whole."""
+        return self._unframed_bytes > 0
 
     async def handshake(self, offer: str = "v157..178", *, client_id: int | None = 1) -> int:
         """Greet, and unless `client_id` is None start the API; the version agreed on."""

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibkr_mcp_server.clock import ManualClock
-from ibkr_mcp_server.simulator.accounts import Accounts, commission_for
+from ibkr_mcp_server.simulator.accounts import Accounts
+from ibkr_mcp_server.simulator.commissions import commission_for
 from ibkr_mcp_server.simulator.instruments import Listing
 from ibkr_mcp_server.simulator.listings import default_catalogue
 from ibkr_mcp_server.simulator.market import Market
