@@ -39,7 +39,7 @@ async def test_faults_are_taken_from_the_command_line_and_from_the_control_port(
         assert process.stdout is not None
         control = (await asyncio.to_thread(process.stdout.readline)).rpartition(":")[2].partition(",")[0]
         address = await asyncio.to_thread(_address, process)
-        client = Client()
+        client, port = Client(), int(address.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", int(control))
         try:
             await client.connectAsync("127.0.0.1", port, clientId=3, timeout=DEADLINE_SECONDS)
