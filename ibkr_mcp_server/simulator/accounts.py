@@ -86,7 +86,9 @@ class Accounts:
         self._catalogue = catalogue
         self._market = market
         self._rates: dict[str, Decimal] = {BASE_CURRENCY: Decimal(1)}
-        self._pairs = {(row.symbol, row.currency): row.con_id for row in catalogue if row.sec_type == "CASH"}
+        self._currencies = sorted(
+            {name for row in catalogue if row.sec_type == "CASH" for name in (row.symbol, row.currency)}
+        )
         self.by_code: dict[str, Account] = {}
         self.served: tuple[str, ...] = ()
         self.touched: set[str] = set()
@@ -171,7 +173,7 @@ class Accounts:
         if currency == BASE_CURRENCY:
             return Decimal(1)
         price = self._cross(currency, BASE_CURRENCY)
-        for middle in () if price is not None else sorted({name for pair in self._pairs for name in pair}):
+        for middle in () if price is not None else self._currencies:
             first, second = self._cross(currency, middle), self._cross(middle, BASE_CURRENCY)
             if first is not None and second is not None:
                 price = first * second
@@ -184,10 +186,10 @@ class Accounts:
 
     def _cross(self, currency: str, other: str) -> Decimal | None:
         """Units of `other` for one of `currency`, by a pair of the two."""
-        if (pair := self._pairs.get((currency, other))) is not None:
-            return self.mark(pair) or None
-        pair = self._pairs.get((other, currency))
-        price = self.mark(pair) if pair is not None else None
+        if (pair := self._catalogue.pair(currency, other)) is not None:
+            return self.mark(pair.con_id) or None
+        pair = self._catalogue.pair(other, currency)
+        price = self.mark(pair.con_id) if pair is not None else None
         return 1 / price if price else None
 
     def mark(self, con_id: int) -> Decimal | None:

@@ -33,6 +33,7 @@ BY_SEC_TYPE = {
 }
 STOCKS_ABROAD = {
     "AUD": Schedule(share_of_value=Decimal("0.0008"), minimum=Decimal(6)),
+    "CAD": Schedule(per_unit=Decimal("0.01"), minimum=Decimal("1.00")),
     "CHF": Schedule(share_of_value=Decimal("0.0005"), minimum=Decimal(5)),
     "DKK": Schedule(share_of_value=Decimal("0.0005"), minimum=Decimal(49)),
     "EUR": Schedule(share_of_value=Decimal("0.0005"), minimum=Decimal(3)),

@@ -116,6 +116,8 @@ def check_terms(catalogue: Catalogue, listing: Listing, exchange: str, terms: Or
     Raises:
         OrderRefusal: they do not.
     """
+    if catalogue.is_expired(listing):
+        raise OrderRefusal(200, NO_SECURITY)
     if listing.sec_type == "IND":
         raise OrderRefusal(412, "The contract is not available for trading.")
     if not exchange:
