@@ -32,6 +32,10 @@ from ibkr_mcp_server.simulator.tws_time import parse_moment
 
 MARKET_DATA_LINES = 100
 COMPETING_SESSION = "No market data during competing live session"
+NOT_SUBSCRIBED = (
+    "Requested market data is not subscribed. Check API status by selecting the Account menu then under Management"
+    " choose Market Data Subscription Manager and/or availability of delayed data."
+)
 HISTORY_LOST = "Historical Market Data Service error message:HMDS server disconnect occurred. Attempting reconnection"
 HISTORY_PACED = "Historical Market Data Service error message:API historical data query pacing violation"
 LONGEST_SCHEDULE_DAYS = 366 * 5
@@ -138,8 +142,11 @@ class DataDesk:
         if self._faults.competing:
             client.send(replies.error(request.req_id, 10197, COMPETING_SESSION))
             return
+        if listing.data == "none":
+            client.send(replies.error(request.req_id, 354, NOT_SUBSCRIBED))
+            return
         # Types 3 and 4 allow delayed data; an account with live data gets live data all the same.
-        delayed = self._faults.live_data_denied
+        delayed = self._faults.live_data_denied or listing.data == "delayed"
         if delayed:
             if client.market_data_type in _LIVE_TYPES:
                 text = (
@@ -183,6 +190,10 @@ class DataDesk:
         if listing is None:
             return
         if self._history_fails(client, request.req_id):
+            return
+        if listing.data == "none":
+            text = f"No market data permissions for {listing.primary_exchange} {listing.sec_type}"
+            client.send(replies.error(request.req_id, 162, f"Historical Market Data Service error message:{text}"))
             return
         try:
             self._send_history(client, listing, request)

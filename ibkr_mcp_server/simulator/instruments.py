@@ -119,10 +119,9 @@ class Wanted:
         )
 
     def _expiry_fits(self, listing: Listing) -> bool:
-        """A futures contract is also known by its delivery month, which need not be the month in which it expires."""
+        """A month is the contract's: crude oil for January ends its trading in December."""
         wanted = self.last_trade_date
-        in_month = len(wanted) == 6 and listing.contract_month == wanted
-        return in_month or listing.last_trade_date.startswith(wanted)
+        return listing.contract_month == wanted if len(wanted) == 6 else listing.last_trade_date.startswith(wanted)
 
 
 class Catalogue:
@@ -133,7 +132,6 @@ class Catalogue:
         self._by_con_id = {listing.con_id: listing for listing in rows}
         if len(self._by_con_id) != len(rows):
             raise ValueError("Two listings share a contract id.")
-        self._pairs = {(row.symbol, row.currency): row for row in rows if row.sec_type == "CASH"}
         self._families: list[Family] = []
         self._market_rules = market_rules
 
@@ -156,10 +154,6 @@ class Catalogue:
 
     def is_expired(self, listing: Listing) -> bool:
         return any(family.is_expired(listing) for family in self._families if listing.sec_type in family.sec_types)
-
-    def pair(self, base: str, quoted: str) -> Listing | None:
-        """The currency pair that gives the price of one `base` in `quoted`."""
-        return self._pairs.get((base, quoted))
 
     def matching(
         self,

@@ -265,7 +265,7 @@ def _rounded(price: Decimal) -> Decimal:
 
 
 def _strike_step(price: Decimal) -> Decimal:
-    for edge, step in ((25, "0.5"), (100, "1"), (200, "2.5"), (1000, "5")):
+    for edge, step in ((25, "0.5"), (100, "1"), (200, "2.5")):
         if price < edge:
             return Decimal(step)
     return Decimal(5)

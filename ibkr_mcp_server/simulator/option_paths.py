@@ -57,6 +57,7 @@ class OptionPath:
         self._tick = float(listing.min_tick)
         self._busy = class_of(listing).volume
         self._key = key
+        self._blocks: dict[int, tuple[int, int]] = {}
         self.terms = terms
         self.minutes = underlying.minutes
 
@@ -81,12 +82,26 @@ class OptionPath:
         return Prices(opening, max(high, low), min(high, low), closing)
 
     def extremes(self, first_minute: int, last: int) -> tuple[int, int]:
-        ends = []
+        ends: list[int] = []
         for block in range(self.block(first_minute), self.block(last // SECONDS) + 1):
-            start = max(first_minute, self._first_minute(block))
-            end = min(last, self._first_minute(block + 1) * SECONDS - 1)
-            ends += [self._priced(price, block) for price in self._underlying.extremes(start, end)]
+            start, end = self._first_minute(block), self._first_minute(block + 1) * SECONDS - 1
+            if first_minute <= start and end <= last:
+                ends += self._whole_block(block)
+            else:
+                ends += self._block(block, max(first_minute, start), min(last, end))
         return min(ends), max(ends)
+
+    def _whole_block(self, block: int) -> tuple[int, int]:
+        """Kept: a stream asks for the extremes of the day so far every second."""
+        known = self._blocks.get(block)
+        if known is None:
+            end = self._first_minute(block + 1) * SECONDS - 1
+            known = self._blocks[block] = self._block(block, self._first_minute(block), end)
+        return known
+
+    def _block(self, block: int, first_minute: int, last: int) -> tuple[int, int]:
+        one, other = (self._priced(price, block) for price in self._underlying.extremes(first_minute, last))
+        return min(one, other), max(one, other)
 
     def volume_so_far(self, step: int) -> int:
         return self._volume * (step + 1) // (self.minutes * SECONDS)

@@ -90,7 +90,9 @@ def find_listings(catalogue: Catalogue, query: ContractQuery) -> list[Listing]:
     """Every listing that fits; a contract id alone is enough (section 5)."""
     if query.con_id:
         listing = catalogue.by_con_id(query.con_id)
-        if listing is None or (query.symbol and query.symbol.upper() != listing.symbol):
+        if listing is None or catalogue.is_expired(listing):
+            return []
+        if query.symbol and query.symbol.upper() != listing.symbol:
             return []
         return [listing]
     if not (query.symbol or query.local_symbol):

@@ -141,7 +141,14 @@ def contract_data(req_id: int, listing: Listing, *, exchange: str, trading_hours
         *(listing.primary_exchange, listing.contract_month, listing.industry, listing.category, listing.subcategory),
         *(listing.time_zone_id, trading_hours, liquid_hours, "", ""),
         *(len(sec_ids) // 2, *sec_ids),
-        *(1, "", "", listing.market_rule_ids, listing.last_trade_date, listing.stock_type),
+        *(
+            1,
+            listing.under_symbol,
+            listing.under_sec_type,
+            listing.market_rule_ids,
+            listing.last_trade_date,
+            listing.stock_type,
+        ),
         *(listing.min_size, listing.size_increment, listing.suggested_size_increment),
     )
 
@@ -154,7 +161,7 @@ def symbol_samples(req_id: int, listings: Sequence[Listing]) -> Message:
     rows: list[Field] = []
     for listing in listings:
         rows += [listing.con_id, listing.symbol, listing.sec_type, listing.primary_exchange or listing.exchange]
-        rows += [listing.currency, 0, listing.long_name, ""]
+        rows += [listing.currency, len(listing.derivatives), *listing.derivatives, listing.long_name, ""]
     return (79, req_id, len(listings), *rows)
 
 

@@ -274,12 +274,13 @@ class PaperGateway:
         await asyncio.sleep(0)
 
     def listing_called(self, symbol: str) -> Listing:
-        """The listing of a symbol; of several the one in dollars.
+        """The listing of a symbol, or of a local symbol such as `EUR.USD` or `ESZ6`; of several the one in dollars.
 
         Raises:
             LookupError: there is none.
         """
         found = [row for row in self.catalogue if symbol in (row.local_symbol, row.symbol)]
+        found = found or self.catalogue.matching(local_symbol=symbol)
         if not found:
             raise LookupError(f"The catalogue has no {symbol!r}.")
         exact = [row for row in found if row.currency == "USD" and row.local_symbol == symbol]

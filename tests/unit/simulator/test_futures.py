@@ -41,7 +41,7 @@ def test_the_front_month_comes_first(
 def test_a_month_is_found_by_local_symbol_by_month_and_by_its_last_day() -> None:
     (by_name,) = WORLD.catalogue.matching(local_symbol="CLF7")
 
-    # January's crude oil stops trading in December and is known by both months.
+    # January's crude oil stops trading in December.
     assert by_name.contract_month == "202701"
     assert by_name in WORLD.catalogue.matching(symbol="CL", sec_type="FUT", last_trade_date="202701")
     assert by_name in WORLD.catalogue.matching(symbol="CL", sec_type="FUT", last_trade_date="20261221")
