@@ -132,6 +132,7 @@ class Catalogue:
         self._by_con_id = {listing.con_id: listing for listing in rows}
         if len(self._by_con_id) != len(rows):
             raise ValueError("Two listings share a contract id.")
+        self._pairs = {(row.symbol, row.currency): row for row in rows if row.sec_type == "CASH"}
         self._families: list[Family] = []
         self._market_rules = market_rules
 
@@ -154,6 +155,10 @@ class Catalogue:
 
     def is_expired(self, listing: Listing) -> bool:
         return any(family.is_expired(listing) for family in self._families if listing.sec_type in family.sec_types)
+
+    def pair(self, base: str, quoted: str) -> Listing | None:
+        """The currency pair that gives the price of one `base` in `quoted`."""
+        return self._pairs.get((base, quoted))
 
     def matching(
         self,
