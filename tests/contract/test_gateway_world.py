@@ -145,7 +145,7 @@ async def test_an_index_is_quoted_and_not_traded(gateway: PaperGateway) -> None:
         await ib.until(lambda: trade.isDone())
     assert ticker.last > 0
     assert ticker.bid == ticker.ask == -1
-    assert 387 in ib.errors.codes()
+    assert 412 in ib.errors.codes()
 
 
 async def test_what_nobody_subscribed_to_is_refused_or_delayed(gateway: PaperGateway) -> None:
