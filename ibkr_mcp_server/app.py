@@ -67,9 +67,9 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         database = await asyncio.to_thread(Database.open, settings.store_location(state))
         stack.callback(database.close)
         audit = AuditLog(database, session_id=session_id, config_hash=settings.fingerprint(), clock=clock)
-        stack.push_async_callback(audit.close)
         await _record_start(audit, settings)
         stack.push_async_callback(_record_stop, audit)
+        stack.push_async_callback(audit.close)  # what waits to be written comes before the last record
 
         gate = SendGate(state.send_lock)
         kill_switch = KillSwitch(database=database, audit=audit, clock=clock, gate=gate, sentinel=state.sentinel)

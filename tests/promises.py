@@ -515,6 +515,9 @@ PROMISES: dict[str, Promise] = {
     ),
     "ID-13": held(
         "A fill that is told again counts once.",
+        "tests/flow/test_records.py::test_a_fill_is_recorded_once_over_restarts_reconnects_and_servers",
+        "tests/contract/store/test_fills.py::test_a_fill_that_is_told_again_is_no_news_also_in_another_run",
+        "tests/contract/store/test_fills.py::test_a_correction_names_what_it_replaces_and_the_older_version_is_no_news_after_it",
         "tests/flow/test_broker_reads.py::test_replayed_executions_count_once",
         "tests/unit/broker/test_book.py::test_fill_told_twice_counts_once_and_a_correction_replaces_it",
     ),
@@ -535,6 +538,7 @@ PROMISES: dict[str, Promise] = {
     # ---- the audit log
     "AUD-01": held(
         "Every call, decision, refusal, effect and start is recorded.",
+        "tests/flow/test_records.py::test_the_last_record_of_a_run_is_its_stop",
         "tests/surface/test_tools_answers.py::test_each_call_is_one_decision_record_with_its_class",
         "tests/surface/test_tools_bad_input.py::test_nothing_bad_reaches_the_wire_and_each_is_recorded_once",
         "tests/flow/test_tools_orders.py::test_room_for_three_lets_exactly_three_of_fifty_through",

@@ -17,7 +17,7 @@ from ibkr_mcp_server.broker.library import ib_async
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.accounts import Position
 from ibkr_mcp_server.domain.instruments import Instrument
-from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, Order, OrderStatus
+from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, Order, OrderStatus, fill_of
 
 FINISHED_ORDERS_KEPT = 2_000
 FILLS_KEPT = 20_000
@@ -66,7 +66,7 @@ class Book:
         return [fill for _, fill in self._fills.values()]
 
     def execution(self, execution_id: str) -> Execution | None:
-        known = self._fills.get(_fill_key(execution_id)[0])
+        known = self._fills.get(fill_of(execution_id)[0])
         return known[1] if known else None
 
     def average_fill_price(self, perm_id: int) -> Decimal | None:
@@ -252,7 +252,7 @@ class Book:
 
     def fill(self, contract: ib_async.Contract, told: ib_async.Execution) -> Execution:
         """One fill; told twice it counts once, and a correction takes the place of what it corrects (ID-13)."""
-        key, revision = _fill_key(told.execId)
+        key, revision = fill_of(told.execId)
         known = self._fills.get(key)
         if known is not None and known[0] >= revision:
             return known[1]
@@ -268,7 +268,7 @@ class Book:
         return execution
 
     def commission(self, report: ib_async.CommissionReport) -> None:
-        key, revision = _fill_key(report.execId)
+        key, revision = fill_of(report.execId)
         known = self._fills.get(key)
         if known is None or known[0] > revision:
             return
@@ -383,9 +383,3 @@ class Book:
         for key in finished[: max(0, len(finished) - FINISHED_ORDERS_KEPT)]:
             del self._orders[key], self._touched[key]
             self._echoes.pop(key, None)
-
-
-def _fill_key(execution_id: str) -> tuple[str, int]:
-    """`0000e0d5.6b01608b.01.02` is the second version of fill `0000e0d5.6b01608b.01`."""
-    fill, _, revision = execution_id.rpartition(".")
-    return (fill, int(revision)) if fill and revision.isdigit() else (execution_id, 0)

@@ -167,3 +167,9 @@ class Execution:
     commission: Decimal | None = None
     commission_currency: str | None = None
     realized_pnl: Decimal | None = None
+
+
+def fill_of(execution_id: str) -> tuple[str, int]:
+    """`0000e0d5.6b01608b.01.02` is the second version of fill `0000e0d5.6b01608b.01`."""
+    fill, _, revision = execution_id.rpartition(".")
+    return (fill, int(revision)) if fill and revision.isdigit() else (execution_id, 0)

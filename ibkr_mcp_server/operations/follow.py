@@ -16,13 +16,13 @@ from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.broker.reconcile import Finding, Unresolved, reconcile
 from ibkr_mcp_server.domain.operations import SYSTEM
-from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, OrderType, Side
+from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, OrderType, Side, fill_of
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.safety.manager import follow
 from ibkr_mcp_server.safety.records import intent_record, state_of
-from ibkr_mcp_server.store import intents
+from ibkr_mcp_server.store import fills, intents
 from ibkr_mcp_server.store.intents import Intent, IntentState
 
 PROBE_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
@@ -92,12 +92,19 @@ class OrderFollower:
 
     def _filled(self, connection: Connection, fill: Execution) -> None:
         intent = intents.find_by_ref(connection, fill.order_ref) if fill.order_ref else None
+        intent_id = intent.intent_id if intent is not None else None
+        number, revision = fill_of(fill.execution_id)
+        now = self._desk.clock.now()
+        news = fills.note(connection, fill.execution_id, fill=number, revision=revision, intent_id=intent_id, now=now)
+        if not news.is_new:
+            return  # told again, as at every connect
         event = AuditEvent(
             type=EventType.ORDER_FILLED,
             actor=SYSTEM,
-            intent_id=intent.intent_id if intent is not None else None,
+            intent_id=intent_id,
             outcome={
                 "execution_id": fill.execution_id,
+                "corrects": news.corrects,
                 "side": fill.side,
                 "quantity": fill.quantity,
                 "price": fill.price,

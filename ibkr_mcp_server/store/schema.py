@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from ibkr_mcp_server.store.columns import DayText, DecimalText, MomentText, WholeNumber, WordText
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a database that says so is opened without loading Alembic."""
 
 
@@ -137,6 +137,17 @@ intents = Table(
     Index(None, "trading_day", "opening"),
     Index(None, "boot_id", "monotonic"),
     Index(None, "created_at"),
+)
+
+fills = Table(
+    "fills",
+    metadata,
+    Column("execution_id", Text, primary_key=True),
+    Column("fill", Text, nullable=False),
+    Column("revision", WholeNumber, nullable=False),
+    Column("intent_id", Text),
+    Column("recorded_at", MomentText, nullable=False),
+    Index(None, "fill"),
 )
 
 latches = Table(

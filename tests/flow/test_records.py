@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ibkr_mcp_server.audit.events import EventType
-from ibkr_mcp_server.audit.log import AuditRecord
+from ibkr_mcp_server.audit.log import AuditRecord, tail
+from ibkr_mcp_server.audit.verify import verify_database
 from ibkr_mcp_server.broker.base import LinkState, LinkStatus
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.instruments import Instrument, SecType, TradingSession
@@ -21,6 +22,7 @@ from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
 from ibkr_mcp_server.safety.state import Action, EffectiveState
 from ibkr_mcp_server.settings import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
+from ibkr_mcp_server.store.database import Database
 from tests.harness import running
 
 
@@ -38,6 +40,43 @@ async def test_each_start_records_what_applied_and_its_fingerprint(
     assert [record.outcome["config_hash"] for record in loaded] == hashes
     assert "h" * 40 not in str(loaded)
     assert len({record.session_id for record in loaded}) == 3
+
+
+async def test_the_last_record_of_a_run_is_its_stop(tmp_path: Path, gateway: PaperGateway, clock: ManualClock) -> None:
+    """AUD-01: records that wait for a common commit are written before it."""
+    async with running(tmp_path, gateway, clock) as world:
+        await world.buy()
+        await world.call("get_accounts")
+        await world.call("get_portfolio")
+    database = Database.open(world.state.database, read_only=True)
+    last = database.read_blocking(lambda connection: tail(connection, 3))
+    assert verify_database(database).ok
+    database.close()
+    assert [record.event_type for record in last] == [EventType.DECISION, EventType.DECISION, EventType.SERVER_STOP]
+
+
+async def test_a_fill_is_recorded_once_over_restarts_reconnects_and_servers(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """ID-13: a gateway tells the day's fills again at each connect."""
+    gateway.faults.partial_fills(Decimal(1))
+    async with running(tmp_path, gateway, clock, client_id=17) as world:
+        placed = await world.call("place_market_order", symbol="AAPL", action="BUY", quantity=3)
+        await clock.advance(5)
+        await world.until(lambda: not gateway.exchange.open_orders())
+        gateway.disconnect_all()
+        await world.until(lambda: not world.app.desk.broker.link.is_up)
+        await clock.advance(5)
+        await world.until_up()
+    async with (
+        running(tmp_path, gateway, clock, client_id=17) as world,
+        running(tmp_path, gateway, clock, client_id=18) as other,
+    ):
+        assert len((await other.call("get_executions"))["executions"]) >= 1
+        records = [*await other.records(EventType.ORDER_FILLED), *await world.records(EventType.ORDER_FILLED)]
+    told = {record.seq: record.outcome["execution_id"] for record in records if "execution_id" in record.outcome}
+    assert len(told) == len(set(told.values())) == len(gateway.exchange.executions())
+    assert {record.broker_ids["perm_id"] for record in records} == {placed["perm_id"]}
 
 
 async def test_a_decision_is_stored_with_its_verdict_and_every_check(

@@ -9,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import Connection, delete, insert, inspect, select, text, update
 
 from ibkr_mcp_server.errors import Fault
 from ibkr_mcp_server.store.database import Database, StoreUnavailable, StoreUnreadable
@@ -137,6 +137,18 @@ async def test_a_migrated_database_equals_the_metadata(database: Database) -> No
 
     assert await database.read(differences) == []
     assert ScriptDirectory.from_config(configuration()).get_current_head() == HEAD
+
+
+def test_a_database_of_an_earlier_version_is_brought_up_to_date_and_keeps_what_it_held(url: str) -> None:
+    earlier = Database.open(url)
+    earlier.run_blocking(lambda connection: note("kept", connection))
+    earlier.run_blocking(lambda connection: connection.execute(text("DROP TABLE fills")).rowcount)
+    earlier.run_blocking(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '0001'")))
+    earlier.close()
+    database = Database.open(url)
+    assert "kept" in database.read_blocking(notes)
+    assert database.read_blocking(lambda connection: inspect(connection).has_table("fills"))
+    database.close()
 
 
 def test_a_newer_database_is_refused(url: str) -> None:
