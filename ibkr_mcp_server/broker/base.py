@@ -268,8 +268,11 @@ class BrokerWrites(Protocol):
 class Broker(BrokerReads, BrokerWrites, Protocol):
     """The whole adapter."""
 
-    def listen(self, listener: EventListener) -> None:
-        """Call `listener` for each event, in order, from the event loop; it must return at once."""
+    def listen(self, listener: EventListener) -> Callable[[], None]:
+        """Call `listener` for each event, in order, from the event loop; it must return at once.
+
+        Returns what ends the listening.
+        """
         ...
 
     async def open(self) -> None:

@@ -7,7 +7,7 @@ opened.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -72,8 +72,9 @@ class IBBroker:
 
     # ---------------------------------------------------------------------------------------------------------- life
 
-    def listen(self, listener: EventListener) -> None:
+    def listen(self, listener: EventListener) -> Callable[[], None]:
         self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     async def open(self) -> None:
         self._link.open()
@@ -89,7 +90,7 @@ class IBBroker:
         return self._link.status
 
     def _emit(self, event: BrokerEvent) -> None:
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             try:
                 listener(event)
             except Exception:  # a listener's mistake must not cost the others, nor the connection, a message

@@ -100,11 +100,29 @@ class ModificationDraft:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CloseDraft:
+    """Closing what is held of an instrument: side and size come from the broker's word about the position."""
+
+    query: InstrumentQuery
+    quantity: Decimal | None = None
+    """At most all that can be closed; None for that."""
+    limit_price: Decimal | None = None
+    """None to close at the market, capped."""
+    outside_rth: bool = False
+    account: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrderReference:
     """How a caller names an order: the permanent id, the client's own request id, or both."""
 
     perm_id: int | None = None
     client_request_id: str | None = None
+    only_stops: bool = False
+    """The caller means a stop order; any other is not what it names."""
+
+    def __str__(self) -> str:
+        return f"perm_id {self.perm_id}" if self.perm_id else f"client_request_id {self.client_request_id}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +134,15 @@ class Operation:
     actor: Actor
     arguments: Mapping[str, object]
     """As received, for the audit log."""
-    draft: OrderDraft | ModificationDraft | OrderReference | None = None
+    draft: OrderDraft | ModificationDraft | CloseDraft | OrderReference | None = None
     symbols: tuple[str, ...] = ()
     """Instruments that a market-data request asks for; each counts (RL-02)."""
     account: str | None = None
     client_request_id: str | None = None
     preview: bool = False
     """Judge only: nothing is reserved and nothing can be sent."""
+    in_parts: bool = False
+    """It is carried out as several operations, each judged, reserved and recorded by itself; this one sends nothing."""
     problems: tuple[Problem, ...] = field(default=())
     """What the door already found wrong with it; refused with these as the reasons."""
 

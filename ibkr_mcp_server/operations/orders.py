@@ -68,40 +68,50 @@ async def order_status(operation: Operation, desk: Desk) -> Answer[OrderState]:
     assert isinstance(reference, OrderReference)
 
     async def act(access: Access) -> OrderState:
-        intent = None
-        if reference.client_request_id is not None:
-            key = reference.client_request_id
-            intent = await desk.database.read(lambda connection: intents.find_by_key(connection, key))
-        order_ref = order_ref_for(reference.client_request_id) if reference.client_request_id else None
-        order = await _find(access, reference.perm_id, order_ref)
-        if intent is None and order is not None and order.placed_here:
-            ref = order.order.order_ref
-            intent = await desk.database.read(lambda connection: intents.find_by_ref(connection, ref))
-        if order is None and intent is None:
-            if not access.broker.link.is_up:
-                # Not known here, and nobody to ask: that is no proof that the order does not exist.
-                raise Unavailable(
-                    Code.BROKER_UNAVAILABLE,
-                    f"This server has no record of the order, and the broker cannot be asked: the link is "
-                    f"{access.broker.link.state}. {access.broker.link.problem or ''}".strip(),
-                    next_step=CODES[Code.BROKER_UNAVAILABLE].remedy,
-                )
-            raise Refused(
-                Code.ORDER_NOT_FOUND,
-                "Neither the broker nor our own record knows this order.",
-                next_step=CODES[Code.ORDER_NOT_FOUND].remedy,
-            )
-        return OrderState(order=order, intent=intent)
+        return await find_state(access, reference, desk)
 
     return await safe_trading_operation(operation, act, desk=desk)
 
 
-async def _find(access: Access, perm_id: int | None, order_ref: str | None) -> BrokerOrder | None:
+async def find_state(access: Access, reference: OrderReference, desk: Desk, *, known_only: bool = False) -> OrderState:
+    """What the broker says about an order, and our record of it; `known_only` does not ask the broker again.
+
+    Raises:
+        Unavailable: it is not known here, and the broker cannot be asked.
+        Refused: nobody knows it.
+    """
+    intent = None
+    if reference.client_request_id is not None:
+        key = reference.client_request_id
+        intent = await desk.database.read(lambda connection: intents.find_by_key(connection, key))
+    order_ref = order_ref_for(reference.client_request_id) if reference.client_request_id else None
+    order = await _find(access, reference.perm_id, order_ref, known_only=known_only)
+    if intent is None and order is not None and order.placed_here:
+        ref = order.order.order_ref
+        intent = await desk.database.read(lambda connection: intents.find_by_ref(connection, ref))
+    if order is None and intent is None:
+        if not access.broker.link.is_up:
+            # Not known here, and nobody to ask: that is no proof that the order does not exist.
+            raise Unavailable(
+                Code.BROKER_UNAVAILABLE,
+                f"This server has no record of the order, and the broker cannot be asked: the link is "
+                f"{access.broker.link.state}. {access.broker.link.problem or ''}".strip(),
+                next_step=CODES[Code.BROKER_UNAVAILABLE].remedy,
+            )
+        raise Refused(
+            Code.ORDER_NOT_FOUND,
+            "Neither the broker nor our own record knows this order.",
+            next_step=CODES[Code.ORDER_NOT_FOUND].remedy,
+        )
+    return OrderState(order=order, intent=intent)
+
+
+async def _find(access: Access, perm_id: int | None, order_ref: str | None, *, known_only: bool) -> BrokerOrder | None:
     def fits(order: BrokerOrder) -> bool:
         same_id = perm_id is None or order.perm_id == perm_id
         return same_id and (order_ref is None or order.order.order_ref == order_ref)
 
-    if not access.broker.link.is_up:
+    if known_only or not access.broker.link.is_up:
         return next(filter(fits, access.broker.known_orders()), None)
     for orders in (await access.broker.open_orders(), access.broker.known_orders()):
         found = next(filter(fits, orders), None)

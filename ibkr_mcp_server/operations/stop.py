@@ -61,8 +61,10 @@ async def cancel_entries(desk: Desk) -> tuple[tuple[int, ...], tuple[EntryLeft, 
         return (), (), ()
     positions = desk.broker.known_positions()
     working = [order for order in desk.broker.known_orders() if order.is_working]
-    protective = [order for order in working if is_protective(order, positions)]
+    protective = [order for order in working if is_protective(order, positions, working)]
     entries = [order for order in working if order not in protective]
+    cancelled_with_entry = {order.perm_id for order in entries}
+    protective = [order for order in protective if order.parent_perm_id not in cancelled_with_entry]
     outcomes = await asyncio.gather(*(_cancel(order, desk) for order in entries))
     left = tuple(outcome for outcome in outcomes if isinstance(outcome, EntryLeft))
     cancelled = tuple(outcome for outcome in outcomes if isinstance(outcome, int))

@@ -68,6 +68,10 @@ class Code(StrEnum):
     ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
     ORDER_NOT_WORKING = "ORDER_NOT_WORKING"
     NOT_OUR_ORDER = "NOT_OUR_ORDER"
+    NOT_A_STOP_ORDER = "NOT_A_STOP_ORDER"
+    NO_POSITION = "NO_POSITION"
+    ALREADY_CLOSING = "ALREADY_CLOSING"
+    WOULD_OPEN = "WOULD_OPEN"
     # size, price and value
     ORDER_SIZE_LIMIT = "ORDER_SIZE_LIMIT"
     ORDER_VALUE_LIMIT = "ORDER_VALUE_LIMIT"
@@ -261,6 +265,23 @@ CODES: dict[Code, CodeText] = {
     Code.NOT_OUR_ORDER: CodeText(
         meaning="Another client or a person placed the order; this connection cannot change it.",
         remedy="It must be changed where it was placed, for instance in Trader Workstation.",
+    ),
+    Code.NOT_A_STOP_ORDER: CodeText(
+        meaning="The order named is no stop order.",
+        remedy="Take the perm_id from get_stop_losses; other orders are changed with modify_order and cancel_order.",
+    ),
+    Code.NO_POSITION: CodeText(
+        meaning="There is nothing to close: the broker reports no such position.",
+        remedy="Look at get_portfolio, and name the account if there are several.",
+    ),
+    Code.ALREADY_CLOSING: CodeText(
+        meaning="Working orders may already trade the whole position, so another exit could open the opposite one.",
+        remedy="See get_open_orders: wait for those orders, change their price, or cancel them first. A stop that "
+        "covers the position is one of them.",
+    ),
+    Code.WOULD_OPEN: CodeText(
+        meaning="The order would trade more than can be closed, and so open the opposite position.",
+        remedy="Leave the quantity out to close all that can be closed, or stay within `limit`.",
     ),
     Code.ORDER_SIZE_LIMIT: CodeText(
         meaning="The order is larger than the number of units allowed per order.",

@@ -54,13 +54,17 @@ def exposure_of(
     con_id: int,
     account: str,
     positions: Iterable[Position] | None,
-    orders: Iterable[BrokerOrder],
+    orders: Sequence[BrokerOrder],
     *,
-    without_perm_id: int | None = None,
+    replaced: BrokerOrder | None = None,
     reserved: Iterable[tuple[Side, Decimal]] = (),
     unsettled: Decimal = ZERO,
 ) -> Exposure:
-    """Gather the exposure in one instrument; `without_perm_id` leaves out the order that is being replaced."""
+    """Gather the exposure in one instrument.
+
+    `replaced` is an order that is about to be changed: it and those that share its quantity are left out, and if it
+    waits for a parent, the position is the one that the parent makes.
+    """
     position: Decimal | None = None
     if positions is not None:
         position = sum(
@@ -68,14 +72,37 @@ def exposure_of(
         )
         if position * unsettled < 0:
             position += unsettled  # a fill that lowers the position counts before the broker has booked it
-    working = {Side.BUY: ZERO, Side.SELL: ZERO}
+        parent = None if replaced is None else working_parent(replaced, orders)
+        if parent is not None:
+            position += parent.remaining * parent.order.side.sign
+    left_out = None if replaced is None else _shared_with(replaced)
+    working: dict[Side, dict[object, Decimal]] = {Side.BUY: {}, Side.SELL: {}}
     for order in orders:
-        same = order.order.instrument.con_id == con_id and order.order.account == account
-        if same and order.is_working and order.perm_id != without_perm_id:
-            working[order.order.side] += order.remaining
+        same = (order.order.instrument.con_id, order.order.account) == (con_id, account)
+        share = _shared_with(order)
+        if same and order.is_working and share != left_out:
+            parent = working_parent(order, orders)
+            may_fill = order.remaining if parent is None else min(order.remaining, parent.filled)
+            shares = working[order.order.side]
+            shares[share] = max(shares.get(share, ZERO), may_fill)
+    sums = {side: sum(shares.values(), ZERO) for side, shares in working.items()}
     for side, quantity in reserved:
-        working[side] += quantity
-    return Exposure(position=position, working_buys=working[Side.BUY], working_sells=working[Side.SELL])
+        sums[side] += quantity
+    return Exposure(position=position, working_buys=sums[Side.BUY], working_sells=sums[Side.SELL])
+
+
+def _shared_with(order: BrokerOrder) -> object:
+    """Orders with an equal answer share one quantity: the members of an OCA group, the exits of one bracket."""
+    if order.oca_group:
+        return order.oca_group
+    return ("parent", order.parent_perm_id) if order.parent_perm_id else ("order", order.perm_id or order.order_id)
+
+
+def working_parent(order: BrokerOrder, orders: Iterable[BrokerOrder]) -> BrokerOrder | None:
+    """The order that must fill before `order` may, while it has not; None when nothing holds it back."""
+    if not order.parent_perm_id:
+        return None
+    return next((other for other in orders if other.perm_id == order.parent_perm_id and other.is_working), None)
 
 
 def action_of(order: Order, exposure: Exposure, *, already_filled: Decimal = ZERO) -> Action:
@@ -86,14 +113,14 @@ def action_of(order: Order, exposure: Exposure, *, already_filled: Decimal = ZER
     return Action.OPEN
 
 
-def is_protective(order: BrokerOrder, positions: Iterable[Position] | None) -> bool:
-    """A working stop that reduces a held position.
+def is_protective(order: BrokerOrder, positions: Iterable[Position] | None, orders: Iterable[BrokerOrder] = ()) -> bool:
+    """A working stop that reduces a held position, or the one that its parent is about to make.
 
     While positions are unknown every stop counts as protective: taking protection away must not happen by mistake.
     """
     if order.order.order_type not in STOP_TYPES:
         return False
-    if positions is None:
+    if positions is None or working_parent(order, orders) is not None:
         return True
     held = exposure_of(order.order.instrument.con_id, order.order.account, positions, ())
     return held.position is not None and held.position * order.order.side.sign < 0
@@ -105,15 +132,17 @@ def reserved_by(
     """What intents may still trade that the broker has not told of yet.
 
     An order that was decided on a moment ago, and one whose outcome is unknown, both count as if they were working; a
-    modification counts in full, because the order it changes may fill with the new quantity.
+    modification counts in full, because the order it changes may fill with the new quantity. The exits of a bracket
+    were decided on together and share one quantity.
     """
     told = {order.order.order_ref for order in orders if order.order.order_ref}
-    return [
-        (Side(intent.side), intent.quantity)
-        for intent in unresolved
-        if (intent.con_id, intent.account) == (con_id, account)
-        and (intent.kind == "modify" or (intent.kind == "place" and intent.order_ref not in told))
-    ]
+    reserved: dict[tuple[str, Side], Decimal] = {}
+    for intent in unresolved:
+        counts = intent.kind == "modify" or (intent.kind == "place" and intent.order_ref not in told)
+        if counts and (intent.con_id, intent.account) == (con_id, account):
+            key = intent.decision_id, Side(intent.side)
+            reserved[key] = max(reserved.get(key, ZERO), intent.quantity)
+    return [(side, quantity) for (_, side), quantity in reserved.items()]
 
 
 def opens_more(before: Order, after: Order) -> bool:

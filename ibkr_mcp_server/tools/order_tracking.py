@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any, Literal
 
 from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.domain.orders import Execution
 from ibkr_mcp_server.operations import orders as operations
+from ibkr_mcp_server.operations.orders import OrderState
+from ibkr_mcp_server.operations.waiting import wait_for_order as wait
 from ibkr_mcp_server.safety.decision import CODES, Code
 from ibkr_mcp_server.tools.arguments import AccountArguments
-from ibkr_mcp_server.tools.order_arguments import OrderStatusArguments
+from ibkr_mcp_server.tools.order_arguments import OrderStatusArguments, WaitForOrderArguments
 from ibkr_mcp_server.tools.order_facts import INTENT_OUTCOMES, Outcome, outcome_of
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
 from ibkr_mcp_server.tools.results import Exact, Facts, Part, Unknown
@@ -30,6 +33,11 @@ class StatusFacts(Facts):
     client_request_id: str | Unknown = None
     order: OrderView | Unknown = None
     record: IntentView | Unknown = None
+
+
+class WaitFacts(StatusFacts):
+    ended_by: Literal["final", "change", "timeout", "link_down"]
+    waited_seconds: float
 
 
 class OpenOrdersFacts(Facts):
@@ -70,30 +78,61 @@ async def get_order_status(call: Call, arguments: OrderStatusArguments) -> Reply
     answer = await operations.order_status(call.operation(draft=arguments.reference()), call.desk)
     state = answer.result
     assert state is not None
+    facts = StatusFacts(**_told(state, arguments, call))
+    unknown = CODES[Code.OUTCOME_UNKNOWN].remedy if facts.outcome is Outcome.UNKNOWN else None
+    return Reply(decision=answer.decision, facts=facts, warnings=_stale(call), next_step=unknown)
+
+
+async def wait_for_order(call: Call, arguments: WaitForOrderArguments) -> Reply:
+    answer = await wait(
+        call.operation(draft=arguments.reference()),
+        call.desk,
+        until=arguments.until,
+        timeout_seconds=arguments.timeout_seconds,
+        progress=call.progress,
+    )
+    waited = answer.result
+    assert waited is not None
+    told = _told(waited.state, arguments, call)
+    facts = WaitFacts(**told, ended_by=waited.ended_by, waited_seconds=waited.seconds)
+    return Reply(decision=answer.decision, facts=facts, warnings=_stale(call), next_step=_AFTER[waited.ended_by])
+
+
+_AFTER = {
+    "final": None,
+    "change": "Call wait_for_order again for the next change.",
+    "timeout": "Nothing final yet. Call wait_for_order again, or cancel the order.",
+    "link_down": "The link to the broker was lost; call get_connection_status, then ask again.",
+}
+
+
+def _told(state: OrderState, arguments: OrderStatusArguments, call: Call) -> dict[str, Any]:
+    """The fields of StatusFacts; Any, because each has a type of its own."""
     order, intent = state.order, state.intent
     outcome = Outcome.UNKNOWN
     if order is not None:
         outcome = outcome_of(order)
     elif intent is not None:
         outcome = INTENT_OUTCOMES[intent.state]
-    facts = StatusFacts(
-        outcome=outcome,
-        client_request_id=arguments.order_request_id or (intent.request_key if intent is not None else None),
-        order=None if order is None else order_view(order, call.desk.clock.now()),
-        record=None
-        if intent is None
-        else IntentView(
+    record = None
+    if intent is not None:
+        record = IntentView(
             client_request_id=intent.request_key,
             state=intent.state,
             created_at=intent.created_at,
             updated_at=intent.updated_at,
-        ),
-    )
-    link = answer.decision.seen.observed.link
-    stale = link is None or not link.is_up
-    warnings = ("The link to the broker is down: this is what was known last.",) if stale else ()
-    unknown = CODES[Code.OUTCOME_UNKNOWN].remedy if outcome is Outcome.UNKNOWN else None
-    return Reply(decision=answer.decision, facts=facts, warnings=warnings, next_step=unknown)
+        )
+    return {
+        "outcome": outcome,
+        "client_request_id": arguments.order_request_id or (intent.request_key if intent is not None else None),
+        "order": None if order is None else order_view(order, call.desk.clock.now()),
+        "record": record,
+    }
+
+
+def _stale(call: Call) -> tuple[str, ...]:
+    up = call.desk.broker.link.is_up
+    return () if up else ("The link to the broker is down: this is what was known last.",)
 
 
 async def get_open_orders(call: Call, arguments: AccountArguments) -> Reply:
@@ -149,6 +188,17 @@ TOOLS = (
         arguments=OrderStatusArguments,
         facts=StatusFacts,
         handler=get_order_status,
+    ),
+    Tool(
+        name="wait_for_order",
+        title="Wait for an order",
+        description="Waits until an order has ended (or, with until=change, until anything about it changes), at most "
+        "timeout_seconds, and tells where it stands. Use it instead of asking get_order_status again and again.",
+        toolset=Toolset.ORDERS,
+        operation_class=OperationClass.ACCOUNT_READ,
+        arguments=WaitForOrderArguments,
+        facts=WaitFacts,
+        handler=wait_for_order,
     ),
     Tool(
         name="get_open_orders",

@@ -15,7 +15,7 @@ from ibkr_mcp_server.tools.order_arguments import (
     MarketOrderArguments,
     ModifyOrderArguments,
 )
-from ibkr_mcp_server.tools.order_facts import WriteFacts, written
+from ibkr_mcp_server.tools.order_facts import PLACED, WriteFacts, written
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
 from ibkr_mcp_server.tools.results import Exact, Facts, Part, Unknown
 from ibkr_mcp_server.tools.views import OrderTerms, order_terms
@@ -119,11 +119,6 @@ async def cancel_order(call: Call, arguments: CancelOrderArguments) -> Reply:
     return written(await operations.send_order(operation, call.desk), arguments.client_request_id)
 
 
-_PLACED = (
-    "Answers with the broker's first word: `outcome`, perm_id, status, fills. `unknown` or OUTCOME_UNKNOWN: never send "
-    "again, call get_order_status. A refusal has `code` and `next_step`; nothing was sent."
-)
-
 TOOLS = (
     Tool(
         name="check_order",
@@ -142,7 +137,7 @@ TOOLS = (
         name="place_market_order",
         title="Place a market order",
         description="Buys or sells at the market, in regular hours and with live data only. MKT and MOC travel as "
-        "limit orders at `market_cap_price`, the market plus the operator's collar. " + _PLACED,
+        "limit orders at `market_cap_price`, the market plus the operator's collar. " + PLACED,
         toolset=Toolset.ORDERS,
         operation_class=OperationClass.ORDER_PLACEMENT,
         arguments=MarketOrderArguments,
@@ -153,7 +148,7 @@ TOOLS = (
         name="place_limit_order",
         title="Place a limit order",
         description="Buys or sells at limit_price or better: at once (LMT), at the close (LOC), once touched (LIT), or "
-        "pegged to the best price (REL) or the midpoint (MIDPRICE). Stops: place_stop_loss. " + _PLACED,
+        "pegged to the best price (REL) or the midpoint (MIDPRICE). Stops: place_stop_loss. " + PLACED,
         toolset=Toolset.ORDERS,
         operation_class=OperationClass.ORDER_PLACEMENT,
         arguments=LimitOrderArguments,
@@ -164,7 +159,7 @@ TOOLS = (
         name="modify_order",
         title="Change a working order",
         description="Changes quantity, prices, distances or time in force of a working order of this server, named by "
-        "perm_id or order_request_id; what is left out stays. The result is judged like a new order. " + _PLACED,
+        "perm_id or order_request_id; what is left out stays. The result is judged like a new order. " + PLACED,
         toolset=Toolset.ORDERS,
         operation_class=OperationClass.ORDER_MODIFICATION,
         arguments=ModifyOrderArguments,
