@@ -10,7 +10,7 @@ from ibkr_mcp_server.domain.orders import Execution
 from ibkr_mcp_server.operations import orders as operations
 from ibkr_mcp_server.operations.orders import OrderState
 from ibkr_mcp_server.operations.waiting import wait_for_order as wait
-from ibkr_mcp_server.safety.decision import CODES, Code
+from ibkr_mcp_server.safety.decision import CODES, Code, Decision
 from ibkr_mcp_server.tools.arguments import AccountArguments
 from ibkr_mcp_server.tools.order_arguments import OrderStatusArguments, WaitForOrderArguments
 from ibkr_mcp_server.tools.order_facts import INTENT_OUTCOMES, Outcome, outcome_of
@@ -80,7 +80,7 @@ async def get_order_status(call: Call, arguments: OrderStatusArguments) -> Reply
     assert state is not None
     facts = StatusFacts(**_told(state, arguments, call))
     unknown = CODES[Code.OUTCOME_UNKNOWN].remedy if facts.outcome is Outcome.UNKNOWN else None
-    return Reply(decision=answer.decision, facts=facts, warnings=_stale(call), next_step=unknown)
+    return Reply(decision=answer.decision, facts=facts, warnings=_stale(answer.decision), next_step=unknown)
 
 
 async def wait_for_order(call: Call, arguments: WaitForOrderArguments) -> Reply:
@@ -95,7 +95,9 @@ async def wait_for_order(call: Call, arguments: WaitForOrderArguments) -> Reply:
     assert waited is not None
     told = _told(waited.state, arguments, call)
     facts = WaitFacts(**told, ended_by=waited.ended_by, waited_seconds=waited.seconds)
-    return Reply(decision=answer.decision, facts=facts, warnings=_stale(call), next_step=_AFTER[waited.ended_by])
+    return Reply(
+        decision=answer.decision, facts=facts, warnings=_stale(answer.decision), next_step=_AFTER[waited.ended_by]
+    )
 
 
 _AFTER = {
@@ -130,9 +132,9 @@ def _told(state: OrderState, arguments: OrderStatusArguments, call: Call) -> dic
     }
 
 
-def _stale(call: Call) -> tuple[str, ...]:
-    up = call.desk.broker.link.is_up
-    return () if up else ("The link to the broker is down: this is what was known last.",)
+def _stale(decision: Decision) -> tuple[str, ...]:
+    link = decision.seen.observed.link
+    return () if link is not None and link.is_up else ("The link to the broker is down: this is what was known last.",)
 
 
 async def get_open_orders(call: Call, arguments: AccountArguments) -> Reply:

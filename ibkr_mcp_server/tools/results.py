@@ -181,17 +181,37 @@ def body(envelope: Envelope, facts: Facts | None) -> dict[str, Any]:  # Any: JSO
     return head if facts is None else head | facts.model_dump(mode="json", exclude_none=True)
 
 
+LISTED = ("success", "venue", "at", "decision_id", "warnings", "next_step", "error", "code")
+"""Of the envelope, what every listed schema names: the rest is the same for all refusals, and documented once."""
+
+
 def output_schema(facts: type[Facts]) -> dict[str, Any]:  # Any: JSON schema
-    """The listed schema of a tool: its facts and the envelope; required is only what a refusal has, too."""
+    """The listed schema of a tool: its facts and the envelope; required is only what a refusal has, too.
+
+    It names and types what there is. What a host would only check, and a model would pay for reading, is left out.
+    """
     envelope = slim(Envelope.model_json_schema(mode="serialization"))
-    own = slim(facts.model_json_schema(mode="serialization"))
+    own = _loose(slim(facts.model_json_schema(mode="serialization")))
     schema = {
         "type": "object",
-        "properties": envelope["properties"] | own.get("properties", {}),
+        "properties": {name: envelope["properties"][name] for name in LISTED} | own.get("properties", {}),
         "required": ["success", "venue", "at"],
     }
-    definitions = envelope.get("$defs", {}) | own.get("$defs", {})
+    definitions = own.get("$defs", {})
     return schema | ({"$defs": definitions} if definitions else {})
+
+
+def _loose(node: Any) -> Any:  # Any: JSON schema
+    """A schema of names and types alone."""
+    if isinstance(node, list):
+        return [_loose(item) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    return {
+        key: {name: _loose(item) for name, item in value.items()} if key in ("properties", "$defs") else _loose(value)
+        for key, value in node.items()
+        if key not in ("additionalProperties", "required", "default", "description")
+    }
 
 
 def slim(node: Any) -> Any:  # Any: JSON schema
@@ -209,7 +229,3 @@ def slim(node: Any) -> Any:  # Any: JSON schema
         ):
             kept[key] = slim(value)
     return kept
-
-
-def _is_padding(key: str, value: object, node: Mapping[str, object]) -> bool:
-    return key == "title" or (key == "default" and value is None) or (key == "description" and "properties" in node)

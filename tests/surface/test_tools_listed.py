@@ -15,13 +15,15 @@ from ibkr_mcp_server.tools.account import ConnectionFacts, get_connection_status
 from ibkr_mcp_server.tools.arguments import NoArguments
 from ibkr_mcp_server.tools.catalogue import TOOLS, schemas_page
 from ibkr_mcp_server.tools.registry import HINTS, Registry, Tool, Toolset
-from ibkr_mcp_server.tools.results import Envelope
+from ibkr_mcp_server.tools.results import LISTED, Envelope
 from ibkr_mcp_server.tools.server import SCHEMAS, listing
 
 NAMES = {
     *("get_connection_status", "get_accounts", "get_account_summary", "get_portfolio", "get_pnl"),
     *("get_market_data", "resolve_symbol", "get_contract_details", "get_historical_bars"),
     *("check_order", "place_market_order", "place_limit_order", "modify_order", "cancel_order"),
+    *("place_stop_loss", "get_stop_losses", "modify_stop_loss", "cancel_stop_loss", "close_position"),
+    *("cancel_all_orders", "wait_for_order"),
     *("get_order_status", "get_open_orders", "get_completed_orders", "get_executions"),
     *("get_safety_status", "emergency_stop"),
 }
@@ -74,7 +76,9 @@ def test_facts_never_hide_the_envelope_and_a_refusal_fits_the_schema(tool: Tool)
     schema = tool.listing()["outputSchema"]
     assert set(schema["required"]) == {"success", "venue", "at"}
     assert set(tool.facts.model_fields).isdisjoint(Envelope.model_fields)
-    assert set(Envelope.model_fields) <= set(schema["properties"])
+    assert set(LISTED) <= set(schema["properties"])
+    assert set(LISTED) <= set(Envelope.model_fields)
+    assert "additionalProperties" not in schema, "a refusal has fields that are not listed"
 
 
 def test_every_operation_class_has_hints() -> None:
