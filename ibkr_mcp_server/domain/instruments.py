@@ -34,6 +34,7 @@ class SecType(StrEnum):
 
 
 OPTION_TYPES = frozenset({SecType.OPT, SecType.FOP})
+DATED_TYPES = frozenset({SecType.FUT, SecType.WAR}) | OPTION_TYPES
 
 VALUED_BY_PRICE = frozenset(
     {SecType.STK, SecType.CASH, SecType.OPT, SecType.FUT, SecType.FOP, SecType.CRYPTO, SecType.CFD, SecType.WAR}
@@ -202,6 +203,11 @@ class InstrumentQuery:
         """The stated type, or an option where a strike or a right is stated."""
         says_option = self.sec_type is None and (self.strike is not None or self.right is not None)
         return SecType.OPT if says_option else self.sec_type
+
+    @property
+    def names_derivative(self) -> bool:
+        """Whether a search by symbol would find the underlying instead."""
+        return self.effective_type in DATED_TYPES or self.last_trade_date is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,17 @@ class QuoteEntry:
 async def market_data(operation: Operation, desk: Desk) -> Answer[Sequence[QuoteEntry]]:
     """The newest quote for each symbol of the operation; one unknown symbol does not spoil the others."""
 
+    return await quotes_of(operation, [InstrumentQuery(symbol=symbol) for symbol in operation.symbols], desk)
+
+
+async def quotes_of(
+    operation: Operation, queries: Sequence[InstrumentQuery], desk: Desk
+) -> Answer[Sequence[QuoteEntry]]:
+    """The newest quote of each query; `operation.symbols` names them in the same order."""
+
     async def act(access: Access) -> Sequence[QuoteEntry]:
-        entries = await asyncio.gather(*(_resolved(access, symbol) for symbol in operation.symbols))
+        asked = zip(operation.symbols, queries, strict=True)
+        entries = await asyncio.gather(*(_resolved(access, symbol, query) for symbol, query in asked))
         known = [entry.instrument for entry in entries if entry.instrument is not None]
         answers = iter(await access.broker.quotes(known) if known else ())
         return [entry if entry.instrument is None else _with(entry, next(answers)) for entry in entries]
@@ -38,9 +47,9 @@ async def market_data(operation: Operation, desk: Desk) -> Answer[Sequence[Quote
     return await safe_trading_operation(operation, act, desk=desk)
 
 
-async def _resolved(access: Access, symbol: str) -> QuoteEntry:
+async def _resolved(access: Access, symbol: str, query: InstrumentQuery) -> QuoteEntry:
     try:
-        return QuoteEntry(symbol=symbol, instrument=await access.broker.resolve(InstrumentQuery(symbol=symbol)))
+        return QuoteEntry(symbol=symbol, instrument=await access.broker.resolve(query))
     except Refused as error:
         candidates = f" Candidates: {'; '.join(error.details)}." if error.details else ""
         next_step = error.next_step or _remedy(error.code)
@@ -85,8 +94,8 @@ async def resolve_symbol(operation: Operation, query: InstrumentQuery, desk: Des
         try:
             return Resolution(instrument=await access.broker.resolve(query), candidates=())
         except Refused as error:
-            if error.code not in (Code.CONTRACT_AMBIGUOUS, Code.CONTRACT_NOT_FOUND):
-                raise
+            if query.names_derivative or error.code not in (Code.CONTRACT_AMBIGUOUS, Code.CONTRACT_NOT_FOUND):
+                raise  # of derivatives the error itself names the candidates
             candidates = await access.broker.search(query.symbol.split(".")[0])
             if not candidates:
                 raise
