@@ -30,6 +30,7 @@ from ibkr_mcp_server.operations.stop import StopWatch
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.manager import TradingSafetyManager
 from ibkr_mcp_server.safety.send_gate import SendGate
+from ibkr_mcp_server.safety.writer import WriterRole
 from ibkr_mcp_server.settings import BrokerMode, Settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.state_dir import StateDirectory
@@ -74,6 +75,12 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         gate = SendGate(state.send_lock)
         kill_switch = KillSwitch(database=database, audit=audit, clock=clock, gate=gate, sentinel=state.sentinel)
 
+        writer = WriterRole(
+            lock=database.writer_lock(), database=database, audit=audit, clock=clock, session_id=session_id
+        )
+        stack.callback(writer.close)
+        await writer.claim()
+
         gateway = await _paper_gateway(stack, settings, state, clock)
         broker = _adapter(settings, gateway, clock)
         safety = TradingSafetyManager(
@@ -83,6 +90,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             audit=audit,
             kill_switch=kill_switch,
             gate=gate,
+            writer=writer,
             clock=clock,
             session_id=session_id,
         )
@@ -97,8 +105,10 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         )
         follower, stop_watch = OrderFollower(desk), StopWatch(desk)
         safety.on_lost = follower.look_again
+        writer.on_granted = follower.take_over
         broker.listen(follower.listen)
-        await stack.enter_async_context(_background(follower.run(), follower.resolve_unknown(), stop_watch.run()))
+        jobs = (follower.run(), follower.resolve_unknown(), stop_watch.run(), writer.run(on_lost=stop_watch.role_lost))
+        await stack.enter_async_context(_background(*jobs))
         await broker.open()
         stack.push_async_callback(broker.close)
         _log.info("open", session_id=session_id, venue=settings.broker_mode, version=__version__)

@@ -96,7 +96,7 @@ PROMISES: dict[str, Promise] = {
     "TW-12": held(
         "Deciding and reserving are one step: fifty orders at once with room for three send exactly three.",
         "tests/flow/test_limits.py::test_fifty_orders_at_once_with_room_for_three_send_exactly_three",
-        "tests/flow/test_limits.py::test_two_servers_on_one_state_directory_share_the_limits",
+        "tests/flow/test_one_writer.py::test_of_two_servers_on_one_state_directory_one_writes_and_the_other_names_it",
         "tests/flow/test_tools_orders.py::test_room_for_three_lets_exactly_three_of_fifty_through",
         "tests/flow/test_stopping.py::test_two_reductions_at_once_cannot_both_use_the_same_position",
     ),

@@ -61,7 +61,15 @@ class OrderFollower:
         """Return once every event that has arrived is recorded."""
         await self._events.join()
 
+    def take_over(self) -> None:
+        """The writer's role came to this process: write down what the broker told meanwhile, and look for the rest."""
+        for order in self._desk.broker.known_orders():
+            self.listen(BrokerEvent(kind=BrokerEventKind.ORDER_CHANGED, at=self._desk.clock.now(), order=order))
+        self._look.set()
+
     async def _apply(self, event: BrokerEvent) -> None:
+        if event.kind in _OF_ORDERS and not self._desk.safety.writer.is_writer:
+            return  # the process that writes keeps the record of orders
         if event.kind is BrokerEventKind.ORDER_CHANGED and event.order is not None and event.order.placed_here:
             order = event.order
             await self._desk.database.run(lambda connection: self._order_changed(connection, order))
@@ -139,8 +147,8 @@ class OrderFollower:
     async def _probe(self) -> bool:
         """Look once; True while something remains unknown."""
         lost = [intent for intent in await self._desk.database.read(intents.unresolved) if self._is_lost(intent)]
-        if not lost:
-            return False
+        if not lost or not self._desk.safety.writer.is_writer:
+            return False  # orders of a process that lives are in flight, not lost
         if not self._desk.broker.link.is_up:
             return False  # the next LINK_UP begins anew
         try:
@@ -197,6 +205,9 @@ class OrderFollower:
             if after.state is not intent.state:
                 event = EventType.ORDER_UNKNOWN if after.state is IntentState.UNKNOWN else EventType.ORDER_RECONCILED
                 self._desk.audit.append(connection, _order_event(event, after, None))
+
+
+_OF_ORDERS = (BrokerEventKind.ORDER_CHANGED, BrokerEventKind.EXECUTION)
 
 
 def _order_event(event: EventType, intent: Intent, order: BrokerOrder | None) -> AuditEvent:

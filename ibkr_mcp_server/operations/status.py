@@ -56,6 +56,8 @@ class SafetyStatus:
     """Sequence number and hash of the newest audit record."""
     config_hash: str
     session_id: str
+    not_the_writer: str | None
+    """Why this process refuses every write, naming the one that writes; None if it may write (LK-01)."""
     store_problem: str | None = None
     """Why the durable state cannot be read: then everything counts as stopped."""
 
@@ -95,6 +97,7 @@ def read_status(connection: Connection, desk: Desk) -> SafetyStatus:
         audit_head=head(connection),
         config_hash=settings.fingerprint(),
         session_id=desk.session_id,
+        not_the_writer=desk.safety.writer.objection(connection),
     )
 
 
@@ -125,6 +128,7 @@ def status_without_store(desk: Desk, trouble: str) -> SafetyStatus:
         audit_head=None,
         config_hash=settings.fingerprint(),
         session_id=desk.session_id,
+        not_the_writer=None,
         store_problem=trouble,
     )
 

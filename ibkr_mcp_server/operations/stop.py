@@ -104,6 +104,10 @@ class StopWatch:
                 _log.exception("the stop watch could not read the safety state")
             await self._desk.clock.sleep(WATCH_SECONDS)
 
+    async def role_lost(self, problem: str) -> None:
+        """Stop everything: somebody took the writer's lock away, and two processes might write (LK-05)."""
+        await self._desk.safety.kill_switch.activate(KillMode.HALT_ONLY, problem, SYSTEM)
+
     async def look(self) -> None:
         """Notice a new stop and act on it."""
         switch = self._desk.safety.kill_switch
@@ -116,6 +120,8 @@ class StopWatch:
             return
         if self._handled_generation == status.latch.generation or not self._desk.broker.link.is_up:
             return
+        if not self._desk.safety.writer.is_writer:
+            return  # the process that placed them cancels them; this one does when it takes over
         _, left, _ = await cancel_entries(self._desk)
         for entry in left:
             _log.warning("an entry order still works after a stop", perm_id=entry.perm_id, reason=entry.reason)

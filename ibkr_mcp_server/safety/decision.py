@@ -36,6 +36,7 @@ class Code(StrEnum):
     # time
     OUTSIDE_REGULAR_HOURS = "OUTSIDE_REGULAR_HOURS"
     # limits
+    NOT_THE_WRITER = "NOT_THE_WRITER"
     RATE_LIMIT = "RATE_LIMIT"
     DAILY_LIMIT = "DAILY_LIMIT"
     MARKET_DATA_LIMIT = "MARKET_DATA_LIMIT"
@@ -157,6 +158,10 @@ CODES: dict[Code, CodeText] = {
     Code.OUTSIDE_REGULAR_HOURS: CodeText(
         meaning="Market orders are accepted only in the regular hours of the instrument's exchange.",
         remedy="Wait for the regular session, or use a limit order.",
+    ),
+    Code.NOT_THE_WRITER: CodeText(
+        meaning="Another process on the same state directory trades for this account; this one only reads.",
+        remedy="Use the server that `error` names, or end it: this one then takes over by itself.",
     ),
     Code.RATE_LIMIT: CodeText(
         meaning="The number of opening orders in a rolling minute is used up.",

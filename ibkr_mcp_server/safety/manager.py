@@ -45,6 +45,7 @@ from ibkr_mcp_server.safety.records import broker_fields, decision_event, error_
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
+from ibkr_mcp_server.safety.writer import WriterRole
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.store import intents, latches
 from ibkr_mcp_server.store.database import Database
@@ -100,10 +101,12 @@ class TradingSafetyManager:
         audit: AuditLog,
         kill_switch: KillSwitch,
         gate: SendGate,
+        writer: WriterRole,
         clock: Clock,
         session_id: str,
     ) -> None:
         self.kill_switch = kill_switch
+        self.writer = writer
         self.policy = Policy(settings)
         self._settings = settings
         self._broker = broker
@@ -258,7 +261,8 @@ class TradingSafetyManager:
             state=SafetyState.HALT, code=Code.STATE_UNREADABLE, reason=f"The store failed: {error}", is_latch=True
         )
         state = EffectiveState(causes=(*self._conditions(), unreadable))
-        seen = Snapshot(observed=observed, recorded=Recorded(state=state))
+        not_the_writer = None if self.writer.is_writer else "This process does not hold the writer's role."
+        seen = Snapshot(observed=observed, recorded=Recorded(state=state, not_the_writer=not_the_writer))
         validation = self.policy.review(operation, seen)
         decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
         cancels = operation.operation_class is OperationClass.ORDER_CANCELLATION
@@ -288,6 +292,7 @@ class TradingSafetyManager:
         key = operation.client_request_id
         return Recorded(
             state=state,
+            not_the_writer=self.writer.objection(connection),
             opening_ages_seconds=tuple(intents.opening_in_window(connection, self._clock, MINUTE_SECONDS)),
             opening_today=intents.opening_on(connection, trading_day(self._clock.now())),
             unresolved=tuple(intents.unresolved(connection)),
@@ -337,7 +342,12 @@ class TradingSafetyManager:
 
     def _last_look(self, connection: Connection, decision: Decision, intent: Intent, generation: int) -> None:
         """TW-11: what was approved may have become forbidden while it waited. Then mark the intent as sent."""
-        seen = replace(decision.seen, recorded=replace(decision.seen.recorded, state=self.state(connection)))
+        recorded = replace(
+            decision.seen.recorded,
+            state=self.state(connection),
+            not_the_writer=self.writer.objection(connection),
+        )
+        seen = replace(decision.seen, recorded=recorded)
         thrown = self.policy.review_switches(decision.operation, seen).failures
         if thrown:
             raise _state_changed(thrown[0][1].message)

@@ -28,11 +28,12 @@ from ibkr_mcp_server.safety.checks.registered_tool import RegisteredTool
 from ibkr_mcp_server.safety.checks.safety_state import CauseGroup, StateCheck
 from ibkr_mcp_server.safety.checks.stop_side import StopSide
 from ibkr_mcp_server.safety.checks.unresolved_order import UnresolvedOrder
+from ibkr_mcp_server.safety.checks.writer import TheWriter
 from ibkr_mcp_server.safety.decision import Code, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.settings import LIVE_TRADING_ACKNOWLEDGEMENT, BrokerMode, Settings
 
-SWITCHES = frozenset({"kill_switch", "effective_state", "safe_mode"})
+SWITCHES = frozenset({"kill_switch", "effective_state", "writer", "safe_mode"})
 """The rules that the final gate looks at once more, directly before the socket write (TW-11)."""
 
 
@@ -54,6 +55,7 @@ class Policy:
         known = Rule(name="registered_tool", step=0, check=RegisteredTool())
         kill = Rule(name="kill_switch", step=1, check=StateCheck(group=CauseGroup.KILL_SWITCH))
         state = Rule(name="effective_state", step=2, check=StateCheck(group=CauseGroup.CONDITION))
+        writer = Rule(name="writer", step=2, check=TheWriter())
         safe_mode = Rule(name="safe_mode", step=3, check=StateCheck(group=CauseGroup.SAFE_MODE))
         gates = Rule(name="trading_gates", step=3, check=trading_gates(settings))
         hours = Rule(name="market_order_hours", step=4, check=MarketOrderHours())
@@ -96,14 +98,15 @@ class Policy:
 
         self._safety_mode = settings.safety_mode
         switches = (kill, state, safe_mode)
+        write_switches = (*switches, writer)
         limits = (rate, daily, account, form, kind, size, value, price, stop_side, closes, unresolved, key)
-        order_rules = (known, *switches, gates, hours, *limits)
+        order_rules = (known, *write_switches, gates, hours, *limits)
         read_rules = (*switches, form)
         self.table: dict[OperationClass, tuple[Rule, ...]] = {
             OperationClass.ORDER_PLACEMENT: order_rules,
             OperationClass.ORDER_MODIFICATION: (*order_rules, existing),
             # Never refused for a quota or a flag: somebody can always cancel (TW-09, invariant 6).
-            OperationClass.ORDER_CANCELLATION: (*switches, form, existing, key),
+            OperationClass.ORDER_CANCELLATION: (*write_switches, form, existing, key),
             OperationClass.MARKET_DATA: (*read_rules, quotes),
             OperationClass.FOREX: (*read_rules, quotes),
             OperationClass.ACCOUNT_READ: read_rules,

@@ -50,6 +50,8 @@ class Recorded:
     """What the store says, inside the decision's transaction."""
 
     state: EffectiveState
+    not_the_writer: str | None = None
+    """Why this process may not write; None if it may."""
     opening_ages_seconds: tuple[float, ...] = ()
     """Ages of the opening intents of the last minute."""
     opening_today: int = 0

@@ -20,6 +20,7 @@ from ibkr_mcp_server.errors import ConfigurationError, Fault
 from ibkr_mcp_server.store.errors import StoreUnavailable, StoreUnreadable, translated
 from ibkr_mcp_server.store.schema import HEAD, meta
 from ibkr_mcp_server.store.sqlite import SQLiteFile
+from ibkr_mcp_server.store.writer_lock import WriterLock
 
 __all__ = ["Database", "StoreUnavailable", "StoreUnreadable"]
 
@@ -49,6 +50,8 @@ class Kind(Protocol):
     def before_commit(self, connection: Connection) -> None: ...
 
     def check(self, connection: Connection) -> None: ...
+
+    def writer_lock(self) -> WriterLock: ...
 
 
 class Database:
@@ -106,6 +109,10 @@ class Database:
     def read_blocking(self, work: Callable[[Connection], T]) -> T:
         """As `read`, for the command line."""
         return self._reader.submit(work).result()
+
+    def writer_lock(self) -> WriterLock:
+        """The lock of the one process that may write to the broker; not taken yet."""
+        return self._kind.writer_lock()
 
     def close(self) -> None:
         """Finish what was begun, then let go of the database. May be called twice."""

@@ -9,6 +9,7 @@ from sqlalchemy.pool import NullPool
 
 from ibkr_mcp_server.errors import ConfigurationError
 from ibkr_mcp_server.store.errors import BUSY_SECONDS, StoreUnreadable
+from ibkr_mcp_server.store.writer_lock import SessionWriterLock
 
 _WRITERS = 0x1B4B  # the first half of the advisory lock's key: our own; the second is the schema's name, hashed
 _MILLISECONDS = int(BUSY_SECONDS * 1000)
@@ -68,6 +69,9 @@ class PostgreSQLServer:
         driver: Any = connection.connection.driver_connection  # Any: psycopg is an optional dependency
         if driver.info.transaction_status != TransactionStatus.INTRANS:
             raise StoreUnreadable("STORE_ROLLED_BACK", f"The database {self.where} took the transaction back.")
+
+    def writer_lock(self) -> SessionWriterLock:
+        return SessionWriterLock(self.engine(reader=False))
 
     def check(self, connection: Connection) -> None:
         """Nothing: the server checks its own pages."""

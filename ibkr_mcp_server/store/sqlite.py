@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from ibkr_mcp_server.store.errors import BUSY_SECONDS, StoreUnreadable
+from ibkr_mcp_server.store.writer_lock import FileWriterLock
 
 DECIDING_TABLES = ("meta", "latches", "operator_attempts", "intents")
 """Checked page by page at each opening. The audit log grows without end; `audit verify` checks it instead."""
@@ -105,6 +106,9 @@ class SQLiteFile:
                 f"The database {self.where} was moved, deleted or replaced while in use; nothing was written.",
                 next_step="Stop every process that uses it, put the original file back, and start again.",
             )
+
+    def writer_lock(self) -> FileWriterLock:
+        return FileWriterLock(self.path.with_name(f"{self.path.name}-writer"))
 
     def check(self, connection: Connection) -> None:
         """Raise StoreUnreadable when a page of a table that decides about orders is damaged."""

@@ -106,6 +106,7 @@ class SafetyFacts(Facts):
     audit_head: AuditHead | Unknown = None
     config_hash: str | Unknown = None
     session_id: str | Unknown = None
+    not_the_writer: str | Unknown = None
     versions: dict[str, str]
 
 
@@ -170,6 +171,7 @@ def _safety(status: SafetyStatus) -> SafetyFacts:
         else AuditHead(seq=status.audit_head.seq, hash=status.audit_head.hash),
         config_hash=status.config_hash,
         session_id=status.session_id,
+        not_the_writer=status.not_the_writer,
         versions=versions(),
     )
 

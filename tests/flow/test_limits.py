@@ -104,19 +104,6 @@ async def test_fifty_orders_at_once_with_room_for_three_send_exactly_three(
     assert status["daily_stats"]["opening_orders"] == 3
 
 
-async def test_two_servers_on_one_state_directory_share_the_limits(
-    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
-) -> None:
-    """TW-12 across connections: the store serialises them."""
-    async with (
-        running(tmp_path, gateway, clock, client_id=17, max_orders_per_minute=4) as one,
-        running(tmp_path, gateway, clock, client_id=18, max_orders_per_minute=4) as other,
-    ):
-        answers = await asyncio.gather(*(world.buy() for world in (one, other) for _ in range(10)))
-    assert sum(answer["success"] for answer in answers) == 4
-    assert one.sent == 4
-
-
 async def test_refused_orders_of_every_kind_leave_all_counters_alone(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:

@@ -72,11 +72,11 @@ async def test_a_stop_in_one_server_holds_in_another_on_the_same_state_directory
         running(tmp_path, gateway, clock, client_id=17) as one,
         running(tmp_path, gateway, clock, client_id=18) as other,
     ):
-        assert (await other.buy())["success"]
-        await one.call("emergency_stop")
-        refused = await other.buy()
+        assert (await one.buy())["success"]
+        await other.call("emergency_stop")
+        refused = await one.buy()
         assert refused["code"] == "KILL_SWITCH_ACTIVE"
-        assert other.sent == 1
+        assert one.sent == 1
         # The other server notices and cancels the entry that only its connection can cancel.
         await clock.advance(1)
         await other.until(lambda: not gateway.exchange.open_orders())
