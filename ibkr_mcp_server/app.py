@@ -82,7 +82,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         await writer.claim()
 
         gateway = await _paper_gateway(stack, settings, state, clock)
-        broker = _adapter(settings, gateway, clock)
+        broker = _adapter(settings, gateway, clock, session_id)
         safety = TradingSafetyManager(
             settings=settings,
             broker=broker,
@@ -149,7 +149,7 @@ def _keep_to_ourselves(stack: AsyncExitStack, state: StateDirectory) -> None:
     stack.callback(lock.release)
 
 
-def _adapter(settings: Settings, gateway: PaperGateway | None, clock: Clock) -> IBBroker:
+def _adapter(settings: Settings, gateway: PaperGateway | None, clock: Clock, session_id: str) -> IBBroker:
     port = gateway.port if gateway is not None else settings.gateway_port
     assert port is not None  # only the simulator leaves it open
     return IBBroker(
@@ -162,6 +162,10 @@ def _adapter(settings: Settings, gateway: PaperGateway | None, clock: Clock) -> 
         connect_timeout_seconds=float(settings.connect_timeout_seconds),
         quote_wait_seconds=QUOTE_SHARE * float(settings.decision_timeout_seconds),
         messages_per_second=BROKER_MESSAGES_PER_SECOND * float(settings.api_rate_limit_buffer),
+        heartbeat_seconds=float(settings.heartbeat_seconds),
+        dead_after_seconds=float(settings.link_dead_after_seconds),
+        restart_windows=settings.no_entry_windows,
+        jitter_seed=session_id,
     )
 
 

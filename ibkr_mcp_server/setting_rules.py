@@ -20,6 +20,7 @@ from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
 from ibkr_mcp_server.domain.accounts import masked
+from ibkr_mcp_server.domain.daily_window import DailyWindow
 
 PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 """Digits with an optional fraction: no sign, exponent, separator, `nan` or `inf`, and always exact as a Decimal."""
@@ -178,6 +179,15 @@ def accounts(*, may_be_empty: bool = False, privacy: Privacy = Privacy.OPEN) -> 
         read=lambda text: () if may_be_empty and text in ("", "[]") else _matching_items(text, ACCOUNT),
         privacy=privacy,
     )
+
+
+def daily_windows() -> Rule:
+    """Times of day in New York; the empty text stands for none."""
+
+    def read(text: str) -> tuple[DailyWindow, ...]:
+        return () if text in ("", "[]") else tuple(DailyWindow.read(item) for item in _items(text))
+
+    return Rule(allowed="empty, or a list (A,B or JSON) of New York times such as 23:40-00:10", read=read)
 
 
 def host() -> Rule:

@@ -25,6 +25,7 @@ from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ibkr_mcp_server import setting_rules as rules
+from ibkr_mcp_server.domain.daily_window import DailyWindow
 from ibkr_mcp_server.domain.orders import OrderType, TimeInForce
 from ibkr_mcp_server.domain.toolsets import ToolChoice, Toolset
 from ibkr_mcp_server.errors import ConfigurationError
@@ -108,6 +109,19 @@ class Settings(BaseSettings):
     )
     connect_timeout_seconds: Annotated[float, rules.seconds(30)] = Field(
         default=4.0, description="How long one attempt to connect may take; attempts are repeated in the background."
+    )
+    heartbeat_seconds: Annotated[float, rules.seconds(60)] = Field(
+        default=5.0, description="How long the gateway may be silent before it is asked for a sign of life."
+    )
+    link_dead_after_seconds: Annotated[float, rules.seconds(120)] = Field(
+        default=15.0,
+        description="How long the gateway may be silent before the link counts as dead and is made again; more than "
+        "the heartbeat.",
+    )
+    restart_windows: Annotated[tuple[DailyWindow, ...], rules.daily_windows()] = Field(
+        default=(DailyWindow.read("23:40-00:10"),),
+        description="Daily times, in New York, in which IBKR or the gateway restarts: nothing is opened then. Not used "
+        "by the simulator.",
     )
     api_rate_limit_buffer: Annotated[float, rules.factor(1)] = Field(
         default=0.8, description="Share of the broker's own message limit (50 a second) that this program uses."
@@ -264,6 +278,11 @@ class Settings(BaseSettings):
         if self.port is not None:
             return self.port
         return {BrokerMode.PAPER: 4002, BrokerMode.LIVE: 4001}.get(self.broker_mode)
+
+    @property
+    def no_entry_windows(self) -> tuple[DailyWindow, ...]:
+        """The restart windows that apply: the built-in gateway has none."""
+        return () if self.broker_mode is BrokerMode.SIMULATOR else self.restart_windows
 
     @property
     def state_directory(self) -> Path:
@@ -423,6 +442,15 @@ def _only_off_with_the_simulator(name: str) -> tuple[tuple[str, ...], Contradict
     return (name, "broker_mode"), contradiction
 
 
+def _dead_before_asked(settings: Settings) -> str | None:
+    if settings.heartbeat_seconds < settings.link_dead_after_seconds:
+        return None
+    return (
+        f"IBKR_HEARTBEAT_SECONDS is {settings.heartbeat_seconds:g} and IBKR_LINK_DEAD_AFTER_SECONDS is "
+        f"{settings.link_dead_after_seconds:g}; the first must be below the other."
+    )
+
+
 def _port_of_another_mode(settings: Settings) -> str | None:
     """ACC-08; that a port looks right proves nothing (FD-19), that it looks wrong stops the start."""
     ports, kind = (PAPER_PORTS, "paper") if settings.broker_mode is BrokerMode.LIVE else (LIVE_PORTS, "live")
@@ -481,6 +509,7 @@ def _one_file_for_two_logs(settings: Settings) -> str | None:
 _CONTRADICTIONS: tuple[tuple[tuple[str, ...], Contradiction], ...] = (
     _in_order("daily_orders_warning", "max_daily_orders"),
     _in_order("max_orders_per_minute", "max_daily_orders"),
+    (("heartbeat_seconds", "link_dead_after_seconds"), _dead_before_asked),
     _only_off_with_the_simulator("safety_mode"),
     _only_off_with_the_simulator("require_paper_account_verification"),
     (("broker_mode", "port"), _port_of_another_mode),

@@ -15,6 +15,7 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
+from ibkr_mcp_server.broker.clock_offset import ClockOffset
 from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, Position, PositionPnl
 from ibkr_mcp_server.domain.history import BarRequest, History, Schedule
 from ibkr_mcp_server.domain.instruments import Candidate, ContractDetails, Instrument, InstrumentQuery
@@ -45,6 +46,25 @@ def client_library() -> tuple[str, str]:
         except PackageNotFoundError:
             continue
     raise ModuleNotFoundError(f"None of {', '.join(CLIENT_LIBRARIES)} is installed; install ib_async.")
+
+
+class FarmState(StrEnum):
+    """What the gateway last said about one of IBKR's data farms."""
+
+    OK = "ok"
+    BROKEN = "broken"
+    IDLE = "idle"
+    """Not connected, and connects when it is needed."""
+    CONNECTING = "connecting"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Farm:
+    """One of IBKR's data services."""
+
+    name: str
+    state: FarmState
+    since: datetime
 
 
 class LinkState(StrEnum):
@@ -78,12 +98,22 @@ class LinkStatus:
     problem: str | None = None
     """What is missing, and how to repair it; None while all is well."""
     attempts: int = 0
-    farms: tuple[str, ...] = ()
-    """Data farms that the gateway reported broken, if any."""
+    needs_a_person: bool = False
+    """Trying again soon is of no use: somebody must repair the `problem` (LK-04)."""
+    farms: tuple[Farm, ...] = ()
+    """What the gateway said about IBKR's data farms, in the order in which it named them."""
+    heard_at: datetime | None = None
+    """When anything last came from the gateway."""
+    clock_offset: ClockOffset | None = None
+    """The broker's clock against ours; None before it was measured."""
 
     @property
     def is_up(self) -> bool:
         return self.state is LinkState.UP
+
+    @property
+    def broken_farms(self) -> tuple[str, ...]:
+        return tuple(farm.name for farm in self.farms if farm.state is FarmState.BROKEN)
 
 
 class BrokerEventKind(StrEnum):

@@ -1,19 +1,24 @@
 """Keeps a connection to the gateway, and says where it stands; nobody ever waits for it unless he asks to.
 
 The link is UP only when orders, fills, positions and accounts agree with the broker. Every connection is a new
-`Session` with new requests, so nothing that waited for the old one is ever sent on the new one (EM-02).
+`Session` with new requests, so nothing that waited for the old one is ever sent on the new one (EM-02). A gateway that
+has said nothing for a while is asked for the time: one that has died without a word is noticed within a known bound
+(EM-06), and its clock is compared with ours on the way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
-from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind, LinkState, LinkStatus
+from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind, Farm, FarmState, LinkState, LinkStatus
 from ibkr_mcp_server.broker.book import Book
+from ibkr_mcp_server.broker.clock_offset import OffsetMeter
 from ibkr_mcp_server.broker.contracts import Contracts
 from ibkr_mcp_server.broker.history import Histories
 from ibkr_mcp_server.broker.market_data import QuoteBoard
@@ -26,6 +31,7 @@ from ibkr_mcp_server.broker.records import Records
 from ibkr_mcp_server.broker.scanner import Scanner
 from ibkr_mcp_server.broker.session import LinkProblem, Session
 from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.daily_window import DailyWindow
 from ibkr_mcp_server.errors import ProductError, Unavailable
 
 OFFLINE = frozenset({1100, 2110})
@@ -33,8 +39,16 @@ OFFLINE = frozenset({1100, 2110})
 RESTORED = frozenset({1101, 1102})
 DATA_LOST = 1101
 PORT_CHANGED = 1300
-FARM_BROKEN = frozenset({2103, 2105, 2157})
-FARM_FINE = frozenset({2104, 2106, 2158})
+FARMS = (
+    dict.fromkeys((2103, 2105, 2157), FarmState.BROKEN)
+    | dict.fromkeys((2104, 2106, 2158), FarmState.OK)
+    | dict.fromkeys((2107, 2108), FarmState.IDLE)
+    | {2119: FarmState.CONNECTING}
+)
+"""Each message ends with the farm's name, after a colon: `Market data farm connection is OK:usfarm`."""
+CLOCK_GRAIN_SECONDS = 0.01
+OFFSET_AGE_SECONDS = 60.0
+"""How old the comparison of the clocks may become on a link that is never silent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +64,17 @@ class LinkSettings:
     first_pause_seconds: float
     longest_pause_seconds: float
     quote_wait_seconds: float
+    heartbeat_seconds: float
+    """EM-06: how long the gateway may be silent before it is asked for the time."""
+    dead_after_seconds: float
+    """EM-06: how long it may be silent before the connection is given up; more than `heartbeat_seconds`."""
+    restart_windows: tuple[DailyWindow, ...] = ()
+    jitter_seed: int | str = 0
+    """Spreads the attempts of programs that lost the same gateway in the same moment."""
+
+    @property
+    def sign_of_life_seconds(self) -> float:
+        return min(self.deadline_seconds, self.dead_after_seconds - self.heartbeat_seconds)
 
     @property
     def address(self) -> str:
@@ -103,6 +128,8 @@ class Link:
         self._offline_code = 0
         self._interrupted = asyncio.Event()
         self._highest_id = 0
+        self._jitter = random.Random(settings.jitter_seed)
+        self._offset = OffsetMeter()
         self.status = LinkStatus(
             state=LinkState.CLOSED,
             venue=settings.venue,
@@ -161,19 +188,40 @@ class Link:
     # ------------------------------------------------------------------------------------------------------ keeping it
 
     async def _keep_connected(self) -> None:
-        pause = self._settings.first_pause_seconds
+        failures = 0
         while True:
             problem = await self._one_connection()
-            if not self.status.attempts:  # it had been up
-                pause = self._settings.first_pause_seconds
-            self._move(LinkState.LOST, problem.text)
-            await self._clock.sleep(self._settings.longest_pause_seconds if problem.fatal else pause)
-            pause = min(2 * pause, self._settings.longest_pause_seconds)
+            failures = failures + 1 if self.status.attempts else 1  # no attempts: it had been up
+            self._move(LinkState.LOST, problem.text + self._restart_note(), needs_a_person=problem.fatal)
+            pause = self._settings.longest_pause_seconds if problem.fatal else self._pause_after(failures)
+            await self._clock.sleep(pause)
+
+    def _pause_after(self, failures: int) -> float:
+        """EM-07: doubling from the first pause to the longest, each shortened at random by up to a quarter."""
+        first, longest = self._settings.first_pause_seconds, self._settings.longest_pause_seconds
+        doubled = first / 0.75 * 2.0 ** min(failures - 1, 32)
+        return self._jitter.uniform(0.75, 1.0) * min(doubled, longest)
+
+    def _restart_note(self) -> str:
+        now = self._clock.now()
+        window = next((window for window in self._settings.restart_windows if window.contains(now)), None)
+        if window is None:
+            return ""
+        return (
+            f" It is the time of nightly restarts ({window} New York time): the gateway may be back by itself at "
+            f"{window.ends_after(now):%H:%M}."
+        )
 
     async def _one_connection(self) -> LinkProblem:
         """Connect, serve, and return why it is over."""
         settings = self._settings
-        self._move(LinkState.CONNECTING, self.status.problem, attempts=self.status.attempts + 1)
+        self._move(
+            LinkState.CONNECTING,
+            self.status.problem,
+            needs_a_person=self.status.needs_a_person,
+            attempts=self.status.attempts + 1,
+            farms=(),  # the gateway names them anew
+        )
         self._book.new_connection()
         self._online.set()
         self._interrupted.clear()
@@ -185,16 +233,22 @@ class Link:
             listener=self,
             client_id=settings.client_id,
             deadline_seconds=settings.deadline_seconds,
+            sign_of_life_seconds=settings.sign_of_life_seconds,
+            jitter=self._jitter,
         )
+        heartbeat: asyncio.Task[None] | None = None
         try:
             problem = await session.connect(settings.host, settings.port, settings.connect_timeout_seconds)
             if problem is None:
                 # A gateway that was restarted from an old state hands out ids that were used before (ID-07).
                 session.client.updateReqId(self._highest_id + 1)
+                heartbeat = asyncio.get_running_loop().create_task(self._watch(session))
                 problem = await self._serve(session)
             session.lose(problem)
             return problem
         finally:
+            if heartbeat is not None:
+                heartbeat.cancel()
             self._highest_id = max(self._highest_id, session.highest_id)
             self._current = None
             self._down(LinkState.LOST, "The connection was closed.")
@@ -227,6 +281,19 @@ class Link:
                 else:
                     self._down(LinkState.SYNCHRONISING, "The gateway has news; everything is read anew.")
         return session.ended.result()
+
+    async def _watch(self, session: Session) -> None:
+        """Ask for the time when the gateway has been silent for a heartbeat, and now and then to compare the clocks."""
+        while not session.ended.done():
+            left = self._settings.heartbeat_seconds - (self._clock.monotonic() - session.heard)
+            is_silent = left < CLOCK_GRAIN_SECONDS
+            offset = self.status.clock_offset
+            if is_silent or offset is None or self._age(offset.measured_at) >= OFFSET_AGE_SECONDS:
+                session.suspect()
+            await self._clock.sleep(self._settings.heartbeat_seconds if is_silent else left)
+
+    def _age(self, moment: datetime) -> float:
+        return (self._clock.now() - moment).total_seconds()
 
     def _offline_problem(self) -> str:
         return (
@@ -265,9 +332,18 @@ class Link:
         )
         self._tell(BrokerEventKind.LINK_DOWN, why)
 
-    def _move(self, state: LinkState, problem: str | None = None, **changes: Any) -> None:
+    def _move(
+        self, state: LinkState, problem: str | None = None, *, needs_a_person: bool = False, **changes: Any
+    ) -> None:
         since = self.status.since if state is self.status.state else self._clock.now()
-        self.status = replace(self.status, state=state, problem=problem, since=since, **changes)
+        self.status = replace(
+            self.status, state=state, problem=problem, needs_a_person=needs_a_person, since=since, **changes
+        )
+
+    def status_now(self) -> LinkStatus:
+        """The status, with the moment at which anything last came from the gateway."""
+        session = self._current.session if self._current is not None else None
+        return self.status if session is None else replace(self.status, heard_at=session.heard_at)
 
     def _tell(self, kind: BrokerEventKind, text: str, code: int | None = None) -> None:
         self._emit(BrokerEvent(kind=kind, at=self._clock.now(), text=text, code=code, accounts=self.status.accounts))
@@ -294,7 +370,9 @@ class Link:
             self._offline_code = code
             self._online.clear()
             self._interrupt()
-        elif code in RESTORED or (code in FARM_FINE and self._offline_code == 2110 and not self._online.is_set()):
+        elif code in RESTORED or (
+            FARMS.get(code) is FarmState.OK and self._offline_code == 2110 and not self._online.is_set()
+        ):
             if code == DATA_LOST and self._current is not None:
                 self._current.quotes.forget_all()
             self._online.set()
@@ -303,7 +381,13 @@ class Link:
             self._current.session.lose(
                 LinkProblem(text="The gateway's API port was changed. Set IBKR_PORT to the new one and restart.")
             )
-        if code in FARM_BROKEN | FARM_FINE:
-            farm = text.rpartition(":")[2].strip()
-            others = tuple(name for name in self.status.farms if name != farm)
-            self.status = replace(self.status, farms=(*others, farm) if code in FARM_BROKEN else others)
+        if (state := FARMS.get(code)) is not None:
+            name = text.rpartition(":")[2].strip()
+            farms = {farm.name: farm for farm in self.status.farms}
+            if name not in farms or farms[name].state is not state:
+                farms[name] = Farm(name=name, state=state, since=self._clock.now())
+                self.status = replace(self.status, farms=tuple(farms.values()))
+
+    def broker_time(self, seconds: int, *, asked: datetime, heard: datetime) -> None:
+        """The gateway told its time."""
+        self.status = replace(self.status, clock_offset=self._offset.note(seconds, asked=asked, heard=heard))

@@ -17,6 +17,7 @@ from ibkr_mcp_server.broker.connection import Link, LinkSettings
 from ibkr_mcp_server.broker.pacing import Pacer
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, Position, PositionPnl
+from ibkr_mcp_server.domain.daily_window import DailyWindow
 from ibkr_mcp_server.domain.history import BarRequest, History, Schedule
 from ibkr_mcp_server.domain.instruments import Candidate, ContractDetails, Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.operations import ApprovedCancellation, ApprovedModification, ApprovedOrder, FinalGate
@@ -49,6 +50,10 @@ class IBBroker:
         first_pause_seconds: float = 1.0,
         longest_pause_seconds: float = 60.0,
         quote_wait_seconds: float = 2.0,
+        heartbeat_seconds: float = 5.0,
+        dead_after_seconds: float = 15.0,
+        restart_windows: tuple[DailyWindow, ...] = (),
+        jitter_seed: int | str = 0,
     ) -> None:
         self._listeners: list[EventListener] = []
         self._book = Book(clock, self._emit)
@@ -63,6 +68,10 @@ class IBBroker:
                 first_pause_seconds=first_pause_seconds,
                 longest_pause_seconds=longest_pause_seconds,
                 quote_wait_seconds=quote_wait_seconds,
+                heartbeat_seconds=heartbeat_seconds,
+                dead_after_seconds=dead_after_seconds,
+                restart_windows=restart_windows,
+                jitter_seed=jitter_seed,
             ),
             clock=clock,
             pacer=Pacer(clock, messages_per_second),
@@ -87,7 +96,7 @@ class IBBroker:
 
     @property
     def link(self) -> LinkStatus:
-        return self._link.status
+        return self._link.status_now()
 
     def _emit(self, event: BrokerEvent) -> None:
         for listener in tuple(self._listeners):

@@ -200,7 +200,7 @@ class QuoteBoard:
     async def _line(self, instrument: Instrument) -> Line:
         line = self._lines.get(instrument.con_id)
         if line is None:
-            async with self._opening:
+            async with self._session.bounded("a quote"), self._opening:
                 line = self._lines.get(instrument.con_id) or await self._open(instrument)
         self._lines.move_to_end(instrument.con_id)
         return line

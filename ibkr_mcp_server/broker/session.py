@@ -19,6 +19,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
@@ -57,6 +58,7 @@ class SessionListener(Protocol):
 
     def accounts_listed(self, accounts: tuple[str, ...]) -> None: ...
     def link_code(self, code: int, text: str) -> None: ...
+    def broker_time(self, seconds: int, *, asked: datetime, heard: datetime) -> None: ...
 
 
 @dataclass(kw_only=True)
@@ -79,9 +81,15 @@ class Session(ReadMessages):
         listener: SessionListener,
         client_id: int,
         deadline_seconds: float,
+        sign_of_life_seconds: float,
+        jitter: random.Random,
     ) -> None:
+        """`sign_of_life_seconds` is how long a suspected gateway has to answer before the connection is given up."""
         super().__init__(book)
         self.client_id = client_id
+        self.heard = clock.monotonic()
+        """When anything last came from the gateway, by the clock's monotonic seconds."""
+        self.heard_at: datetime | None = None
         self.ended: asyncio.Future[LinkProblem] = asyncio.get_running_loop().create_future()
         self.handshaken = False
         self.may_write = False
@@ -92,6 +100,8 @@ class Session(ReadMessages):
         self._emit = emit
         self._listener = listener
         self._deadline_seconds = deadline_seconds
+        self._sign_of_life_seconds = sign_of_life_seconds
+        self._jitter = jitter
         self._turns: dict[str, asyncio.Lock] = {}
         self._hearings: dict[int, list[Hearing]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -109,6 +119,7 @@ class Session(ReadMessages):
 
         def interpret_and_remember(fields: list[str]) -> None:
             self._message_id = fields[0] if fields else ""
+            self.heard, self.heard_at = self._clock.monotonic(), self._clock.now()
             if not self.ended.done():  # what follows a message that could not be read is not to be trusted alone
                 interpret(fields)
 
@@ -222,17 +233,19 @@ class Session(ReadMessages):
 
     async def _ask_for_a_sign_of_life(self) -> None:
         try:
-            async with asyncio.timeout(self._deadline_seconds), self._turn("current time"):
+            async with asyncio.timeout(self._sign_of_life_seconds), self._turn("current time"):
                 answer = self._begin("current time")
                 async with self._pacer.permit(Lane.PROBE):
                     self.check_alive()
+                    asked = self._clock.now()
                     self.client.reqCurrentTime()
-                await answer.done
+                [seconds] = await answer.done
+                self._listener.broker_time(seconds, asked=asked, heard=self._clock.now())
         except TimeoutError:
             self.lose(
                 LinkProblem(
-                    text=f"The gateway stopped answering: no reply to two requests within {self._deadline_seconds:g} s "
-                    "each. It is connected to again; restart it if this repeats."
+                    text="The gateway stopped answering: it did not even tell the time within "
+                    f"{self._sign_of_life_seconds:g} s. It is connected to again; restart it if this repeats."
                 )
             )
 
@@ -278,7 +291,7 @@ class Session(ReadMessages):
                     if error.code != "BROKER_PACING" or attempt == READ_ATTEMPTS:
                         raise
                 call.sent = False
-                await self._clock.sleep(2 ** (attempt - 1) * random.uniform(0.5, 1.0))
+                await self._clock.sleep(2 ** (attempt - 1) * self._jitter.uniform(0.5, 1.0))
             raise AssertionError("unreachable")
 
     async def _ask(
@@ -415,8 +428,8 @@ class Session(ReadMessages):
         self._listener.accounts_listed(accounts)
         self.answers.end_of("managed accounts", *accounts)
 
-    def currentTime(self, _time: int) -> None:
-        self.answers.end_of("current time")
+    def currentTime(self, time: int) -> None:
+        self.answers.end_of("current time", time)
 
     def error(self, req_id: int, code: int, text: str, _advanced: str) -> None:
         remark = Remark(code=code, text=text)

@@ -26,6 +26,7 @@ class Code(StrEnum):
     STATE_CHANGED = "STATE_CHANGED"
     STARTING = "STARTING"
     LINK_DOWN = "LINK_DOWN"
+    RESTART_WINDOW = "RESTART_WINDOW"
     SAFE_MODE = "SAFE_MODE"
     TRADING_DISABLED = "TRADING_DISABLED"
     FOREX_DISABLED = "FOREX_DISABLED"
@@ -126,6 +127,10 @@ CODES: dict[Code, CodeText] = {
     Code.LINK_DOWN: CodeText(
         meaning="There is no usable link to the broker.",
         remedy="Call get_connection_status: it says what is missing and how to repair it.",
+    ),
+    Code.RESTART_WINDOW: CodeText(
+        meaning="IBKR or the gateway restarts at this time of the night; nothing is opened.",
+        remedy="Wait for the end of the window that the message names. Cancels and reductions still work.",
     ),
     Code.SAFE_MODE: CodeText(
         meaning="Safe mode is configured: no order may be placed or changed.",

@@ -314,6 +314,14 @@ class TradingSafetyManager:
             code = Code.STARTING if starting and link.problem is None else Code.LINK_DOWN
             text = f"The link to the broker is {link.state}. {link.problem or ''}".strip()
             found.append(Cause(state=SafetyState.SAFE, code=code, reason=text, is_latch=False))
+        now = self._clock.now()
+        for window in self._settings.no_entry_windows:
+            if window.contains(now):
+                text = (
+                    f"It is the time of nightly restarts ({window} New York time, IBKR_RESTART_WINDOWS): nothing is "
+                    f"opened before {window.ends_after(now):%H:%M} New York time."
+                )
+                found.append(Cause(state=SafetyState.OBSERVE, code=Code.RESTART_WINDOW, reason=text, is_latch=False))
         return tuple(found)
 
     def _quote_ages(self) -> tuple[float, ...]:

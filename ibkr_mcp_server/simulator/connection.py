@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         self._backlog = bytearray()
         self._credit = float(_BURST)
         self._credited_at = 0.0
+        self._credited_told = 0.0
         self._unread: deque[Request] = deque()
         """Requests that wait for a gateway that reads slowly."""
         self._reading: asyncio.Task[None] | None = None
@@ -76,8 +77,8 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         if (raw := transport.get_extra_info("socket")) is not None:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # The pace of messages is the network's matter, so it is measured on the loop's time, not the market's.
         self._credited_at = asyncio.get_running_loop().time()
+        self._credited_told = self._gateway.clock.monotonic()
         self._gateway.connected(self)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -132,9 +133,11 @@ class Connection(asyncio.Protocol):
             self._gateway.processed()
 
     def _check_pace(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._credit = min(float(_BURST), self._credit + (now - self._credited_at) * MESSAGES_PER_SECOND) - 1
-        self._credited_at = now
+        # By the faster of the real clock and the gateway's own, which stands still or runs ahead in a scripted world.
+        now, told = asyncio.get_running_loop().time(), self._gateway.clock.monotonic()
+        elapsed = max(now - self._credited_at, told - self._credited_told)
+        self._credit = min(float(_BURST), self._credit + elapsed * MESSAGES_PER_SECOND) - 1
+        self._credited_at, self._credited_told = now, told
         if self._credit < 0:
             self._credit += MESSAGES_PER_SECOND  # one warning for a second's worth of excess
             self.send(replies.error(-1, 100, "Max rate of messages per second has been exceeded."))

@@ -15,6 +15,14 @@ from ibkr_mcp_server.tools.results import Amount, Exact, Facts, Part, Unknown, a
 from ibkr_mcp_server.tools.views import age
 
 
+class FarmView(Part):
+    """A data service of IBKR behind the gateway."""
+
+    name: str
+    state: str
+    since: datetime
+
+
 class LinkView(Part):
     """The connection to the broker."""
 
@@ -24,15 +32,20 @@ class LinkView(Part):
     client_id: int
     since: datetime
     problem: str | Unknown = None
+    needs_a_person: bool
     attempts: int
+    last_heard_age_seconds: float | Unknown = None
+    broker_clock_ahead_seconds: float | Unknown = None
+    broker_clock_uncertainty_seconds: float | Unknown = None
     server_version: int | Unknown = None
     accounts_verified_at: datetime | Unknown = None
     accounts_age_seconds: float | Unknown = None
     broken_farms: tuple[str, ...]
+    farms: tuple[FarmView, ...]
 
 
 def link_view(link: LinkStatus, now: datetime) -> LinkView:
-    verified = link.accounts_verified_at
+    verified, offset = link.accounts_verified_at, link.clock_offset
     return LinkView(
         state=link.state,
         is_up=link.is_up,
@@ -40,11 +53,16 @@ def link_view(link: LinkStatus, now: datetime) -> LinkView:
         client_id=link.client_id,
         since=link.since,
         problem=link.problem,
+        needs_a_person=link.needs_a_person,
         attempts=link.attempts,
+        last_heard_age_seconds=None if link.heard_at is None else age(link.heard_at, now),
+        broker_clock_ahead_seconds=None if offset is None else round(offset.seconds, 3),
+        broker_clock_uncertainty_seconds=None if offset is None else round(offset.uncertainty_seconds, 3),
         server_version=link.server_version,
         accounts_verified_at=verified,
         accounts_age_seconds=None if verified is None else age(verified, now),
-        broken_farms=link.farms,
+        broken_farms=link.broken_farms,
+        farms=tuple(FarmView(name=farm.name, state=farm.state, since=farm.since) for farm in link.farms),
     )
 
 

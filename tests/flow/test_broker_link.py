@@ -67,7 +67,9 @@ async def test_connecting_backs_off_from_one_second_to_sixty(clock: ManualClock,
                 await clock.advance(1)
                 await _let_the_network_work()
             pauses.append(clock.monotonic() - started)
-        assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+        doubled = [4 / 3, 8 / 3, 16 / 3, 32 / 3, 64 / 3, 128 / 3, 60, 60, 60]
+        for pause, longest in zip(pauses, doubled, strict=True):
+            assert 0.75 * longest <= pause <= longest + 1  # the clock goes in seconds here
         gateway.faults.refuse_connections(False)
         await until(lambda: broker.link.state is LinkState.LOST or broker.link.is_up)
         await clock.advance(60)
@@ -287,7 +289,7 @@ async def test_broken_data_farm_is_named_until_it_is_back(clock: ManualClock, ga
     async with TamperedLine(gateway.port) as line:
         line.tamper = broken
         async with connected(gateway, clock, port=line.port) as broker:
-            assert broker.link.farms == ("ushmds",)
+            assert broker.link.broken_farms == ("ushmds",)
 
 
 async def test_unreadable_order_message_ends_the_link_instead_of_being_missed(

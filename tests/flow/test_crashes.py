@@ -96,6 +96,7 @@ async def serving(state: Path, gateway: PaperGateway, **settings: str) -> AsyncI
         "IBKR_PORT": str(gateway.port),
         "IBKR_ENABLE_TRADING": "true",
         "IBKR_MAX_ORDERS_PER_MINUTE": "40",
+        "IBKR_RESTART_WINDOWS": "",  # the real clock may stand in one
         **settings,
     }
     process = await asyncio.create_subprocess_exec(
