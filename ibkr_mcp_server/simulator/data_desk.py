@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from ibkr_mcp_server.clock import Clock
-from ibkr_mcp_server.simulator import replies
+from ibkr_mcp_server.simulator import option_replies, replies
 from ibkr_mcp_server.simulator.faults import Faults
 from ibkr_mcp_server.simulator.feeds import BarFeed, Client, MarketFeed
+from ibkr_mcp_server.simulator.generic_ticks import NEWS, GenericTicks
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
-from ibkr_mcp_server.simulator.market import Bar, Market
-from ibkr_mcp_server.simulator.order_rules import NO_SECURITY, OrderRefusal, find_listing, find_listings, invalid
+from ibkr_mcp_server.simulator.lookup import find_or_tell, refuse
+from ibkr_mcp_server.simulator.market import Bar, Market, MarketQuote
+from ibkr_mcp_server.simulator.news_desk import NewsDesk
+from ibkr_mcp_server.simulator.order_rules import NO_SECURITY, find_listings
 from ibkr_mcp_server.simulator.requests import (
     CancelHistoricalData,
     CancelMarketData,
-    ContractQuery,
     ReqContractDetails,
     ReqHeadTimestamp,
     ReqHistoricalData,
@@ -24,7 +26,6 @@ from ibkr_mcp_server.simulator.requests import (
     ReqMarketDataType,
     ReqMarketRule,
     ReqMatchingSymbols,
-    ReqOptionParameters,
     Request,
 )
 from ibkr_mcp_server.simulator.sessions import ONE_DAY, Sessions, local_date, zone_of
@@ -49,19 +50,26 @@ class DataDesk:
     """Answers about instruments and prices, and the streams that clients subscribed to."""
 
     def __init__(
-        self, *, clock: Clock, catalogue: Catalogue, sessions: Sessions, market: Market, faults: Faults
+        self,
+        *,
+        clock: Clock,
+        catalogue: Catalogue,
+        sessions: Sessions,
+        market: Market,
+        faults: Faults,
+        news: NewsDesk,
     ) -> None:
         self._clock = clock
         self._catalogue = catalogue
         self._sessions = sessions
         self._market = market
         self._faults = faults
+        self._news = news
         # The handlers' second parameter is the request type that is their key, which `Any` stands for.
         self.handlers: dict[type[Request], Callable[[Client, Any], None]] = {
             ReqContractDetails: self._contract_details,
             ReqMatchingSymbols: self._matching_symbols,
             ReqMarketRule: self._market_rule,
-            ReqOptionParameters: self._option_parameters,
             ReqMarketDataType: self._market_data_type,
             ReqMarketData: self._market_data,
             CancelMarketData: self._cancel_market_data,
@@ -77,7 +85,25 @@ class DataDesk:
         for feed in client.market_feeds.values():
             quote = self._market.quote(feed.listing.con_id)
             if quote is not feed.told:
-                self._send_all(client, feed.ticks(quote))
+                self._send_all(client, self._ticks(feed, quote))
+
+    def _ticks(self, feed: MarketFeed, quote: MarketQuote) -> Iterator[replies.Message]:
+        yield from feed.ticks(quote)
+        if feed.listing.sec_type == "OPT":
+            yield from self._greeks(feed, quote)
+
+    def _greeks(self, feed: MarketFeed, quote: MarketQuote) -> Iterator[replies.Message]:
+        """What bid, ask, last and the model's price mean; the model's is without a price of the market."""
+        types = option_replies.BID, option_replies.ASK, option_replies.LAST, option_replies.MODEL
+        for tick_type, price in zip(types, (quote.bid, quote.ask, quote.last, None), strict=True):
+            told_as = option_replies.DELAYED[tick_type] if feed.delayed else tick_type
+            found = None
+            if price is not None or tick_type == option_replies.MODEL:
+                found = self._market.option_computation(feed.listing.con_id, price)
+            if found is None:
+                yield option_replies.no_option_computation(feed.req_id, told_as)
+            else:
+                yield option_replies.option_computation(feed.req_id, told_as, found)
 
     def announce_competing_session(self, client: Client) -> None:
         for req_id in client.market_feeds:
@@ -108,19 +134,9 @@ class DataDesk:
     def _market_rule(self, client: Client, request: ReqMarketRule) -> None:
         steps = self._catalogue.market_rule(request.rule_id)
         if steps is None:
-            client.send(replies.error(-1, 321, invalid(f"Unknown market rule {request.rule_id}").text))
+            refuse(client, -1, f"Unknown market rule {request.rule_id}")
         else:
             client.send(replies.market_rule(request.rule_id, steps))
-
-    def _option_parameters(self, client: Client, request: ReqOptionParameters) -> None:
-        client.send(replies.option_parameters_end(request.req_id))
-
-    def _find(self, client: Client, req_id: int, contract: ContractQuery) -> Listing | None:
-        try:
-            return find_listing(self._catalogue, contract)
-        except OrderRefusal as refusal:
-            client.send(replies.error(req_id, refusal.code, refusal.text))
-            return None
 
     # --- market data ---
 
@@ -128,7 +144,7 @@ class DataDesk:
         client.market_data_type = request.market_data_type if request.market_data_type in range(1, 5) else 1
 
     def _market_data(self, client: Client, request: ReqMarketData) -> None:
-        listing = self._find(client, request.req_id, request.contract)
+        listing = find_or_tell(self._catalogue, client, request.req_id, request.contract)
         if listing is None:
             return
         if request.req_id in client.market_feeds:
@@ -145,6 +161,14 @@ class DataDesk:
         if listing.data == "none":
             client.send(replies.error(request.req_id, 354, NOT_SUBSCRIBED))
             return
+        try:
+            generics = GenericTicks.of(request.generic_ticks, listing.sec_type)
+        except ValueError as error:
+            refuse(client, request.req_id, str(error))
+            return
+        if generics.wanted and request.snapshot:
+            refuse(client, request.req_id, "Snapshot market data subscription is not applicable to generic ticks")
+            return
         # Types 3 and 4 allow delayed data; an account with live data gets live data all the same.
         delayed = self._faults.live_data_denied or listing.data == "delayed"
         if delayed:
@@ -157,15 +181,19 @@ class DataDesk:
                 return
             text = "Requested market data is not subscribed. Displaying delayed market data."
             client.send(replies.error(request.req_id, 10167, text))
-        feed = MarketFeed(req_id=request.req_id, listing=listing, delayed=delayed)
+        feed = MarketFeed(req_id=request.req_id, listing=listing, delayed=delayed, generics=generics)
         client.send(replies.tick_request_parameters(request.req_id, listing))
         client.send(replies.market_data_type(request.req_id, self._announced_type(client, listing, delayed=delayed)))
         if "market" not in self._faults.broken_farms:
-            self._send_all(client, feed.ticks(self._market.quote(listing.con_id)))
+            self._send_all(client, self._ticks(feed, self._market.quote(listing.con_id)))
+            first = generics.at_first(request.req_id, listing.con_id, self._market, self._clock.now())
+            self._send_all(client, first)
         if request.snapshot:
             client.send(replies.tick_snapshot_end(request.req_id))
         else:
             client.market_feeds[request.req_id] = feed
+            if NEWS in generics.wanted:
+                self._news.subscribe(client, request.req_id, listing, generics.news_providers)
 
     def _announced_type(self, client: Client, listing: Listing, *, delayed: bool) -> int:
         """The frozen types are what the plain ones become while the exchange is closed, if the client allows them."""
@@ -176,6 +204,7 @@ class DataDesk:
         return 2 if frozen else 1
 
     def _cancel_market_data(self, client: Client, request: CancelMarketData) -> None:
+        client.news.pop(request.req_id, None)
         if client.market_feeds.pop(request.req_id, None) is None:
             client.send(replies.error(request.req_id, 300, f"Can't find EId with tickerId:{request.req_id}"))
 
@@ -186,7 +215,7 @@ class DataDesk:
     # --- history ---
 
     def _historical_data(self, client: Client, request: ReqHistoricalData) -> None:
-        listing = self._find(client, request.req_id, request.contract)
+        listing = find_or_tell(self._catalogue, client, request.req_id, request.contract)
         if listing is None:
             return
         if self._history_fails(client, request.req_id):
@@ -198,7 +227,7 @@ class DataDesk:
         try:
             self._send_history(client, listing, request)
         except ValueError as error:
-            client.send(replies.error(request.req_id, 321, invalid(str(error)).text))
+            refuse(client, request.req_id, str(error))
 
     def _history_fails(self, client: Client, req_id: int) -> bool:
         text = HISTORY_LOST if "history" in self._faults.broken_farms else ""
@@ -268,7 +297,7 @@ class DataDesk:
             )
 
     def _head_timestamp(self, client: Client, request: ReqHeadTimestamp) -> None:
-        listing = self._find(client, request.req_id, request.contract)
+        listing = find_or_tell(self._catalogue, client, request.req_id, request.contract)
         if listing is not None:
             client.send(replies.head_timestamp(request.req_id, self._first_moment(listing), request.format_date))
 

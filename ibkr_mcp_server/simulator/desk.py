@@ -18,8 +18,13 @@ from ibkr_mcp_server.simulator.data_desk import DataDesk
 from ibkr_mcp_server.simulator.exchange import Exchange
 from ibkr_mcp_server.simulator.faults import FARMS, ORDER_WARNINGS, Faults, ScriptedRejection
 from ibkr_mcp_server.simulator.feeds import Client
+from ibkr_mcp_server.simulator.house_desk import HouseDesk
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
 from ibkr_mcp_server.simulator.market import Market
+from ibkr_mcp_server.simulator.news_desk import NewsDesk
+from ibkr_mcp_server.simulator.newsroom import Newsroom
+from ibkr_mcp_server.simulator.option_chains import OptionChains
+from ibkr_mcp_server.simulator.option_desk import OptionDesk
 from ibkr_mcp_server.simulator.order_rules import invalid
 from ibkr_mcp_server.simulator.order_terms import OrderTerms
 from ibkr_mcp_server.simulator.orders import (
@@ -52,12 +57,16 @@ from ibkr_mcp_server.simulator.requests import (
     UnknownRequest,
     UnreadableRequest,
 )
+from ibkr_mcp_server.simulator.scanner_desk import ScannerDesk
 from ibkr_mcp_server.simulator.sessions import Sessions
+from ibkr_mcp_server.simulator.stream_desk import StreamDesk
+from ibkr_mcp_server.simulator.tape_desk import TapeDesk
 from ibkr_mcp_server.simulator.tws_time import parse_moment
 
 SLOW_PUSH_SECONDS = 180.0
 """Account values and summaries are told anew this often, and when a position changes (section 4)."""
 BAR_PUSH_SECONDS = 5.0
+SCAN_PUSH_SECONDS = 30.0
 
 
 class Desk:
@@ -73,6 +82,8 @@ class Desk:
         accounts: Accounts,
         exchange: Exchange,
         faults: Faults,
+        chains: OptionChains,
+        newsroom: Newsroom,
         master_client_id: int | None = None,
     ) -> None:
         self._clock = clock
@@ -82,13 +93,25 @@ class Desk:
         self._exchange = exchange
         self._faults = faults
         self._account = AccountDesk(clock=clock, accounts=accounts)
-        self._data = DataDesk(clock=clock, catalogue=catalogue, sessions=sessions, market=market, faults=faults)
+        self._news = NewsDesk(clock=clock, catalogue=catalogue, newsroom=newsroom)
+        self._data = DataDesk(
+            clock=clock, catalogue=catalogue, sessions=sessions, market=market, faults=faults, news=self._news
+        )
+        tape = TapeDesk(clock=clock, catalogue=catalogue, sessions=sessions, market=market, faults=faults)
+        self._streams = StreamDesk(clock=clock, catalogue=catalogue, market=market, faults=faults, tape=tape)
+        self._scanners = ScannerDesk(catalogue=catalogue, market=market)
         self.clients: dict[int, Client] = {}
-        self._values_told = self._bars_told = clock.monotonic()
+        self._values_told = self._bars_told = self._scans_told = clock.monotonic()
         # The handlers' second parameter is the request type that is their key, which `Any` stands for.
         self._handlers: dict[type[Request], Callable[[Client, Any], None]] = {
             **self._account.handlers,
             **self._data.handlers,
+            **self._news.handlers,
+            **self._streams.handlers,
+            **tape.handlers,
+            **self._scanners.handlers,
+            **OptionDesk(catalogue=catalogue, market=market, chains=chains).handlers,
+            **HouseDesk(accounts=accounts).handlers,
             ReqIds: self._ids,
             ReqManagedAccounts: self._managed_accounts,
             ReqCurrentTime: self._current_time,
@@ -225,9 +248,14 @@ class Desk:
         elapsed = self._clock.monotonic()
         values_due = elapsed - self._values_told >= SLOW_PUSH_SECONDS
         bars_due = elapsed - self._bars_told >= BAR_PUSH_SECONDS
+        scans_due = elapsed - self._scans_told >= SCAN_PUSH_SECONDS
         for client in self.clients.values():
             self._data.push_ticks(client)
+            self._streams.push(client)
+            self._news.push(client)
             self._account.push_pnl(client)
+            if scans_due:
+                self._scanners.push(client)
             if values_due:
                 for account in self._accounts.served:
                     self._account.push_values(client, account)
@@ -235,6 +263,7 @@ class Desk:
                 self._data.push_bars(client)
         self._values_told = elapsed if values_due else self._values_told
         self._bars_told = elapsed if bars_due else self._bars_told
+        self._scans_told = elapsed if scans_due else self._scans_told
 
     def catch_up(self) -> None:
         """Live data flows again: tell every stream where its instrument stands now."""
@@ -248,8 +277,7 @@ class Desk:
     def drop_data_subscriptions(self) -> None:
         """1101: market data is lost and must be asked for again."""
         for client in self.clients.values():
-            client.market_feeds.clear()
-            client.bar_feeds.clear()
+            client.drop_data_subscriptions()
 
     def broadcast(self, code: int, text: str) -> None:
         for client in self.clients.values():

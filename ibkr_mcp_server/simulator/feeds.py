@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 
 from ibkr_mcp_server.simulator import replies
+from ibkr_mcp_server.simulator.generic_ticks import GenericTicks
 from ibkr_mcp_server.simulator.instruments import Listing
 from ibkr_mcp_server.simulator.market import MarketQuote
 from ibkr_mcp_server.simulator.replies import Message
 from ibkr_mcp_server.simulator.requests import ReqHistoricalData
+from ibkr_mcp_server.simulator.stream_feeds import DepthFeed, NewsFeed, RealTimeBarFeed, ScannerFeed, TickByTickFeed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +75,19 @@ class MarketFeed:
     req_id: int
     listing: Listing
     delayed: bool
+    generics: GenericTicks = GenericTicks()  # noqa: RUF009 - frozen
     told: MarketQuote | None = None
 
     def ticks(self, quote: MarketQuote) -> list[Message]:
         """The messages that bring the subscriber from what it knows to `quote`."""
+        told = self.told
+        ordinary = self._ordinary_ticks(quote) if self.generics.ordinary else []
+        self.told = quote
+        return [*ordinary, *self.generics.following(self.req_id, quote, told)]
+
+    def _ordinary_ticks(self, quote: MarketQuote) -> list[Message]:
         types = DELAYED if self.delayed else LIVE
-        told, self.told = self.told, quote
+        told = self.told
         messages: list[Message] = []
         for price_name, size_name in (("bid", "bid_size"), ("ask", "ask_size"), ("last", "last_size")):
             price, size = getattr(quote, price_name), getattr(quote, size_name)
@@ -141,6 +151,14 @@ class Client:
     binds_manual_orders: bool = False
     market_feeds: dict[int, MarketFeed] = field(default_factory=dict)
     bar_feeds: dict[int, BarFeed] = field(default_factory=dict)
+    depth_feeds: dict[int, DepthFeed] = field(default_factory=dict)
+    tick_by_tick: dict[int, TickByTickFeed] = field(default_factory=dict)
+    real_time_bars: dict[int, RealTimeBarFeed] = field(default_factory=dict)
+    scanners: dict[int, ScannerFeed] = field(default_factory=dict)
+    news: dict[int, NewsFeed] = field(default_factory=dict)
+    """Live headlines, by the market data request that asked for them."""
+    bulletins_until: datetime | None = None
+    """Up to when bulletins were told; None without a subscription."""
     account_updates: ValuesFeed | None = None
     summaries: dict[int, SummaryFeed] = field(default_factory=dict)
     multi_updates: dict[tuple[int, str], ValuesFeed] = field(default_factory=dict)
@@ -151,3 +169,12 @@ class Client:
     """Account by request id."""
     pnl_single: dict[int, tuple[str, int]] = field(default_factory=dict)
     """Account and contract id by request id."""
+
+    def drop_data_subscriptions(self) -> None:
+        """Forget all streams of market data; accounts, orders and scanners are none."""
+        self.market_feeds.clear()
+        self.bar_feeds.clear()
+        self.depth_feeds.clear()
+        self.tick_by_tick.clear()
+        self.real_time_bars.clear()
+        self.news.clear()

@@ -111,6 +111,17 @@ class Market:
         """
         return self._refresh(self._listing(con_id))
 
+    def quote_at(self, con_id: int, at: datetime) -> MarketQuote:
+        """The quote of a past moment, as the prices alone decide it: scripts leave no trace in the past.
+
+        Raises:
+            KeyError: no such contract.
+        """
+        listing = self._listing(con_id)
+        underlying = self.quote_at(listing.under_con_id, at) if listing.sec_type == "OPT" else None
+        quote = self._path_quote(listing, self._timeline.position(listing, at), underlying)
+        return replace(quote, at=at)
+
     def set_quote(
         self,
         con_id: int,

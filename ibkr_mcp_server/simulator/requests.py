@@ -425,6 +425,10 @@ DECODERS: dict[int, Decoder] = {
     75: lambda reader, version: CancelPositionsMulti(req_id=id_after_version(reader)),
     76: _account_updates_multi,
     77: lambda reader, version: CancelAccountUpdatesMulti(req_id=id_after_version(reader)),
+    69: _unanswered(69),  # updateDisplayGroup: a gateway has no windows
+    70: _unanswered(70),  # unsubscribeFromGroupEvents
+    101: _unanswered(101),  # cancelWshMetaData: it was declined
+    103: _unanswered(103),  # cancelWshEventData
     53: _unanswered(53),  # cancelFundamentalData: there is nothing to cancel
     78: _option_parameters,
     81: lambda reader, version: ReqMatchingSymbols(req_id=reader.integer(), pattern=reader.text()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -72,7 +73,22 @@ class CancelNewsBulletins(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReqFundamentalData(Request):
+class Declined(Request):
+    """A request that this login, like most, may not make; error `code` says so. `about` is -1 where there is no id."""
+
+    message_id: int
+    about: int
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReqDisplayGroups(Request):
+    req_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscribeToGroupEvents(Request):
     req_id: int
 
 
@@ -118,13 +134,38 @@ def _historical_news(reader: FieldReader, version: int) -> Request:
     )
 
 
+NO_FUNDAMENTALS = "Fundamentals data is not allowed."
+NO_ADVISOR = "Error validating request.-'bH' : cause - FA data operations ignored for non FA customers."
+NO_EXERCISE = "Error validating request.-'bI' : cause - Exercise and lapse are not supported in paper trading."
+NO_EVENTS = "News feed is not allowed."
+
+
+def _declined(message_id: int, code: int, text: str, read_id: Callable[[FieldReader], int]) -> Decoder:
+    return lambda reader, version: Declined(message_id=message_id, about=read_id(reader), code=code, text=text)
+
+
+def _no_id(reader: FieldReader) -> int:
+    return -1
+
+
+def _plain_id(reader: FieldReader) -> int:
+    return reader.integer()
+
+
 RESEARCH_DECODERS: dict[int, Decoder] = {
     12: lambda reader, version: ReqNewsBulletins(all_of_today=bool(id_after_version(reader))),
     13: lambda reader, version: CancelNewsBulletins(),
     22: _scanner,
     23: lambda reader, version: CancelScanner(req_id=id_after_version(reader)),
     24: lambda reader, version: ReqScannerParameters(),
-    52: lambda reader, version: ReqFundamentalData(req_id=id_after_version(reader)),
+    18: _declined(18, 321, NO_ADVISOR, _no_id),
+    19: _declined(19, 321, NO_ADVISOR, _no_id),
+    21: _declined(21, 321, NO_EXERCISE, id_after_version),
+    52: _declined(52, 10358, NO_FUNDAMENTALS, id_after_version),  # dead upstream since 2026 (section 8)
+    67: lambda reader, version: ReqDisplayGroups(req_id=id_after_version(reader)),
+    68: lambda reader, version: SubscribeToGroupEvents(req_id=id_after_version(reader)),
+    100: _declined(100, 10276, NO_EVENTS, _plain_id),  # Wall Street Horizon: its metadata and its events
+    102: _declined(102, 10276, NO_EVENTS, _plain_id),
     79: lambda reader, version: ReqSoftDollarTiers(req_id=reader.integer()),
     80: lambda reader, version: ReqFamilyCodes(),
     84: lambda reader, version: ReqNewsArticle(

@@ -32,6 +32,7 @@ from ibkr_mcp_server.simulator.instruments import Listing
 from ibkr_mcp_server.simulator.journal import Journal
 from ibkr_mcp_server.simulator.listings import default_catalogue
 from ibkr_mcp_server.simulator.market import Market
+from ibkr_mcp_server.simulator.newsroom import Newsroom
 from ibkr_mcp_server.simulator.orders import OrderEvent, PositionChanged
 from ibkr_mcp_server.simulator.requests import (
     CancelOrder,
@@ -131,6 +132,8 @@ class PaperGateway:
             accounts=self.accounts,
             exchange=self.exchange,
             faults=self.faults,
+            chains=self.options,
+            newsroom=Newsroom(self.catalogue, seed=seed),
             master_client_id=master_client_id,
         )
         self._received: deque[ReceivedRequest] = deque(maxlen=REMEMBERED_REQUESTS)

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from ibkr_mcp_server.clock import NEW_YORK
 
 _ZONE_NAME = "US/Eastern"
+_NEWS_MOMENT = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d:\d\d:\d\d)(?:\.\d+)?")
 _MOMENT = re.compile(r"(\d{8})(?:([ -])(\d{2}:\d{2}(?::\d{2})?))?(?: (\S+))?")
 
 
@@ -38,3 +39,13 @@ def parse_moment(text: str) -> datetime:
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise ValueError(f"{zone_name!r} is not a time zone") from error
     return datetime.strptime(f"{day} {clock}", "%Y%m%d %H:%M:%S").replace(tzinfo=zone).astimezone(UTC)
+
+
+def parse_news_moment(text: str) -> datetime:
+    """A moment as reqHistoricalNews spells it, `2026-11-20 14:30:00.0`, which is UTC; the other spellings pass too.
+
+    Raises:
+        ValueError: the text is no moment, or names an unknown zone.
+    """
+    match = _NEWS_MOMENT.fullmatch(text.strip())
+    return parse_moment("{}{}{}-{}".format(*match.groups()) if match else text)
