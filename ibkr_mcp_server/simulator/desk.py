@@ -144,6 +144,10 @@ class Desk:
         if self.clients.get(client.client_id) is client:
             del self.clients[client.client_id]
 
+    @property
+    def answered_requests(self) -> frozenset[type[Request]]:
+        return frozenset(self._handlers)
+
     def handle(self, client: Client, request: Request) -> None:
         """Answer anything but a trading request, which goes through `trade`."""
         handler = self._handlers.get(type(request))

@@ -29,6 +29,10 @@ class ReqScanner(Request):
     above_price: Decimal | None
     below_price: Decimal | None
     above_volume: int
+    by_market_capitalisation: bool
+    """Whether its limits ask for what a market of prices cannot know."""
+    stock_type: str
+    """ALL, STOCK or ETF; empty is ALL."""
     filters: str
     """`tag=value;` pairs, the newer spelling of the limits."""
 
@@ -107,7 +111,8 @@ def _scanner(reader: FieldReader, version: int) -> Request:
     instrument, location, scan_code = reader.texts(3)
     above_price, below_price = reader.decimal(), reader.decimal()
     above_volume = reader.integer()
-    reader.skip(13)  # market values, ratings, maturities, coupons, convertibles, option volume, pairs, stock types
+    capitalisations = reader.decimal(), reader.decimal()
+    reader.skip(11)  # ratings, maturities, coupons, convertibles, option volume, setting pairs: for bonds and options
     return ReqScanner(
         req_id=req_id,
         rows=rows,
@@ -117,6 +122,8 @@ def _scanner(reader: FieldReader, version: int) -> Request:
         above_price=above_price,
         below_price=below_price,
         above_volume=above_volume,
+        by_market_capitalisation=any(capitalisations),
+        stock_type=reader.text(),
         filters=reader.text(),
     )
 

@@ -161,6 +161,8 @@ class Scan:
     instrument: Instrument
     exchange: str
     """Empty for everywhere."""
+    stock_type: str
+    """ETF, STOCK for what is none, or empty for both."""
     ranking: Ranking
     limits: tuple[tuple[Filter, Decimal], ...]
 
@@ -179,10 +181,15 @@ class Scan:
         ranking = SCAN_CODES.get(request.scan_code)
         if ranking is None:
             raise ValueError(f"Scanner type '{request.scan_code}' is not supported")
+        if request.stock_type not in ("", "ALL", "STOCK", "ETF"):
+            raise ValueError(f"Stock type filter '{request.stock_type}' is not supported")
+        if request.by_market_capitalisation:
+            raise ValueError("Limits of market capitalization are not supported")
         wide = request.location in EVERYWHERE[instrument.code]
         return Scan(
             instrument=instrument,
             exchange="" if wide else request.location.rpartition(".")[2],
+            stock_type="" if request.stock_type == "ALL" else request.stock_type,
             ranking=ranking,
             limits=tuple(_limits(request)),
         )
@@ -192,6 +199,8 @@ class Scan:
         found: list[tuple[Decimal, Listing]] = []
         for listing in catalogue:
             if not self.instrument.fits(listing) or self.exchange not in ("", listing.primary_exchange):
+                continue
+            if self.stock_type and (self.stock_type == "ETF") != (listing.stock_type == "ETF"):
                 continue
             quote = market.quote(listing.con_id)
             figure = self.ranking.figure(quote)

@@ -222,6 +222,11 @@ class PaperGateway:
         """Ids of the clients that are connected and have started the API."""
         return sorted(self._desk.clients)
 
+    @property
+    def answered_requests(self) -> frozenset[type[Request]]:
+        """The kinds of requests that this gateway has an answer to, besides those that trade."""
+        return self._desk.answered_requests
+
     def _requests(self, kind: type[T]) -> list[T]:
         return [entry.request for entry in self._received if isinstance(entry.request, kind)]
 

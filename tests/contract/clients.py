@@ -66,6 +66,11 @@ class Client(IB):
         await self.until(lambda: trade.orderStatus.status in states)
         return trade
 
+    @property
+    def unannotated(self) -> Any:
+        """This client, for the library's calls that have no annotations."""
+        return self
+
     # The library's order methods below have no annotations, which strict typing wants said once.
 
     def cancel(self, trade: Trade) -> None:
