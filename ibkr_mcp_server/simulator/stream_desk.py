@@ -82,7 +82,7 @@ class StreamDesk:
             text = "Deep market data is not supported for this combination of security type/exchange"
             client.send(replies.error(request.req_id, 10092, text))
             return
-        if self._faults.live_data_denied:
+        if self._lacks_live_data(listing):
             client.send(replies.error(request.req_id, 354, NOT_SUBSCRIBED))
             return
         if len(client.depth_feeds) >= DEPTH_REQUESTS:
@@ -143,7 +143,7 @@ class StreamDesk:
         client.tick_by_tick[request.req_id] = feed
 
     def _lacks_ticks(self, listing: Listing, kind: str) -> str:
-        if self._faults.live_data_denied:
+        if self._lacks_live_data(listing):
             return f"No market data permissions for {listing.exchange} {listing.sec_type}"
         quote = self._market.quote(listing.con_id)
         if kind in _TRADE_KINDS and quote.volume is None:
@@ -163,7 +163,7 @@ class StreamDesk:
         if request.what not in KINDS:
             refuse(client, request.req_id, f"Invalid whatToShow '{request.what}'")
             return
-        if self._faults.live_data_denied or (request.what in TRADED and listing.sec_type == "CASH"):
+        if self._lacks_live_data(listing) or (request.what in TRADED and listing.sec_type == "CASH"):
             text = f"Invalid Real-time Query:No market data permissions for {listing.exchange} {listing.sec_type}"
             client.send(replies.error(request.req_id, 420, text))
             return
@@ -195,6 +195,10 @@ class StreamDesk:
             _unknown_ticker(client, request.req_id)
 
     # --- all of them ---
+
+    def _lacks_live_data(self, listing: Listing) -> bool:
+        """These streams have no delayed kind."""
+        return self._faults.live_data_denied or listing.data != "live"
 
     def _subscribable(
         self, client: Client, req_id: int, contract: ContractQuery, taken: dict[int, Any]

@@ -141,8 +141,9 @@ async def test_bad_news_requests_are_321(gateway: PaperGateway, con_id: int, pro
         assert (await error_about(client, "6"))[3] == "10172"
 
 
-async def test_live_headlines_and_bulletins_arrive_as_time_goes_on(gateway: PaperGateway, clock: ManualClock) -> None:
-    async with connected(gateway) as ib:
+async def test_live_headlines_and_bulletins_arrive_as_time_goes_on(clock: ManualClock) -> None:
+    hourly = PaperGateway(clock=clock, market_always_open=True, tick_seconds=3600)
+    async with hourly as gateway, connected(gateway) as ib:
         ib.reqMktData(await ib.stock("AAPL"), "292")
         ib.reqNewsBulletins(allMessages=True)
         await ib.until(ib.newsBulletins)

@@ -126,6 +126,16 @@ async def test_past_ticks_skip_the_hours_when_the_exchange_is_closed(clock: Manu
     assert [tick.time for tick in ahead] == [opening, opening + timedelta(seconds=1)]
 
 
+async def test_streams_without_permission_are_refused_each_by_its_code(gateway: PaperGateway) -> None:
+    gateway.faults.deny_live_data()
+    async with connected(gateway) as ib:
+        aapl = await ib.stock("AAPL")
+        ib.reqMktDepth(aapl)
+        ib.reqTickByTickData(aapl, "Last")
+        ib.reqRealTimeBars(aapl, 5, "TRADES", False)
+        await ib.until(lambda: ib.errors.codes() == [354, 10189, 420])
+
+
 async def test_histogram_counts_the_days_volume_by_price(gateway: PaperGateway, clock: ManualClock) -> None:
     await clock.advance(600)
     async with connected(gateway) as ib, asyncio.timeout(5):
