@@ -197,8 +197,9 @@ class Exchange:
 
         def act() -> None:
             order = self.order(client_id, order_id)
-            if order is not None and not order.is_done and not order.staged:
-                self._matching.fill_now(order)
+            if order is None or order.is_done or order.staged or self._families.waits_for_parent(order):
+                return
+            self._matching.fill_now(order)
 
         return self._transact(client_id, order_id, act)
 
