@@ -128,8 +128,8 @@ def _covered(timeline: Timeline, listing: Listing, *, end: datetime, duration: s
         if unit == "S":
             if not left:
                 return
-            start = max(start, stop - left)
-            left -= stop - start
+            start = session.before(stop, left)
+            left -= timedelta(seconds=session.elapsed(stop) - session.elapsed(start))
         elif number >= count if unit == "D" else session.day <= first_day:
             return
         if start < stop:
@@ -164,12 +164,13 @@ def _cut(listing: Listing, stretch: Stretch, size: int) -> Iterator[Stretch]:
     """Bars begin at whole multiples of their size after local midnight, and with the session."""
     zone = zone_of(listing)
     midnight = datetime.combine(stretch.start.astimezone(zone).date(), time(0), tzinfo=zone)
-    start = stretch.start
-    while start < stretch.end:
-        number = int((start - midnight).total_seconds()) // size + 1
-        following = min(midnight.astimezone(start.tzinfo) + timedelta(seconds=number * size), stretch.end)
-        yield Stretch(stretch.session, start, following)
-        start = following
+    for opens, closes in stretch.session.parts():
+        start, end = max(opens, stretch.start), min(closes, stretch.end)
+        while start < end:
+            number = int((start - midnight).total_seconds()) // size + 1
+            following = min(midnight.astimezone(start.tzinfo) + timedelta(seconds=number * size), end)
+            yield Stretch(stretch.session, start, following)
+            start = following
 
 
 def _week(stretch: Stretch) -> tuple[int, int]:

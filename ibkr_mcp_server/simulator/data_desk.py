@@ -28,7 +28,8 @@ from ibkr_mcp_server.simulator.requests import (
     ReqMatchingSymbols,
     Request,
 )
-from ibkr_mcp_server.simulator.sessions import ONE_DAY, Sessions, local_date, zone_of
+from ibkr_mcp_server.simulator.sessions import Sessions, local_date, zone_of
+from ibkr_mcp_server.simulator.trading_calendars import ONE_DAY
 from ibkr_mcp_server.simulator.tws_time import parse_moment
 
 MARKET_DATA_LINES = 100

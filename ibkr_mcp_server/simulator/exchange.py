@@ -46,7 +46,8 @@ from ibkr_mcp_server.simulator.orders import (
     WhatIfAnswered,
 )
 from ibkr_mcp_server.simulator.requests import ContractQuery
-from ibkr_mcp_server.simulator.sessions import ONE_DAY, Session, Sessions, local_date
+from ibkr_mcp_server.simulator.sessions import Session, Sessions, local_date
+from ibkr_mcp_server.simulator.trading_calendars import ONE_DAY
 from ibkr_mcp_server.simulator.tws_time import eastern, parse_moment
 from ibkr_mcp_server.simulator.world_keeper import WorldKeeper
 

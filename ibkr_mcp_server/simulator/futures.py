@@ -18,7 +18,7 @@ from itertools import islice
 
 from ibkr_mcp_server.simulator import market_rules
 from ibkr_mcp_server.simulator.instruments import Listing, Wanted
-from ibkr_mcp_server.simulator.sessions import is_us_session
+from ibkr_mcp_server.simulator.trading_calendars import is_us_session
 
 MONTH_CODES = "FGHJKMNQUVXZ"
 FUTURES_ORDER_TYPES = "COND,DAY,FOK,GAT,GTC,GTD,IOC,LIT,LMT,MIT,MKT,OCA,STP,STPLMT,TRAIL,TRAILLMT,WHATIF"

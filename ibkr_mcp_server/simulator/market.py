@@ -25,7 +25,7 @@ from ibkr_mcp_server.simulator.market_rules import grid_of
 from ibkr_mcp_server.simulator.option_paths import OptionTerms
 from ibkr_mcp_server.simulator.option_pricing import Computation, computation, implied_volatility
 from ibkr_mcp_server.simulator.price_paths import PricePaths
-from ibkr_mcp_server.simulator.sessions import Sessions, last_us_session
+from ibkr_mcp_server.simulator.sessions import Sessions, last_us_open
 from ibkr_mcp_server.simulator.timeline import Position, Timeline
 
 __all__ = ["Bar", "Market", "MarketQuote"]
@@ -82,7 +82,7 @@ class Market:
         self._held: dict[int, tuple[Decimal, Decimal, Decimal | None]] = {}
         self._withdrawn: set[int] = set()
         self._halted: set[int] = set()
-        origin = started if sessions.always_open else last_us_session(started).start
+        origin = started if sessions.always_open else last_us_open(started)[1]
         self._begin(seed=seed, origin=origin, replay_from=replay_from, speed=speed)
 
     def _begin(self, *, seed: int, origin: datetime, replay_from: date, speed: float) -> None:

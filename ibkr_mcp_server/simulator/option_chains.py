@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from ibkr_mcp_server.simulator import market_rules
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing, Wanted
-from ibkr_mcp_server.simulator.sessions import is_us_session
+from ibkr_mcp_server.simulator.trading_calendars import is_us_session
 
 MULTIPLIER = 100
 OPTION_ORDER_TYPES = "COND,DAY,FOK,GAT,GTC,GTD,IOC,LIT,LMT,MIT,MKT,OCA,REL,STP,STPLMT,TRAIL,TRAILLMT,WHATIF"

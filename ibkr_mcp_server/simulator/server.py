@@ -52,6 +52,7 @@ from ibkr_mcp_server.simulator.requests import (
 from ibkr_mcp_server.simulator.sessions import Sessions
 from ibkr_mcp_server.simulator.skewed_clock import SkewedClock
 from ibkr_mcp_server.simulator.stream_requests import ReqRealTimeBars
+from ibkr_mcp_server.simulator.trading_calendars import built_in_calendars, installed_calendars
 from ibkr_mcp_server.simulator.tws_time import eastern
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,10 @@ class PaperGateway:
         self._state_dir = state_dir
         self._journal: Journal | None = None
         self.catalogue = default_catalogue()
-        self.sessions = Sessions(always_open=market_always_open)
+        self.sessions = Sessions(
+            always_open=market_always_open,
+            calendars=built_in_calendars if market_always_open else installed_calendars(),
+        )
         self.market = Market(
             self.catalogue, self.sessions, seed=seed, started=clock.now(), replay_from=replay_from, speed=speed
         )

@@ -17,17 +17,16 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from ibkr_mcp_server.simulator.day_paths import SECONDS
+from ibkr_mcp_server.simulator.exchange_hours import hours_of
 from ibkr_mcp_server.simulator.instruments import Listing
 from ibkr_mcp_server.simulator.price_paths import MARKET_MINUTES
 from ibkr_mcp_server.simulator.sessions import (
-    ONE_DAY,
     Session,
     Sessions,
-    hours_of,
-    last_us_session,
+    last_us_open,
     local_date,
-    scheduled_session,
 )
+from ibkr_mcp_server.simulator.trading_calendars import ONE_DAY
 
 
 class Position(NamedTuple):
@@ -53,7 +52,7 @@ class Timeline:
         self._sessions = sessions
         self._origin = origin
         self._speed = speed
-        self._first_us_day = last_us_session(origin).day
+        self._first_us_day = last_us_open(origin)[0]
 
     def position(self, listing: Listing, at: datetime) -> Position:
         """What `at` shows: a step of the session then open, else the last step of the session before."""
@@ -84,9 +83,9 @@ class Timeline:
 
     def _session(self, listing: Listing, day: date) -> Session | None:
         if not self._sessions.always_open:
-            return scheduled_session(listing, day)
+            return self._sessions.scheduled(listing, day)
         if not self._is_live(listing, day):
-            session = scheduled_session(listing, day)
+            session = self._sessions.scheduled(listing, day)
             return session if session is None or session.end <= self._origin else None
         session = self._sessions.session(listing, day)
         return session and session._replace(start=max(session.start, self._origin))
@@ -103,12 +102,13 @@ class Timeline:
     def _steps_until(self, listing: Listing, session: Session, at: datetime, *, inclusive: bool) -> int:
         """The number of the step shown at `at` (or just before it), counted from the beginning of replay day 0."""
         seconds = self._seconds(listing, session.day)
-        hours = hours_of(listing)
-        # At a session's end its last step still shows.
-        to_step = math.floor if inclusive and at < session.end else _last_before
+        # At a session's end its last step still shows, and so it does in a pause.
+        to_step = math.floor if inclusive and session.is_open(at) else _last_before
         at = min(at, session.end)
-        elapsed = (at - session.start).total_seconds()
-        ahead = hours.ordinal(session.day) - hours.ordinal(self._first_day(listing) - ONE_DAY) - 1
+        # A session that ends early shows its replay day faster, so that it reaches the close.
+        elapsed = session.elapsed(at) * hours_of(listing).session_seconds / session.elapsed(session.end)
+        before = self._sessions.ordinal(listing, self._first_day(listing) - ONE_DAY)
+        ahead = self._sessions.ordinal(listing, session.day) - before - 1
         if not self._is_live(listing, session.day):
             return ahead * seconds + to_step(elapsed)
         if self._sessions.always_open:

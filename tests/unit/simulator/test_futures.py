@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibkr_mcp_server.simulator.futures import ROOTS, Root, months_from
-from ibkr_mcp_server.simulator.sessions import is_us_session
+from ibkr_mcp_server.simulator.trading_calendars import is_us_session
 from tests.unit.simulator.worlds import FRIDAY_OPEN, world
 
 WORLD = world()

@@ -14,7 +14,7 @@ from ibkr_mcp_server.simulator.bars import Bar
 from ibkr_mcp_server.simulator.instruments import Listing
 from ibkr_mcp_server.simulator.market_rules import MARKET_RULES
 from ibkr_mcp_server.simulator.option_chains import CLASSES, OptionClass, expirations
-from ibkr_mcp_server.simulator.sessions import is_us_session
+from ibkr_mcp_server.simulator.trading_calendars import is_us_session
 from tests.unit.simulator.worlds import FRIDAY_OPEN, world
 
 AAPL, SPY, SPX = 265598, 756733, 416904

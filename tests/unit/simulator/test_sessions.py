@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ibkr_mcp_server.simulator.exchange_hours import HOURS, hours_of
 from ibkr_mcp_server.simulator.instruments import Listing
 from ibkr_mcp_server.simulator.listings import default_catalogue
-from ibkr_mcp_server.simulator.sessions import HOURS, Sessions, hours_of, us_holidays
+from ibkr_mcp_server.simulator.sessions import Sessions
+from ibkr_mcp_server.simulator.trading_calendars import built_in_calendars, us_holidays
 
 CATALOGUE = default_catalogue()
 EXCHANGE_HOURS = Sessions(always_open=False)
@@ -120,7 +122,8 @@ def test_a_new_years_day_on_a_saturday_is_not_kept_on_the_friday_before() -> Non
 def test_ordinals_count_the_sessions(day: date, exchange: str) -> None:
     hours = HOURS[exchange]
 
-    assert hours.ordinal(day) - hours.ordinal(day - timedelta(days=1)) == hours.is_session(day)
+    before = hours.ordinal(day - timedelta(days=1), built_in_calendars)
+    assert hours.ordinal(day, built_in_calendars) - before == hours.is_session(day, built_in_calendars)
 
 
 def test_every_listing_has_hours() -> None:
