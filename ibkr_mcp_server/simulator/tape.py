@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from ibkr_mcp_server.simulator.instruments import Listing
 from ibkr_mcp_server.simulator.market import Market, MarketQuote
-from ibkr_mcp_server.simulator.sessions import ONE_DAY, Sessions, local_date
+from ibkr_mcp_server.simulator.sessions import Sessions, local_date
+from ibkr_mcp_server.simulator.trading_calendars import ONE_DAY
 
 ONE_SECOND = timedelta(seconds=1)
 LONGEST_GAP_DAYS = 14
