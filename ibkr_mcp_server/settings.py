@@ -105,7 +105,7 @@ class Settings(BaseSettings):
         description="Private directory (mode 0700) for the database, the stop file and logs; never a temporary one.",
     )
     broker_deadline_seconds: Annotated[float, rules.seconds(30)] = Field(
-        default=5.0, description="How long any request waits for the broker's answer."
+        default=4.0, description="How long any request waits for the broker's answer."
     )
     connect_timeout_seconds: Annotated[float, rules.seconds(30)] = Field(
         default=4.0, description="How long one attempt to connect may take; attempts are repeated in the background."

@@ -150,6 +150,7 @@ FIELD_DEFECTS: dict[str, Promise] = {
     ),
     "FD-36": held(
         "The caller supplies no counters: an argument outside the schema is refused.",
+        "tests/surface/test_bad_input_matrix.py::test_every_wrong_value_of_every_argument_is_a_structured_refusal",
         "tests/surface/test_tools_listed.py::test_every_argument_is_described_and_no_other_is_taken",
         "tests/surface/test_tools_bad_input.py::test_nothing_bad_reaches_the_wire_and_each_is_recorded_once",
     ),
@@ -171,6 +172,7 @@ FIELD_DEFECTS: dict[str, Promise] = {
     ),
     "FD-41": held(
         "An error never looks like emptiness.",
+        "tests/surface/test_tools_answers.py::test_every_call_ends_within_five_seconds_when_the_gateway_freezes_in_mid_session",
         "tests/surface/test_tools_answers.py::test_every_tool_answers_within_a_second_without_a_gateway",
         "tests/flow/test_tools_reads.py::test_no_quote_at_all_is_a_failure",
         "tests/flow/test_broker_link.py::test_frozen_gateway_bounds_every_read_and_the_link_is_made_anew",
@@ -190,8 +192,15 @@ FIELD_DEFECTS: dict[str, Promise] = {
         "tests/flow/test_broker_reads.py::test_symbol_forms_resolve_to_one_contract",
         "tests/flow/test_tools_reads.py::test_one_unknown_symbol_does_not_spoil_the_others",
     ),
+    "FD-47": held(
+        "Every tool works on a real gateway, over every transport.",
+        "tests/surface/test_every_tool.py::test_in_memory",
+        "tests/surface/test_every_tool.py::test_over_stdio",
+        "tests/surface/test_every_tool.py::test_over_http",
+    ),
     "FD-48": held(
         "Reconnecting never gives up, and every failure is an error result.",
+        "tests/surface/test_tools_answers.py::test_every_call_ends_within_five_seconds_when_the_gateway_freezes_in_mid_session",
         "tests/flow/test_broker_link.py::test_connecting_backs_off_from_one_second_to_sixty",
         "tests/flow/test_broker_reads.py::test_absent_quote_is_a_refusal_or_has_no_sides",
         "tests/surface/test_tools_answers.py::test_every_tool_answers_within_a_second_without_a_gateway",
@@ -203,6 +212,7 @@ FIELD_DEFECTS: dict[str, Promise] = {
     ),
     "FD-50": held(
         "The first hit is never taken: several contracts are an error with candidates.",
+        "tests/surface/test_bad_input_matrix.py::test_a_symbol_that_is_none_or_several_is_refused_and_never_interpreted",
         "tests/flow/test_broker_reads.py::test_ambiguous_symbol_is_refused_with_candidates",
     ),
     "FD-51": held(
@@ -233,6 +243,10 @@ FIELD_DEFECTS: dict[str, Promise] = {
         "tests/unit/store/test_sqlite_file.py::test_every_commit_is_synced_in_full",
         "tests/unit/audit/test_verify_and_export.py::test_tampering_with_an_export_names_the_first_bad_record",
     ),
+    "FD-58": held(
+        "No symbol is a command.",
+        "tests/surface/test_bad_input_matrix.py::test_a_symbol_that_is_none_or_several_is_refused_and_never_interpreted",
+    ),
     "FD-59": held(
         "Text that others wrote crosses marked and cleaned.",
         "tests/flow/test_tools_orders.py::test_broker_rejection_carries_its_code_and_quoted_text",
@@ -252,8 +266,6 @@ NOT_SHOWN: dict[str, str] = {
     "FD-38": "No test yet replays a request after its order has filled.",
     "FD-44": "No test yet compares the ids of an order over the tools.",
     "FD-45": "There is no stop-limit tool yet.",
-    "FD-47": "A call into a library that lacks it is what mypy sees, not a client.",
     "FD-55": "That no event loop is patched cannot be seen from outside.",
     "FD-57": "No test yet lets the store fail under a whole order.",
-    "FD-58": "No test yet tries symbols that other software takes for commands.",
 }

@@ -56,6 +56,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-05": held(
         "Every refusal has one shape: stable code, what happened, the value and the limit, what to do next.",
+        "tests/surface/test_bad_input_matrix.py::test_every_wrong_value_of_every_argument_is_a_structured_refusal",
         "tests/surface/test_tools_answers.py::test_every_tool_answers_in_shape_after_a_stop_and_reads_still_work",
         "tests/surface/test_tools_answers.py::test_every_tool_answers_within_a_second_without_a_gateway",
         "tests/surface/test_tools_bad_input.py::test_nothing_bad_reaches_the_wire_and_each_is_recorded_once",
@@ -82,6 +83,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-10": held(
         "What was judged is what is sent; an argument that nobody judged is refused, never forwarded.",
+        "tests/surface/test_bad_input_matrix.py::test_every_wrong_value_of_every_argument_is_a_structured_refusal",
         "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
         "tests/surface/test_tools_bad_input.py::test_unknown_argument_is_told_with_the_nearest_name",
         "tests/surface/test_tools_listed.py::test_every_argument_is_described_and_no_other_is_taken",
@@ -102,6 +104,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-14": held(
         "An answer is success only if the broker said so; what is not proven is unknown.",
+        "tests/surface/test_tools_answers.py::test_every_call_ends_within_five_seconds_when_the_gateway_freezes_in_mid_session",
         "tests/flow/test_tools_orders.py::test_lost_answer_is_unknown_and_says_how_to_find_out",
         "tests/flow/test_broker_writes.py::test_placed_order_returns_the_brokers_first_word",
         "tests/flow/test_broker_writes.py::test_frozen_gateway_bounds_a_placement_and_leaves_it_unknown",
@@ -229,6 +232,8 @@ PROMISES: dict[str, Promise] = {
     # ---- orders
     "ORD-01": held(
         "A quantity is a positive finite JSON number on the contract's step.",
+        "tests/surface/test_bad_input_matrix.py::test_raw_lines_that_are_hardly_json_place_nothing_and_the_next_call_works",
+        "tests/surface/test_bad_input_matrix.py::test_every_wrong_value_of_every_argument_is_a_structured_refusal",
         "tests/flow/test_order_rules.py::test_each_rule_passes_at_its_limit_and_refuses_beyond_it",
         "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
         "tests/surface/test_tools_bad_input.py::test_only_finite_positive_numbers_within_bounds_are_numbers",
@@ -246,6 +251,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "ORD-04": held(
         "A symbol means exactly one contract, or the candidates are told and none is chosen.",
+        "tests/surface/test_bad_input_matrix.py::test_a_symbol_that_is_none_or_several_is_refused_and_never_interpreted",
         "tests/flow/test_broker_reads.py::test_ambiguous_symbol_is_refused_with_candidates",
         "tests/flow/test_broker_reads.py::test_symbol_forms_resolve_to_one_contract",
         "tests/flow/test_tools_reads.py::test_con_id_of_another_symbol_is_refused",
@@ -299,6 +305,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "ORD-22": held(
         "Free text of a request is short, of safe characters, and never interpreted.",
+        "tests/surface/test_bad_input_matrix.py::test_every_wrong_value_of_every_argument_is_a_structured_refusal",
         "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
     ),
     # ---- limits of frequency
@@ -538,6 +545,7 @@ PROMISES: dict[str, Promise] = {
     # ---- the audit log
     "AUD-01": held(
         "Every call, decision, refusal, effect and start is recorded.",
+        "tests/surface/test_bad_input_matrix.py::test_every_wrong_value_of_every_argument_is_a_structured_refusal",
         "tests/flow/test_records.py::test_the_last_record_of_a_run_is_its_stop",
         "tests/surface/test_tools_answers.py::test_each_call_is_one_decision_record_with_its_class",
         "tests/surface/test_tools_bad_input.py::test_nothing_bad_reaches_the_wire_and_each_is_recorded_once",

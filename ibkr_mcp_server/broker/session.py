@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 quieten()
 
 READ_ATTEMPTS = 3
+SIGN_OF_LIFE_AFTER_SECONDS = 0.3
+"""When a request that may take long is first accompanied by one that may not."""
 ORDER_MESSAGES = frozenset({"3", "5", "11", "59", "101"})
 """orderStatus, openOrder, execDetails, commissionReport, completedOrder: none of them may be missed."""
 
@@ -249,6 +251,12 @@ class Session(ReadMessages):
                 )
             )
 
+    async def _keep_asking_for_signs_of_life(self) -> None:
+        await asyncio.sleep(SIGN_OF_LIFE_AFTER_SECONDS)
+        while True:
+            self.suspect()
+            await asyncio.sleep(self._deadline_seconds)
+
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -348,6 +356,9 @@ class Session(ReadMessages):
     def _turn(self, what: str) -> asyncio.Lock:
         return self._turns.setdefault(what, asyncio.Lock())
 
+    def _turn_is_taken(self, what: str) -> bool:
+        return what in self._turns and self._turns[what].locked()
+
     def _begin(self, what: str) -> Answer:
         answer = self.answers.families[what] = Answer(what=what)
         return answer
@@ -362,10 +373,19 @@ class Session(ReadMessages):
             Unavailable: the deadline passed.
         """
         call, limit = Call(sent=sent), deadline_seconds or self._deadline_seconds
+        # What may take long must not take long to fail: the gateway shows meanwhile that it is alive.
+        company = self._spawn(self._keep_asking_for_signs_of_life()) if limit > self._deadline_seconds else None
         try:
             async with asyncio.timeout(limit):
                 yield call
         except TimeoutError as error:
+            if not call.sent and self._turn_is_taken(what):
+                raise Unavailable(
+                    "BROKER_TIMEOUT",
+                    f"The gateway has not finished its answer to an earlier request for {what}; after {limit:g} s this "
+                    "one was not sent.",
+                    next_step="See the connection status, then ask again.",
+                ) from error
             if not call.sent:
                 raise Unavailable(
                     "BROKER_PACING",
@@ -380,6 +400,9 @@ class Session(ReadMessages):
                 f"The gateway did not answer the request for {what} within {limit:g} s.",
                 next_step="See the connection status, then ask again.",
             ) from error
+        finally:
+            if company is not None:
+                company.cancel()
 
     def listen(self, order_id: int, hearing: Hearing) -> None:
         """Tell `hearing` everything about one order of this client from now on, until `stop_listening`."""

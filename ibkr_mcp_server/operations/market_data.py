@@ -10,7 +10,7 @@ from ibkr_mcp_server.broker.base import Refusal
 from ibkr_mcp_server.domain.instruments import Candidate, ContractDetails, Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.domain.quotes import Quote
-from ibkr_mcp_server.errors import Refused
+from ibkr_mcp_server.errors import Refused, Unavailable
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
 from ibkr_mcp_server.safety.decision import CODES, Code
@@ -96,7 +96,10 @@ async def resolve_symbol(operation: Operation, query: InstrumentQuery, desk: Des
         except Refused as error:
             if query.names_derivative or error.code not in (Code.CONTRACT_AMBIGUOUS, Code.CONTRACT_NOT_FOUND):
                 raise  # of derivatives the error itself names the candidates
-            candidates = await access.broker.search(query.symbol.split(".")[0])
+            try:
+                candidates = await access.broker.search(query.symbol.split(".")[0])
+            except Unavailable:  # the broker takes one search a second; what is known already is the answer
+                raise error from None
             if not candidates:
                 raise
             return Resolution(instrument=None, candidates=candidates)

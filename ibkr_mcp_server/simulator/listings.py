@@ -249,6 +249,7 @@ HEALTH_PLANS = "Consumer, Non-cyclical/Healthcare-Services/Medical-HMO"
 INTERNET = "Communications/Internet/Web Portals-ISP"
 LUXURY = "Consumer, Cyclical/Apparel/Apparel Manufacturers"
 MACHINES = "Industrial/Machinery-Constr&Mining/Machinery-Constr&Mining"
+REAL_ESTATE = "Financial/REITS/REITS-Shopping Centers"
 METALS = "Basic Materials/Mining/Diversified Minerals"
 NETWORKS = "Communications/Telecommunications/Networking Products"
 OIL = "Energy/Oil&Gas/Oil Comp-Integrated"
@@ -299,7 +300,8 @@ US_STOCKS = [
 ]
 
 # Symbols that mean several things on purpose. ASML: the currency decides. AIR: another company in New York, and the
-# same one in the same currency in Paris and Frankfurt. BHP: one company, three currencies.
+# same one in the same currency in Paris and Frankfurt. BHP: one company, three currencies. URW: two listings abroad and
+# none in the US, so that no rule of thumb can choose.
 AMBIGUOUS = [
     us_stock(117589399, "ASML", "ASML HOLDING NV-NY REG SHS", primary="NASDAQ", isin="USN070592100", sector=CHIP_TOOLS),
     _stock_abroad(117902840, "ASML", "ASML HOLDING NV", exchange="AEB", isin="NL0010273215", sector=CHIP_TOOLS),
@@ -309,6 +311,12 @@ AMBIGUOUS = [
     us_stock(4853, "BHP", "BHP GROUP LTD-SPON ADR", primary="NYSE", isin="US0886061086", sector=METALS),
     _stock_abroad(4036812, "BHP", "BHP GROUP LTD", exchange="ASX", isin="AU000000BHP4", sector=METALS),
     _stock_abroad(900000002, "BHP", "BHP GROUP LTD-DI", exchange="LSE", isin="AU000000BHP4", sector=METALS),
+    _stock_abroad(
+        900000008, "URW", "UNIBAIL-RODAMCO-WESTFIELD", exchange="SBF", isin="FR0013326246", sector=REAL_ESTATE
+    ),
+    _stock_abroad(
+        900000009, "URW", "UNIBAIL-RODAMCO-WESTFI/CDI", exchange="ASX", isin="AU0000009789", sector=REAL_ESTATE
+    ),
     us_stock(195014116, "SHOP", "SHOPIFY INC - CLASS A", primary="NASDAQ", isin="CA82509L1076", sector=SOFTWARE),
     _stock_abroad(900000003, "SHOP", "SHOPIFY INC - CLASS A", exchange="TSE", isin="CA82509L1076", sector=SOFTWARE),
 ]

@@ -169,6 +169,29 @@ async def test_every_tool_answers_within_a_second_without_a_gateway(
 WORK_WITHOUT_A_LINK = {"get_connection_status", "get_safety_status", "emergency_stop", "check_order"}
 
 
+async def test_every_call_ends_within_five_seconds_when_the_gateway_freezes_in_mid_session(
+    gateway: PaperGateway, tmp_path: Path
+) -> None:
+    """Every tool but the stop, at once, with the settings as they are by default; what was sent is told as unknown."""
+    async with running(tmp_path, gateway, ManualClock()) as world:
+        placed = await world.buy()
+        gateway.faults.freeze()
+        calls = {tool.name: dict(ARGUMENTS[tool.name]) for tool in TOOLS if tool.name != "emergency_stop"}
+        for name in ("modify_order", "cancel_order", "get_order_status"):
+            calls[name] = {"perm_id": placed["perm_id"]} | ({"quantity": 2} if name == "modify_order" else {})
+        async with asyncio.timeout(5.0):
+            answers = await asyncio.gather(*(world.call(name, **given) for name, given in calls.items()))
+        told = dict(zip(calls, answers, strict=True))
+        for name, answer in told.items():
+            fits(name, answer)
+        assert told["get_safety_status"]["success"]
+        assert told["cancel_order"]["code"] == "OUTCOME_UNKNOWN"
+        for name in ("get_account_summary", "get_executions", "get_open_orders", "get_completed_orders"):
+            assert told[name]["code"] == "BROKER_TIMEOUT", told[name]
+        assert not any(told[tool.name]["success"] for tool in TOOLS if tool.writes)
+        gateway.faults.thaw()
+
+
 @asynccontextmanager
 async def _unopened(opener: Any, tmp_path: Path) -> AsyncIterator[Client]:
     server = TradingServer(opener, venue="paper", clock=ManualClock(), sentinel=tmp_path / "KILL")

@@ -1,0 +1,193 @@
+"""Bad input of every kind for every argument of every tool: a structured refusal, nothing on the wire, and it goes on.
+
+The kinds come from the listed schemas, so a new tool or argument is tried without being named here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+
+from ibkr_mcp_server.audit.events import EventType
+from ibkr_mcp_server.domain.operations import OperationClass
+from ibkr_mcp_server.tools.catalogue import TOOLS
+from ibkr_mcp_server.tools.registry import Tool
+from tests.harness import World, running
+from tests.surface.shell import Shell
+from tests.surface.test_tools_answers import ARGUMENTS, REFUSAL
+
+HOSTILE_TEXTS: tuple[Any, ...] = ("A\x00B", "AAPL\r\nX", "\x1b[31mAAPL", "AAPL\u202e", "\ud83d\udca5", "A" * 100_000)
+"""Control characters, an escape sequence, a reversal of direction, a picture, and far too much."""
+WRONG: dict[str, tuple[Any, ...]] = {
+    "string": (*HOSTILE_TEXTS, 1, True, ["AAPL"], {"symbol": "AAPL"}),
+    "number": ("1", "1e3", True, [1], {}, -1, -0.01, 0, 1e300, 10**400, 2e12, 1e-300),
+    "integer": ("1", True, [1], {}, -1, 0, 1.5, 2**70, 10**400),
+    "boolean": ("true", "yes", 1, 0, [], {}),
+    "array": ("AAPL", [], [1], [None], ["A\x00B"], [["AAPL"]], {}, 1, True, ["AAPL"] * 51),
+}
+COMMANDS = ("CLEAR_CACHE", "__import__('os')", "$(reboot)", "'; DROP TABLE intents;--", "../../etc/passwd", "{{7*7}}")
+"""What other software takes for more than a symbol (FD-58)."""
+
+with_arguments = pytest.mark.parametrize(
+    "tool",
+    [tool for tool in TOOLS if tool.arguments.model_fields and tool.operation_class is not OperationClass.SAFETY_STOP],
+    ids=lambda tool: tool.name,
+)
+
+
+def _bad(tool: Tool) -> Iterator[tuple[str, Any]]:
+    """Each argument with each value that its schema does not admit, and an argument that there is not."""
+    yield "nonsense", 1
+    yield "AAPL\x00", {}
+    for name, schema in tool.listing()["inputSchema"]["properties"].items():
+        yield from ((name, value) for value in WRONG[schema["type"]])
+        if "enum" in schema:
+            yield name, schema["enum"][0].lower() + "x"
+        if "maximum" in schema:
+            yield name, schema["maximum"] + 1
+
+
+async def _refused(world: World, tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
+    answer = await world.call_with(tool.name, arguments)
+    jsonschema.validate(answer, REFUSAL)
+    assert answer["details"]
+    assert len(json.dumps(answer)) < 6_000
+    assert str(answer["details"]).isprintable()
+    return answer
+
+
+@with_arguments
+async def test_every_wrong_value_of_every_argument_is_a_structured_refusal(tool: Tool) -> None:
+    """ORD-01, ORD-22, TW-05, TW-10, FD-36: recorded once each; the tool works afterwards as it did before."""
+    async with running(enable_stop_loss_orders=True) as world:
+        asked = 0
+        for name, value in _bad(tool):
+            answer = await _refused(world, tool, ARGUMENTS[tool.name] | {name: value})
+            codes = {detail.partition(":")[0] for detail in answer["details"]}
+            expected = {"UNKNOWN_ARGUMENT"} if name not in tool.arguments.model_fields else _codes_of(name)
+            assert codes & expected, (name, value, answer)
+            asked += 1
+        assert world.gateway.received_writes == []
+        decisions = [record for record in await world.records(EventType.DECISION) if record.tool == tool.name]
+        assert len(decisions) == asked
+        assert {record.outcome["approved"] for record in decisions} == {False}
+        good = await world.call_with(tool.name, ARGUMENTS[tool.name])
+        assert good.get("code") not in ("INVALID_ARGUMENTS", "INTERNAL_ERROR", "UNKNOWN_ARGUMENT")
+        assert (await world.call("get_connection_status"))["link"]["is_up"] is True
+
+
+def _codes_of(name: str) -> set[str]:
+    """The codes that a fault of an argument may have; each says what kind of thing is wrong."""
+    own = {"quantity": "INVALID_QUANTITY", "action": "INVALID_SIDE", "symbol": "INVALID_SYMBOL",
+           "symbols": "INVALID_SYMBOL", "good_till_date": "GOOD_TILL_DATE"}  # fmt: skip
+    is_price = name.startswith("trailing") or name.endswith(("_price", "_offset"))
+    return {
+        "INVALID_PRICE" if is_price else own.get(name, "INVALID_ARGUMENTS"),
+        "INVALID_ARGUMENTS",
+        "TOO_MANY_SYMBOLS",
+    }
+
+
+@with_arguments
+async def test_a_symbol_that_is_none_or_several_is_refused_and_never_interpreted(tool: Tool) -> None:
+    """ORD-04, FD-50, FD-58: unknown, ambiguous, or what other software takes for a command."""
+    fields = tool.arguments.model_fields
+    if "symbol" not in fields and "symbols" not in fields:
+        pytest.skip("names no instrument")
+
+    def named(symbol: str) -> dict[str, Any]:
+        return ARGUMENTS[tool.name] | ({"symbol": symbol} if "symbol" in fields else {"symbols": [symbol]})
+
+    async with running(enable_international_trading=True) as world:
+        codes = {}
+        for symbol in ("ZZZZ", "URW", *COMMANDS):
+            answer = await world.call_with(tool.name, named(symbol))
+            codes[symbol] = _told(answer)
+            await world.clock.advance(2)  # the broker takes one search a second
+        assert "CONTRACT_NOT_FOUND" in codes.pop("ZZZZ")
+        assert "CONTRACT_AMBIGUOUS" in codes.pop("URW")
+        assert all("INVALID_SYMBOL" in found for found in codes.values()), codes
+        assert world.gateway.received_writes == []
+
+
+def _told(answer: dict[str, Any]) -> set[str]:
+    """The codes of a refusal, or of a preview's verdicts; a tool that resolves tells the candidates as its answer."""
+    if answer["success"] and "instrument" not in answer and len(answer.get("candidates", ())) > 1:
+        return {"CONTRACT_AMBIGUOUS"}
+    verdicts = [found["code"] for verdict in answer.get("verdicts", ()) for found in verdict["problems"]]
+    return {detail.partition(":")[0] for detail in answer.get("details", ())} | set(verdicts) | {answer.get("code", "")}
+
+
+# ---- what only raw lines can carry
+
+RAW: tuple[tuple[str, str | None], ...] = (
+    ('{"symbol":"AAPL","action":"BUY","quantity":NaN,"limit_price":100}', "INVALID_QUANTITY"),
+    ('{"symbol":"AAPL","action":"BUY","quantity":Infinity,"limit_price":100}', "INVALID_QUANTITY"),
+    ('{"symbol":"AAPL","action":"BUY","quantity":1e999,"limit_price":100}', "INVALID_QUANTITY"),
+    ('{"symbol":"AAPL","action":"BUY","quantity":1,"limit_price":-Infinity}', "INVALID_PRICE"),
+    ('{"symbol":"AAPL","action":"BUY","quantity":1,"limit_price":' + "9" * 4_000 + "}", "INVALID_PRICE"),
+    ('{"symbol":"AAPL","action":"BUY","quantity":1,"limit_price":100,"quantity":"1"}', "INVALID_QUANTITY"),
+    ("null", "INVALID_ARGUMENTS"),
+    # What is no JSON, or no object, is not a call: the protocol's library answers it, if it can.
+    ('{"symbol":"\\ud800","action":"BUY","quantity":1,"limit_price":100}', None),
+    ('{"symbol":' + "[" * 2_000 + "]" * 2_000 + "}", None),
+    ('["AAPL","BUY",1,100]', None),
+    ('{"symbol":"AAPL",', None),
+)
+"""Arguments as they stand in the line, and the code of the refusal."""
+
+
+async def test_raw_lines_that_are_hardly_json_place_nothing_and_the_next_call_works(shell: Shell) -> None:
+    """Over stdio, where the client's own library does not stand between."""
+    file = shell.state / "server.log"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ibkr_mcp_server", "serve"),
+        env=shell.environment | {"IBKR_ENABLE_TRADING": "true", "IBKR_LOG_FILE": str(file)},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=2**20,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    told: dict[int, dict[str, Any]] = {}
+    try:
+        async with asyncio.timeout(30):
+            process.stdin.write(HELLO)
+            await process.stdout.readline()
+            for number, (arguments, code) in enumerate(RAW, start=100):
+                call = f'{{"name":"place_limit_order","arguments":{arguments}}}'
+                line = f'{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":{call}}}\n'
+                process.stdin.write(line.encode() + _status(number * 10))
+                awaited = {number, number * 10} if code else {number * 10}
+                while not awaited <= told.keys():
+                    answer = json.loads(await process.stdout.readline())
+                    told[answer.get("id")] = answer
+                status = told[number * 10]["result"]["structuredContent"]
+                assert status["daily_stats"]["opening_orders"] == 0, arguments
+                if code is not None:
+                    refusal = told[number]["result"]["structuredContent"]
+                    jsonschema.validate(refusal, REFUSAL)
+                    assert (told[number]["result"]["isError"], refusal["code"]) == (True, code), refusal
+            process.stdin.close()
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert "Traceback" not in file.read_text(encoding="utf-8")
+
+
+HELLO = (
+    b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},'
+    b'"clientInfo":{"name":"test","version":"1"}}}\n{"jsonrpc":"2.0","method":"notifications/initialized"}\n'
+)
+
+
+def _status(number: int) -> bytes:
+    params = {"name": "get_safety_status", "arguments": {}}
+    return json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}).encode() + b"\n"
