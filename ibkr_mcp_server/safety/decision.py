@@ -63,6 +63,8 @@ class Code(StrEnum):
     PRICE_MISSING = "PRICE_MISSING"
     PRICE_NOT_EXPECTED = "PRICE_NOT_EXPECTED"
     ORDER_TYPE_NOT_ALLOWED = "ORDER_TYPE_NOT_ALLOWED"
+    ORDER_TYPE_UNSUPPORTED = "ORDER_TYPE_UNSUPPORTED"
+    ORDER_INCOMPLETE = "ORDER_INCOMPLETE"
     TIME_IN_FORCE_NOT_ALLOWED = "TIME_IN_FORCE_NOT_ALLOWED"
     GOOD_TILL_DATE = "GOOD_TILL_DATE"
     STOP_ON_WRONG_SIDE = "STOP_ON_WRONG_SIDE"
@@ -91,10 +93,14 @@ class Code(StrEnum):
     RECORD_FAILED = "RECORD_FAILED"
     BROKER_UNAVAILABLE = "BROKER_UNAVAILABLE"
     BROKER_TIMEOUT = "BROKER_TIMEOUT"
+    BROKER_OFFLINE = "BROKER_OFFLINE"
+    BROKER_PACING = "BROKER_PACING"
+    BROKER_REFUSED = "BROKER_REFUSED"
     BROKER_REJECTED = "BROKER_REJECTED"
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
     ACCOUNT_ECHO_MISMATCH = "ACCOUNT_ECHO_MISMATCH"
     NO_MARKET_DATA = "NO_MARKET_DATA"
+    NO_QUOTE = "NO_QUOTE"
     INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
@@ -248,6 +254,14 @@ CODES: dict[Code, CodeText] = {
     Code.ORDER_TYPE_NOT_ALLOWED: CodeText(
         meaning="The order type is not in the allowed list.", remedy="Use a type named in `limit`."
     ),
+    Code.ORDER_TYPE_UNSUPPORTED: CodeText(
+        meaning="This product cannot say such an order to the broker; nothing was sent.",
+        remedy="Use an order type that the tool's schema names.",
+    ),
+    Code.ORDER_INCOMPLETE: CodeText(
+        meaning="The order lacks something that its type needs; nothing was sent.",
+        remedy="Give what the message names.",
+    ),
     Code.TIME_IN_FORCE_NOT_ALLOWED: CodeText(
         meaning="The time in force is not allowed for this order, or does not go with its type. Only protective orders "
         "may outlive the trading day.",
@@ -348,6 +362,18 @@ CODES: dict[Code, CodeText] = {
         meaning="The broker did not answer in time; nothing was changed by this request.",
         remedy="Try again; get_connection_status tells whether the link is alive.",
     ),
+    Code.BROKER_OFFLINE: CodeText(
+        meaning="The gateway has lost its own connection to IBKR.",
+        remedy="Wait: the gateway connects again by itself; get_connection_status tells when.",
+    ),
+    Code.BROKER_PACING: CodeText(
+        meaning="There were more requests than the broker takes in so short a time; this one was not carried out.",
+        remedy="Wait for `retry_after_s` and ask again, with fewer requests.",
+    ),
+    Code.BROKER_REFUSED: CodeText(
+        meaning="The broker does not answer this question; its code and text are attached.",
+        remedy="Read the broker's reason; correct the question or ask the operator.",
+    ),
     Code.BROKER_REJECTED: CodeText(
         meaning="The broker refused the request; its code and text are attached.",
         remedy="Read the broker's reason; correct the request or ask the operator.",
@@ -363,6 +389,10 @@ CODES: dict[Code, CodeText] = {
     Code.NO_MARKET_DATA: CodeText(
         meaning="The broker gives no prices for this instrument.",
         remedy="Read the broker's reason; a market-data subscription may be missing.",
+    ),
+    Code.NO_QUOTE: CodeText(
+        meaning="No price of this instrument arrived in time.",
+        remedy="Ask again later; its market may be closed, or it may not trade.",
     ),
     Code.INTERNAL_ERROR: CodeText(
         meaning="The product itself failed.", remedy="Report it with the decision_id; the log has the details."

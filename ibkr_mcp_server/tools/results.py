@@ -135,10 +135,11 @@ def refusal(decision: Decision) -> Failure:
 
 
 def failure(error: ProductError) -> Failure:
-    """Approved, and then it went wrong."""
+    """Approved, and then it went wrong. Codes are of the documented list; others, of the store, say that it failed."""
+    documented = error.code in tuple(Code)
     return Failure(
-        code=error.code,
-        error=error.message,
+        code=error.code if documented else Code.STATE_UNREADABLE,
+        error=error.message if documented else f"{error.code}: {error.message}",
         next_step=error.next_step or remedy(error.code),
         details=error.details,
         retry_after_seconds=error.retry_after_seconds,

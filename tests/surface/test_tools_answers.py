@@ -67,6 +67,7 @@ async def _ask_all(world: World) -> dict[str, dict[str, Any]]:
     for tool in TOOLS:
         answers[tool.name] = await world.call(tool.name, **ARGUMENTS.get(tool.name, {}))
         fits(tool.name, answers[tool.name])
+        await world.clock.advance(0.2)  # the broker takes so many messages a second
     return answers
 
 

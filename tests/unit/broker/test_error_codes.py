@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ibkr_mcp_server.broker import error_codes
 from ibkr_mcp_server.broker.error_codes import KNOWN_CODES, Kind, explain, order_rejected, quoted, request_error
 from ibkr_mcp_server.errors import Refused, Unavailable
+from ibkr_mcp_server.safety.decision import Code
+
+ERRORS = {"Refused", "Unavailable", "Fault", "OutcomeUnknown", "Refusal"}
 
 OF_THE_GUIDE = (
     {100, 101, 300, 322, 103, 104, 105, 107, 135, 110, 111, 113, 161, 162, 165, 366, 200, 201, 202, 309, 317, 320, 321}
@@ -34,6 +40,18 @@ def test_each_line_says_what_it_means_and_what_to_do_next(code: int) -> None:
 @pytest.mark.parametrize("code", [399, 404, 2109, 10349, 10167])
 def test_remarks_on_living_orders_are_no_refusals(code: int) -> None:
     assert explain(code).kind is Kind.WARNING
+
+
+def test_every_code_that_the_adapter_tells_is_documented() -> None:
+    """TW-05: an agent finds each in the list of refusals, with its remedy."""
+    told = set()
+    for file in Path(error_codes.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS:
+                codes = [*node.args[:1], *(given.value for given in node.keywords if given.arg == "code")]
+                told |= {code.value for code in codes if isinstance(code, ast.Constant)}
+    assert len(told) > 10
+    assert told - set(Code) == set()
 
 
 @given(st.integers(min_value=-(10**9), max_value=10**9).filter(lambda code: code not in KNOWN_CODES))
