@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from filelock import FileLock, Timeout
 
 from ibkr_mcp_server.clock import SystemClock
 from ibkr_mcp_server.errors import Refused, Unavailable
@@ -57,19 +59,20 @@ def simulate(
     assert isinstance(names, tuple)
     assert isinstance(pace, float)
     try:
-        asyncio.run(
-            _serve(
-                host=host,
-                port=port,
-                seed=seed,
-                accounts=names,
-                market_always_open=market_always_open,
-                speed=pace,
-                faults=fault or (),
-                control_port=control_port,
-                state_dir=state_dir,
+        with _alone_in(state_dir):
+            asyncio.run(
+                _serve(
+                    host=host,
+                    port=port,
+                    seed=seed,
+                    accounts=names,
+                    market_always_open=market_always_open,
+                    speed=pace,
+                    faults=fault or (),
+                    control_port=control_port,
+                    state_dir=state_dir,
+                )
             )
-        )
     except FaultNotUnderstood as error:
         raise typer.BadParameter(str(error), param_hint="--fault") from None
     except OSError as error:
@@ -79,6 +82,24 @@ def simulate(
             "ADDRESS_NOT_FREE",
             f"The paper gateway cannot listen on {host}:{port}: {error.strerror}.",
             next_step="Name another port with --port, or end the program that has this one; 0 takes a free port.",
+        ) from error
+
+
+@contextmanager
+def _alone_in(directory: Path | None) -> Iterator[None]:
+    """Two gateways would overwrite each other's world."""
+    if directory is None:
+        yield
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(str(directory / "gateway.lock"), timeout=0):
+            yield
+    except Timeout as error:
+        raise Unavailable(
+            "STATE_DIR_IN_USE",
+            f"Another paper gateway plays the world in {directory}.",
+            next_step="End it, or name another directory with --state-dir.",
         ) from error
 
 

@@ -144,8 +144,8 @@ class Exchange:
 
         def act() -> None:
             for perm_id in [order.perm_id for order in self._book.live()]:
-                order = self._book.orders[perm_id]
-                if not order.is_done and order.status != PENDING_CANCEL:
+                order = self._book.orders.get(perm_id)  # one that ended meanwhile may be forgotten already
+                if order is not None and not order.is_done and order.status != PENDING_CANCEL:
                     self._families.announce_cancel(order, because=BY_TRADER, takes=self._cancels_take)
 
         return self._transact(0, -1, act)

@@ -65,8 +65,8 @@ class Matching:
         now = self._clock.now()
         self._taken.clear()
         for perm_id in [order.perm_id for order in self._book.live()]:
-            order = self._book.orders[perm_id]
-            if order.is_done:
+            order = self._book.orders.get(perm_id)
+            if order is None or order.is_done:  # by what an order before it did
                 continue
             if order.cancels_at is not None and order.cancels_at <= now:
                 self._families.cancel(perm_id, because="Cancelled by Trader")

@@ -5,6 +5,7 @@ State and nothing else: who may change an order, and to what, is decided in `exc
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 from datetime import date
 
@@ -18,6 +19,9 @@ from ibkr_mcp_server.simulator.orders import (
 )
 
 FIRST_PERM_ID = 1_500_000_001
+REMEMBERED_UNFILLED = 1_000
+"""Of orders that ended without any fill only the newest are remembered: a client that places and cancels all day must
+not make the gateway grow. What was traded is remembered for the day."""
 
 
 class OrderBook:
@@ -36,6 +40,8 @@ class OrderBook:
         self._alive: dict[int, Order] = {}
         """The orders of `orders` that are not done: a day's thousands of finished ones must not slow a tick."""
         self._perm_ids: dict[tuple[int, int], int] = {}
+        self._unfilled: deque[int] = deque()
+        """PermIds of orders that ended without any fill, in the order of their end."""
         self._events: list[OrderEvent] = []
 
     # --- looking ---
@@ -58,6 +64,8 @@ class OrderBook:
         self.orders[order.perm_id] = order
         if order.is_done:
             self._alive.pop(order.perm_id, None)
+            if not order.filled:
+                self._unfilled.append(order.perm_id)
         else:
             self._alive[order.perm_id] = order
         if order.order_id:
@@ -67,6 +75,8 @@ class OrderBook:
         """The order is this from now on; nobody is told."""
         self.remember(order)
         self.changed_orders.add(order.perm_id)
+        while len(self._unfilled) > REMEMBERED_UNFILLED:
+            self._forget(self.orders[self._unfilled.popleft()])
 
     def update(self, order: Order, *, status_only: bool = False) -> None:
         """The order is this from now on, and its owner is told."""
@@ -87,12 +97,16 @@ class OrderBook:
     def start_day(self, day: date) -> None:
         """Forget what ended before: yesterday's orders and fills are in the statements, not in the gateway."""
         self.trading_day = day
+        self._unfilled.clear()
         for order in [order for order in self.orders.values() if order.is_done]:
-            del self.orders[order.perm_id]
-            self._perm_ids.pop(order.key, None)
-            self.changed_orders.add(order.perm_id)
+            self._forget(order)
         self.changed_executions.update(self.executions)
         self.executions = {}
+
+    def _forget(self, order: Order) -> None:
+        del self.orders[order.perm_id]
+        self._perm_ids.pop(order.key, None)
+        self.changed_orders.add(order.perm_id)
 
     # --- telling ---
 

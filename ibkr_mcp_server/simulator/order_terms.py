@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 
 from ibkr_mcp_server.simulator.wire import (
     FieldReader,
@@ -71,7 +72,16 @@ _TAIL = _names(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+_TYPED = frozenset(
+    _names(
+        "action totalQuantity orderType lmtPrice auxPrice tif ocaGroup account orderRef transmit parentId triggerMethod"
+        " outsideRth ocaType goodTillDate goodAfterTime allOrNone trailStopPrice trailingPercent lmtPriceOffset whatIf"
+    )
+)
+"""Attributes that `OrderTerms` has fields for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OrderTerms:
     """An order as its client describes it; `None` is "not set"."""
 
@@ -97,7 +107,7 @@ class OrderTerms:
     limit_price_offset: Decimal | None = None
     what_if: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """Every attribute that was not empty, by its TWS name, as the client wrote it."""
+    """Every other attribute that was not empty, by its TWS name, as the client wrote it."""
     combo_legs: tuple[tuple[str, ...], ...] = ()
     combo_leg_prices: tuple[str, ...] = ()
     routing_parameters: tuple[tuple[str, str], ...] = ()
@@ -184,7 +194,7 @@ def read_order_terms(reader: FieldReader, version: int, *, sec_type: str, exchan
         trailing_percent=parse_decimal(sent["trailingPercent"]),
         limit_price_offset=parse_decimal(sent["lmtPriceOffset"]),
         what_if=parse_boolean(sent["whatIf"]),
-        attributes={name: text for name, text in sent.items() if text},
+        attributes=_shared(tuple((name, text) for name, text in sent.items() if text and name not in _TYPED)),
         combo_legs=legs,
         combo_leg_prices=leg_prices,
         routing_parameters=routing,
@@ -192,6 +202,12 @@ def read_order_terms(reader: FieldReader, version: int, *, sec_type: str, exchan
         delta_neutral_contract=delta_neutral,
         conditions=conditions,
     )
+
+
+@lru_cache(maxsize=128)
+def _shared(attributes: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """One mapping for all orders with the same attributes: clients send some sixty of them, nearly always alike."""
+    return dict(attributes)
 
 
 def scales(increment: str) -> bool:

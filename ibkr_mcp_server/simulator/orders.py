@@ -22,7 +22,7 @@ INACTIVE = "Inactive"
 DONE = frozenset({FILLED, CANCELLED, INACTIVE})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
     """One order of one client. `terms` is what the client wrote, the fields here are what is in force."""
 
@@ -83,7 +83,7 @@ class Order:
         return self.terms.action == "BUY"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Execution:
     """One fill. `realized_pnl` is `None` unless the fill closed something."""
 

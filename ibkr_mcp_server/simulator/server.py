@@ -101,6 +101,7 @@ class PaperGateway:
         state_dir: Path | None = None,
         tick_seconds: float = 1.0,
         master_client_id: int | None = None,
+        remembered_requests: int = REMEMBERED_REQUESTS,
     ) -> None:
         """Build the world; `start` opens the port. The client `master_client_id` hears of everybody's orders."""
         self.host = host
@@ -140,7 +141,7 @@ class PaperGateway:
             newsroom=Newsroom(self.catalogue, seed=seed),
             master_client_id=master_client_id,
         )
-        self._received: deque[ReceivedRequest] = deque(maxlen=REMEMBERED_REQUESTS)
+        self._received: deque[ReceivedRequest] = deque(maxlen=remembered_requests)
         self._connections: set[Connection] = set()
         self._unflushed: set[Connection] = set()
         self._waiters: list[asyncio.Future[None]] = []
@@ -557,6 +558,7 @@ async def serve_until_stopped(
         replay_from=replay_from,
         speed=speed,
         state_dir=state_dir,
+        remembered_requests=0,
     )
     async with AsyncExitStack() as running:
         await running.enter_async_context(gateway)

@@ -31,6 +31,8 @@ class MalformedMessage(ValueError):
 
 def to_text(value: Field) -> str:
     """One field as TWS prints it: no exponent, no trailing zeros, `None` as the empty field."""
+    if type(value) is str:  # most fields are, of the hundred and more in an order
+        return value
     if value is None:
         return ""
     if isinstance(value, bool):

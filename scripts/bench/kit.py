@@ -95,6 +95,12 @@ class Bench:
     @contextmanager
     def paper_gateway(self) -> Iterator[int]:
         """`ibkr-mcp-server simulate` as a process of its own; yields its port."""
+        with self.paper_gateway_process() as (port, _):
+            yield port
+
+    @contextmanager
+    def paper_gateway_process(self) -> Iterator[tuple[int, int]]:
+        """As `paper_gateway`; yields its port and its process id."""
         port = free_port()
         command = [sys.executable, "-m", "ibkr_mcp_server", "simulate", "--port", str(port), "--market-always-open"]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, env=self.environment("gateway"))
@@ -102,7 +108,7 @@ class Bench:
             assert child.stdout is not None
             if not child.stdout.readline():  # the line that tells the address
                 raise RuntimeError("the paper gateway ended before it was ready; its reason stands above")
-            yield port
+            yield port, child.pid
         finally:
             child.terminate()
             child.wait(10)

@@ -69,6 +69,8 @@ async def test_world_in_a_state_directory_outlives_the_process(tmp_path: Path) -
                 if not known:
                     order = LimitOrder("BUY", 1, 1, tif="GTC", orderRef="kept", account="DU9000001")
                     await client.place(await client.stock("AAPL"), order, until=("Submitted",))
+                    second = await asyncio.to_thread(shell.run, "simulate", *options)
+                    assert (second.returncode, "STATE_DIR_IN_USE" in second.stderr) == (1, True)
                 client.disconnect()
                 process.kill()
 
