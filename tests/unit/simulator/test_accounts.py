@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.simulator.accounts import Accounts
-from ibkr_mcp_server.simulator.commissions import commission_for
+from ibkr_mcp_server.simulator.commissions import STOCKS_ABROAD, commission_for
+from ibkr_mcp_server.simulator.derivatives import list_derivatives
 from ibkr_mcp_server.simulator.instruments import Listing
 from ibkr_mcp_server.simulator.listings import default_catalogue
 from ibkr_mcp_server.simulator.market import Market
@@ -121,3 +122,93 @@ def test_pence_are_not_pounds(books: Books) -> None:
     [barclays] = books.catalogue.matching(symbol="BARC")
     books.accounts.book_fill(CODE, barclays, signed_quantity=Decimal(100), price=Decimal(250), commission=Decimal(1))
     assert books.accounts.by_code[CODE].cash["GBP"] == -251
+
+
+# --- other instruments ---
+
+
+def listing(books: Books, symbol: str, sec_type: str, **wanted: str) -> Listing:
+    return books.catalogue.matching(symbol=symbol, sec_type=sec_type, **wanted)[-1]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def all_books() -> Books:
+    """With options and futures."""
+    books = Books()
+    list_derivatives(books.catalogue, books.market)
+    return books
+
+
+def book(books: Books, row: Listing, quantity: int, price: str) -> Decimal | None:
+    return books.accounts.book_fill(
+        CODE, row, signed_quantity=Decimal(quantity), price=Decimal(price), commission=Decimal(0)
+    )
+
+
+def cash_and_equity(books: Books) -> tuple[float, float]:
+    return float(books.accounts.by_code[CODE].cash["USD"]), float(books.accounts.equity(CODE))
+
+
+def test_future_is_settled_in_cash_at_the_days_end_and_its_gain_is_not_counted_twice(all_books: Books) -> None:
+    row = listing(all_books, "ES", "FUT")
+    book(all_books, row, -2, "1000.00")
+    all_books.market.set_quote(row.con_id, bid="990.00", ask="990.25", last="990.00")
+    assert cash_and_equity(all_books) == (1_000_000, 1_001_000)
+    all_books.accounts.start_day()
+    assert cash_and_equity(all_books) == (1_001_000, 1_001_000)
+    assert book(all_books, row, 2, "985.00") == 1_500
+    assert cash_and_equity(all_books) == (1_001_500, 1_001_500)
+
+
+@given(st.lists(st.tuples(st.integers(-5, 5).filter(bool), st.integers(900, 1100), st.booleans()), max_size=12))
+def test_gain_of_a_future_is_the_same_whenever_it_was_settled(fills: list[tuple[int, int, bool]]) -> None:
+    books = Books()
+    list_derivatives(books.catalogue, books.market)
+    row, paid, held = listing(books, "ES", "FUT"), 0, 0
+    for quantity, price, day_ends in fills:
+        books.market.set_quote(row.con_id, bid=Decimal(price), ask=Decimal(price), last=Decimal(price))
+        book(books, row, quantity, str(price))
+        paid, held = paid + quantity * price * 50, held + quantity
+        if day_ends:
+            books.accounts.start_day()
+        assert abs(books.accounts.equity(CODE) - (1_000_000 + held * price * 50 - paid)) < Decimal("1e-9")
+
+
+def test_written_option_ties_up_what_it_could_cost_and_a_bought_one_its_premium(all_books: Books) -> None:
+    call = all_books.catalogue.matching(symbol="AAPL", sec_type="OPT", right="C", strike=Decimal(200))[-1]
+    all_books.market.set_quote(AAPL, bid="190.00", ask="190.00", last="190.00")
+    all_books.market.set_quote(call.con_id, bid="3.00", ask="3.00", last="3.00")
+    bought = all_books.accounts.margin(CODE, change=(call, Decimal(2)))
+    written = all_books.accounts.margin(CODE, change=(call, Decimal(-2)))
+    assert bought == (Decimal(600), Decimal(600))
+    assert written == (2 * 100 * (Decimal("0.2") * 190 - 10),) * 2
+
+
+@pytest.mark.parametrize(
+    ("symbol", "sec_type", "quantity", "value", "commission"),
+    [
+        ("AAPL", "STK", 1_000, 200_000, "5"),
+        ("BARC", "STK", 100, 200, "3"),
+        ("7203", "STK", 100, 300_000, "240"),
+        ("EUR", "CASH", 1_000_000, 1_300_000, "26"),
+        ("ES", "FUT", 2, 100_000, "4.50"),
+        ("AAPL", "OPT", 10, 5_000, "6.50"),
+        ("BTC", "CRYPTO", 1, 50_000, "90"),
+    ],
+)
+def test_commission_follows_the_schedule_of_its_kind(
+    all_books: Books, symbol: str, sec_type: str, quantity: int, value: int, commission: str
+) -> None:
+    row = listing(all_books, symbol, sec_type)
+    assert commission_for(row, quantity=Decimal(quantity), value=Decimal(value)) == Decimal(commission)
+
+
+def test_every_currency_in_which_something_is_listed_has_a_rate_and_a_schedule(all_books: Books) -> None:
+    for row in all_books.catalogue:
+        assert all_books.accounts.rate(row.currency) > 0
+        assert row.currency == "USD" or row.sec_type != "STK" or row.currency in STOCKS_ABROAD
+
+
+def test_currency_without_any_pair_is_unknown_and_not_worth_a_dollar(books: Books) -> None:
+    with pytest.raises(LookupError, match="XYZ"):
+        books.accounts.rate("XYZ")
