@@ -59,6 +59,7 @@ FIELD_DEFECTS: dict[str, Promise] = {
     ),
     "FD-10": held(
         "The switch can be pressed by tool, shell and file, lasts, and cancels the entries.",
+        "tests/flow/test_stopping.py::test_a_stop_cancels_entries_and_keeps_what_protects_a_position",
         "tests/flow/test_stopping.py::test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled",
         "tests/flow/test_stopping.py::test_the_sentinel_file_stops_at_once_and_is_latched",
         "tests/flow/test_stopping.py::test_a_stop_survives_a_restart_and_the_wall_clock",
@@ -68,6 +69,10 @@ FIELD_DEFECTS: dict[str, Promise] = {
         "Nothing that stops trading stops cancelling or a verified exit.",
         "tests/flow/test_stopping.py::test_cancelling_works_while_stopped_and_so_does_a_verified_reduction",
         "tests/unit/safety/test_policy.py::test_cancellations_meet_neither_quotas_nor_flags",
+    ),
+    "FD-12": held(
+        "A live order can be cancelled by a client that cannot be asked back.",
+        "tests/flow/test_accounts.py::test_a_live_account_needs_every_lock_open",
     ),
     "FD-13": held(
         "No tool resets or switches anything on again.",
@@ -87,6 +92,10 @@ FIELD_DEFECTS: dict[str, Promise] = {
         "tests/surface/test_tools_answers.py::test_every_tool_answers_in_shape_after_a_stop_and_reads_still_work",
         "tests/surface/test_tools_listed.py::test_handlers_never_touch_the_broker",
     ),
+    "FD-17": held(
+        "A stop latches first, then cancels, and tells what still works.",
+        "tests/flow/test_stopping.py::test_a_stop_latches_before_its_effects_and_holds_when_they_fail",
+    ),
     # ---- paper and live
     "FD-19": held(
         "Paper is proved by the broker's own list of accounts, not by a port.",
@@ -101,6 +110,10 @@ FIELD_DEFECTS: dict[str, Promise] = {
         "tests/unit/test_settings.py::test_any_other_word_for_a_switch_is_refused",
         "tests/unit/test_settings.py::test_broker_mode_is_exactly_one_of_three_words",
         "tests/unit/test_settings.py::test_acknowledgement_of_live_trading_is_accepted_word_for_word_only",
+    ),
+    "FD-22": held(
+        "No argument chooses a host, a port or a mode.",
+        "tests/surface/test_tools_listed.py::test_no_argument_chooses_a_broker_or_how_to_reach_it",
     ),
     "FD-24": held(
         "There is no bypass: the protections of paper and live cannot be switched off.",
@@ -159,6 +172,10 @@ FIELD_DEFECTS: dict[str, Promise] = {
         "tests/flow/test_limits.py::test_refused_orders_of_every_kind_leave_all_counters_alone",
         "tests/flow/test_limits.py::test_the_sixth_opening_order_in_a_minute_is_refused_and_passes_when_the_first_has_left",
     ),
+    "FD-38": held(
+        "A repeated request is told where its order stands now.",
+        "tests/flow/test_lost_outcomes.py::test_a_repeated_request_is_told_where_its_order_stands_now",
+    ),
     "FD-39": held(
         "No order is sent without a durable record, so a kill leaves no phantom.",
         "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
@@ -187,8 +204,13 @@ FIELD_DEFECTS: dict[str, Promise] = {
         "tests/flow/test_broker_writes.py::test_changed_order_keeps_its_identity_and_what_was_not_changed",
         "tests/unit/broker/test_translate.py::test_change_keeps_what_the_broker_holds",
     ),
+    "FD-44": held(
+        "An order has the same ids in every tool.",
+        "tests/flow/test_tools_orders.py::test_an_order_has_the_same_ids_in_every_tool",
+    ),
     "FD-46": held(
         "Currency pairs are named by both currencies.",
+        "tests/flow/test_tools_reads.py::test_currency_pairs_are_named_by_both_currencies_everywhere",
         "tests/flow/test_broker_reads.py::test_symbol_forms_resolve_to_one_contract",
         "tests/flow/test_tools_reads.py::test_one_unknown_symbol_does_not_spoil_the_others",
     ),
@@ -243,6 +265,10 @@ FIELD_DEFECTS: dict[str, Promise] = {
         "tests/unit/store/test_sqlite_file.py::test_every_commit_is_synced_in_full",
         "tests/unit/audit/test_verify_and_export.py::test_tampering_with_an_export_names_the_first_bad_record",
     ),
+    "FD-57": held(
+        "What cannot be recorded is not sent, and cancelling still works.",
+        "tests/flow/test_lost_outcomes.py::test_what_cannot_be_recorded_is_not_sent_and_cancelling_still_works",
+    ),
     "FD-58": held(
         "No symbol is a command.",
         "tests/surface/test_bad_input_matrix.py::test_a_symbol_that_is_none_or_several_is_refused_and_never_interpreted",
@@ -255,17 +281,11 @@ FIELD_DEFECTS: dict[str, Promise] = {
 }
 
 NOT_SHOWN: dict[str, str] = {
-    "FD-12": "No test yet cancels a live order with a client that cannot be asked back.",
     "FD-15": "There is no breaker that counts losses yet.",
-    "FD-17": "No test yet shows that a stop latches before it cancels.",
-    "FD-22": "No test yet looks for arguments that would choose an endpoint.",
     "FD-23": "Whether a library's read-only flag is relied upon cannot be seen from outside.",
     "FD-26": "There are no approvals yet.",
     "FD-27": "There are no approvals yet.",
     "FD-28": "There are no approvals yet.",
-    "FD-38": "No test yet replays a request after its order has filled.",
-    "FD-44": "No test yet compares the ids of an order over the tools.",
     "FD-45": "There is no stop-limit tool yet.",
     "FD-55": "That no event loop is patched cannot be seen from outside.",
-    "FD-57": "No test yet lets the store fail under a whole order.",
 }

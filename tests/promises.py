@@ -48,14 +48,20 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-03": held(
         "The checks of a write come in one documented order, and the reason told follows it.",
+        "tests/unit/safety/test_policy_order.py::test_each_control_refuses_alone",
+        "tests/unit/safety/test_policy_order.py::test_of_two_controls_the_earlier_is_the_reason_and_the_later_is_told_too",
+        "tests/flow/test_tools_orders.py::test_the_kill_switch_comes_before_the_limits_and_the_limits_are_told_too",
         "tests/unit/safety/test_policy.py::test_the_first_failing_rule_in_the_order_of_tw_03_is_the_primary_reason_and_the_others_are_listed",
     ),
     "TW-04": held(
         "The first failing check gives the reason; all the others that fail are listed beside it.",
+        "tests/unit/safety/test_policy_order.py::test_of_two_controls_the_earlier_is_the_reason_and_the_later_is_told_too",
+        "tests/flow/test_tools_orders.py::test_the_kill_switch_comes_before_the_limits_and_the_limits_are_told_too",
         "tests/unit/safety/test_policy.py::test_the_first_failing_rule_in_the_order_of_tw_03_is_the_primary_reason_and_the_others_are_listed",
     ),
     "TW-05": held(
         "Every refusal has one shape: stable code, what happened, the value and the limit, what to do next.",
+        "tests/unit/broker/test_error_codes.py::test_every_code_that_the_adapter_tells_is_documented",
         "tests/surface/test_bad_input_matrix.py::test_every_wrong_value_of_every_argument_is_a_structured_refusal",
         "tests/surface/test_tools_answers.py::test_every_tool_answers_in_shape_after_a_stop_and_reads_still_work",
         "tests/surface/test_tools_answers.py::test_every_tool_answers_within_a_second_without_a_gateway",
@@ -68,6 +74,8 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-07": held(
         "A check that fails to run, or takes too long, refuses.",
+        "tests/flow/test_lost_outcomes.py::test_an_exception_anywhere_refuses_and_its_text_is_told_to_nobody",
+        "tests/flow/test_lost_outcomes.py::test_checks_that_take_too_long_refuse",
         "tests/unit/safety/test_policy.py::test_a_check_that_fails_to_run_refuses_and_hides_the_exception_text",
     ),
     "TW-08": held(
@@ -76,6 +84,8 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-09": held(
         "What is checked follows from the class: cancelling meets no quota and no flag, reading no switch.",
+        "tests/unit/safety/test_policy_order.py::test_each_class_is_open_in_the_states_of_the_table_and_in_no_other",
+        "tests/unit/safety/test_policy_order.py::test_the_status_can_be_read_and_a_stop_pressed_in_every_state",
         "tests/unit/safety/test_policy.py::test_every_operation_class_has_its_row",
         "tests/unit/safety/test_policy.py::test_cancellations_meet_neither_quotas_nor_flags",
         "tests/flow/test_limits.py::test_cancels_modifications_downwards_and_reads_use_no_order_quota",
@@ -111,6 +121,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-15": held(
         "Agents see stable codes and our own words; exception texts stay in the log, the broker's words are marked.",
+        "tests/flow/test_lost_outcomes.py::test_an_exception_anywhere_refuses_and_its_text_is_told_to_nobody",
         "tests/surface/test_settings_take_effect.py::test_the_process_log_hides_secrets_and_account_numbers_wherever_they_stand",
         "tests/surface/test_tools_answers.py::test_crash_while_opening_tells_no_secret",
         "tests/unit/safety/test_policy.py::test_a_check_that_fails_to_run_refuses_and_hides_the_exception_text",
@@ -164,6 +175,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "CFG-08": held(
         "The broker mode is simulator, paper or live, from the configuration alone; the simulator without any.",
+        "tests/surface/test_tools_listed.py::test_no_argument_chooses_a_broker_or_how_to_reach_it",
         "tests/unit/test_settings.py::test_without_any_setting_the_simulator_is_used_and_nothing_may_be_traded",
         "tests/unit/test_settings.py::test_broker_mode_is_exactly_one_of_three_words",
         "tests/surface/test_tools_listed.py::test_no_tool_can_loosen_anything",
@@ -395,6 +407,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "ACC-09": held(
         "Each order names its account, and the broker's echo is compared with it.",
+        "tests/flow/test_lost_outcomes.py::test_an_order_that_the_broker_echoes_in_another_account_stops_trading",
         "tests/flow/test_accounts.py::test_an_account_argument_selects_among_the_brokers_and_cannot_name_another",
         "tests/flow/test_broker_writes.py::test_order_held_in_another_account_is_a_fault",
     ),
@@ -431,6 +444,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "KS-08": held(
         "A stop is latched before its effects; an effect that fails does not undo it.",
+        "tests/flow/test_stopping.py::test_a_stop_latches_before_its_effects_and_holds_when_they_fail",
         "tests/flow/test_stopping.py::test_a_stop_holds_when_the_store_cannot_be_written",
     ),
     "KS-09": held(
@@ -446,7 +460,8 @@ PROMISES: dict[str, Promise] = {
         "tests/contract/store/test_latches.py::test_only_a_human_clears_it",
     ),
     "KS-12": held(
-        "A stop cancels the working entry orders.",
+        "A stop cancels the working entry orders and keeps the orders that protect a position.",
+        "tests/flow/test_stopping.py::test_a_stop_cancels_entries_and_keeps_what_protects_a_position",
         "tests/flow/test_stopping.py::test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled",
         "tests/surface/test_tools_answers.py::test_stop_needs_no_good_arguments_and_cancels_entries",
         "tests/unit/safety/test_state.py::test_a_reducing_stop_is_protective_and_an_opening_stop_is_not",
@@ -471,6 +486,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "KS-18": held(
         "Stopping needs no second person, no secret, no reason and no well-formed arguments.",
+        "tests/unit/safety/test_policy_order.py::test_the_status_can_be_read_and_a_stop_pressed_in_every_state",
         "tests/surface/test_tools_answers.py::test_stop_needs_no_good_arguments_and_cancels_entries",
         "tests/surface/test_tools_bad_input.py::test_a_stop_takes_any_arguments",
         "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
@@ -499,22 +515,30 @@ PROMISES: dict[str, Promise] = {
     ),
     "ID-04": held(
         "The same key again is told that it is in progress, or gets the outcome, marked as replayed.",
+        "tests/flow/test_lost_outcomes.py::test_a_repeated_request_is_told_where_its_order_stands_now",
         "tests/flow/test_tools_orders.py::test_same_key_twice_is_one_order_and_the_second_answer_is_marked",
         "tests/flow/test_tools_orders.py::test_lost_answer_is_unknown_and_says_how_to_find_out",
     ),
     "ID-07": held(
         "The key travels in the order's reference, and a lost order is found by it, never by an id handed out again.",
+        "tests/flow/test_lost_outcomes.py::test_an_order_that_never_arrived_is_not_credited_with_one_that_got_its_id",
         "tests/flow/test_broker_writes.py::test_lost_acknowledgement_is_an_unknown_outcome_and_the_order_is_found_by_its_reference",
         "tests/unit/broker/test_reconcile.py::test_order_id_handed_out_again_attributes_nothing",
         "tests/unit/broker/test_reconcile.py::test_no_order_is_ever_credited_to_two_references",
         "tests/unit/broker/test_book.py::test_order_ids_of_an_earlier_connection_name_nothing",
     ),
     "ID-08": held(
-        "An outcome that is not proven is unknown, and keeps its quota.",
+        "An outcome that is not proven is unknown, keeps its quota, and holds up what would open in that instrument.",
+        "tests/flow/test_lost_outcomes.py::test_while_an_outcome_is_unknown_its_quota_stays_and_nothing_more_opens_there",
         "tests/flow/test_broker_writes.py::test_lost_acknowledgement_is_an_unknown_outcome_and_the_order_is_found_by_its_reference",
         "tests/flow/test_broker_writes.py::test_link_lost_around_an_order_is_an_unknown_outcome_until_the_reconnected_truth",
         "tests/flow/test_tools_orders.py::test_lost_answer_is_unknown_and_says_how_to_find_out",
         "tests/contract/store/test_intents.py::test_unresolved_and_working_intents_are_found",
+    ),
+    "ID-09": held(
+        "Orders of unknown outcome are looked for until the broker shows them or their absence is proven.",
+        "tests/flow/test_lost_outcomes.py::test_while_an_outcome_is_unknown_its_quota_stays_and_nothing_more_opens_there",
+        "tests/flow/test_lost_outcomes.py::test_an_order_that_never_arrived_is_not_credited_with_one_that_got_its_id",
     ),
     "ID-12": held(
         "An order counts as dead when the broker says so, whatever a client library makes of a remark.",
@@ -564,6 +588,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "AUD-04": held(
         "The intent is durable before the broker is asked; if it cannot be recorded, nothing is sent.",
+        "tests/flow/test_lost_outcomes.py::test_what_cannot_be_recorded_is_not_sent_and_cancelling_still_works",
         "tests/contract/store/test_audit.py::test_a_record_is_durable_with_the_intent_or_not_at_all",
         "tests/unit/store/test_sqlite_file.py::test_every_commit_is_synced_in_full",
         "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
@@ -618,6 +643,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "MON-02": held(
         "The shell's status says it in words and in its exit code.",
+        "tests/surface/test_cli_stop_and_reset.py::test_status_tells_by_its_exit_code_whether_all_is_well",
         "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
         "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
     ),

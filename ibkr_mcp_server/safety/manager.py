@@ -340,7 +340,15 @@ class TradingSafetyManager:
         @asynccontextmanager
         async def gate() -> AsyncIterator[None]:
             async with self._gate.held():
-                await self._database.run(lambda connection: self._last_look(connection, decision, intent, generation))
+                try:
+                    await self._database.run(
+                        lambda connection: self._last_look(connection, decision, intent, generation)
+                    )
+                except (ProductError, OSError) as error:
+                    if isinstance(error, Refused) or decision.seen.observed.action is not Action.CANCEL_ENTRY:
+                        raise
+                    # Decision 6: what lowers the risk does not wait for a disk.
+                    _log.critical("a cancellation leaves unrecorded", intent_id=intent.intent_id, error=str(error))
                 # Committing took a moment; whoever only has a file to stop with must not wait for the next order.
                 if self.kill_switch.sentinel_present() and _is_opening(decision):
                     raise _state_changed("the sentinel file appeared.")

@@ -110,7 +110,11 @@ async def test_a_live_account_needs_every_lock_open(tmp_path: Path, gateway: Pap
         "live_accounts": "U1234567",
     }
     async with running(tmp_path, gateway, clock, **live) as world:
-        assert (await world.buy())["success"]
+        placed = await world.buy()
+        assert placed["success"]
+        # A client that cannot be asked back can still take its order back (FD-12).
+        assert (await world.call("cancel_order", perm_id=placed["perm_id"]))["success"]
+        await world.until(lambda: not gateway.exchange.open_orders())
     for closed in ("live_trading", "live_trading_ack", "live_accounts"):
         missing = {name: value for name, value in live.items() if name != closed}
         async with running(tmp_path, gateway, clock, **missing) as world:

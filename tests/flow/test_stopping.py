@@ -264,6 +264,45 @@ async def test_a_stop_holds_when_the_store_cannot_be_written(
     assert world.sent == 1
 
 
+async def test_a_stop_latches_before_its_effects_and_holds_when_they_fail(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """KS-08, FD-17: a broker that does not answer cannot undo a stop, and what is left is told and cancelled later."""
+    async with running(tmp_path, gateway, clock, broker_deadline_seconds=0.4) as world:
+        resting = await world.buy()
+        gateway.faults.freeze()
+        stopped = await world.call("emergency_stop")
+        assert (stopped["success"], stopped["durable"], stopped["kill_switch_active"]) == (True, True, True)
+        assert [left["perm_id"] for left in stopped["still_working"]] == [resting["perm_id"]]
+        assert (await world.buy())["code"] == "KILL_SWITCH_ACTIVE"
+        [latched] = await world.records(EventType.KILL_SWITCH_ACTIVATE)
+        effects = [record.seq for record in await world.records(EventType.DECISION) if record.tool == "stop"]
+        assert effects
+        assert latched.seq < min(effects)
+        gateway.faults.thaw()
+    async with running(tmp_path, gateway, clock) as world:
+        assert (await world.buy())["code"] == "KILL_SWITCH_ACTIVE"
+        await clock.advance(1)
+        await world.until(lambda: not gateway.exchange.open_orders())
+    assert world.sent == 1
+
+
+async def test_a_stop_cancels_entries_and_keeps_what_protects_a_position(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """KS-12."""
+    gateway.add_position("DU9000001", "AAPL", Decimal(10), Decimal(150))
+    async with running(tmp_path, gateway, clock, enable_stop_loss_orders=True) as world:
+        entry = await world.buy()
+        level = round(await world.last_price("AAPL") * 0.9, 2)
+        stop = await world.call("place_stop_loss", symbol="AAPL", action="SELL", quantity=10, stop_price=level)
+        assert stop["success"], stop
+        stopped = await world.call("emergency_stop")
+        assert stopped["cancelled_perm_ids"] == [entry["perm_id"]]
+        assert stopped["protective_perm_ids"] == [stop["perm_id"]]
+    assert [order.perm_id for order in gateway.exchange.open_orders()] == [stop["perm_id"]]
+
+
 async def test_no_tool_resets_resumes_approves_or_configures(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:

@@ -158,3 +158,33 @@ async def test_room_for_three_lets_exactly_three_of_fifty_through(run: Run) -> N
         assert len(world.gateway.received_orders) == 3
         decisions = await world.records(EventType.DECISION)
         assert [record.tool for record in decisions].count("place_limit_order") == 50
+
+
+async def test_an_order_has_the_same_ids_in_every_tool(run: Run) -> None:
+    """FD-44: perm_id lasts and order_id is of the connection, wherever they are told."""
+    async with run() as world:
+        resting = await world.buy(client_request_id="the-resting-one")
+        filled = await world.call("place_market_order", symbol="AAPL", action="BUY", quantity=1)
+        ids = {(one["perm_id"], one["order_id"]) for one in (resting, filled)}
+        [listed] = (await world.call("get_open_orders"))["orders"]
+        [fill] = (await world.call("get_executions"))["executions"]
+        status = await world.call("get_order_status", order_request_id="the-resting-one")
+        changed = await world.call("modify_order", perm_id=resting["perm_id"], quantity=2)
+        cancelled = await world.call("cancel_order", perm_id=resting["perm_id"])
+        at_the_gateway = {(order.perm_id, order.order_id) for order in world.gateway.exchange.orders()}
+    assert ids == at_the_gateway
+    for told in (listed, status["order"], changed, cancelled):
+        assert (told["perm_id"], told["order_id"]) == (resting["perm_id"], resting["order_id"])
+    assert fill["perm_id"] == filled["perm_id"]
+
+
+async def test_the_kill_switch_comes_before_the_limits_and_the_limits_are_told_too(run: Run) -> None:
+    """TW-03, TW-04: one primary reason, and everything else that stands in the way."""
+    async with run(enable_forex_trading=False) as world:
+        await world.call("emergency_stop")
+        refused = await world.buy(5000, tif="GTC", account="DU7777777")
+    assert (refused["code"], refused["check"]) == ("KILL_SWITCH_ACTIVE", "kill_switch")
+    told = [detail.partition(":")[0] for detail in refused["details"]]
+    assert told[0] == "KILL_SWITCH_ACTIVE"
+    assert {"ACCOUNT_NOT_SERVED", "TIME_IN_FORCE_NOT_ALLOWED", "ORDER_SIZE_LIMIT", "ORDER_VALUE_LIMIT"} <= set(told)
+    assert told.index("ACCOUNT_NOT_SERVED") < told.index("ORDER_SIZE_LIMIT")

@@ -141,3 +141,14 @@ async def test_con_id_of_another_symbol_is_refused() -> None:
         refused = await world.buy(con_id=tesla)
         assert refused["code"] == "CONTRACT_NOT_FOUND"
         assert world.gateway.received_writes == []
+
+
+async def test_currency_pairs_are_named_by_both_currencies_everywhere() -> None:
+    """FD-46: USD.JPY is no USD.USD, and the euro is not always in dollars."""
+    async with running() as world:
+        pairs = {"EUR.USD": "USD", "USD.JPY": "JPY", "EUR.GBP": "GBP"}
+        quotes = (await world.call("get_market_data", symbols=list(pairs)))["quotes"]
+        assert {quote["symbol"]: quote["currency"] for quote in quotes} == pairs
+        for pair, currency in pairs.items():
+            found = (await world.call("resolve_symbol", symbol=pair))["instrument"]
+            assert (found["symbol"], found["currency"]) == (pair, currency)

@@ -153,3 +153,17 @@ def test_reset_is_refused_while_the_audit_log_does_not_verify(shell: Shell) -> N
 
     assert (refused.returncode, "NOT_RESUMABLE" in refused.stderr, "Record 2" in refused.stderr) == (1, True, True)
     assert shell.call("status").returncode == 2
+
+
+def test_status_tells_by_its_exit_code_whether_all_is_well(shell: Shell) -> None:
+    """MON-02: 0 normal, 1 degraded, 2 stopped."""
+    Database.open(shell.state / "state.db").close()
+    normal = shell.call("status", "--safety")
+    degraded = shell.call("status", "--safety", IBKR_SAFE_MODE="true")
+    shell.call("portfolio-halt")
+    stopped = shell.call("status", "--safety", IBKR_SAFE_MODE="true")
+
+    assert [done.returncode for done in (normal, degraded, stopped)] == [0, 1, 2]
+    for word, done in (("NORMAL", normal), ("DEGRADED", degraded), ("STOPPED", stopped)):
+        assert word in done.stdout
+    assert "IBKR_SAFE_MODE" in degraded.stdout

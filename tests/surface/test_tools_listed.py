@@ -44,6 +44,14 @@ def test_no_tool_can_loosen_anything() -> None:
     assert arguments.isdisjoint({"confirm", "confirmed", "override", "force", "dry_run", "limit", "live", "paper"})
 
 
+def test_no_argument_chooses_a_broker_or_how_to_reach_it() -> None:
+    """CFG-08, FD-22: where orders go is the operator's affair."""
+    arguments = {name for tool in TOOLS for name in (*tool.arguments.model_fields, *tool.arguments.also_called)}
+    words = {word for name in arguments for word in name.split("_")}
+    assert words.isdisjoint({"host", "port", "url", "address", "endpoint", "readonly", "mode", "venue"})
+    assert arguments.isdisjoint({"client_id", "broker", "gateway", "paper", "live", "simulator"})
+
+
 def test_page_of_schemas_is_current() -> None:
     """The server lists this page; run scripts/generate_docs.py after a change."""
     assert SCHEMAS.read_text(encoding="utf-8") == schemas_page()
