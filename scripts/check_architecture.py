@@ -47,7 +47,7 @@ ARROWS: dict[str, set[str]] = {
 }  # fmt: skip
 """Room → what it may import besides itself. `broker.base` is the seam; the rest of `broker/` is its own affair."""
 
-APPROVALS = {"ApprovedOrder", "ApprovedModification", "ApprovedCancellation"}
+APPROVALS = {"ApprovedOrder", "ApprovedBracket", "ApprovedModification", "ApprovedCancellation"}
 APPROVAL_MAKER = "safety/manager.py"
 CLIENT_LIBRARIES = {"ib_async", "ib_insync", "ibapi"}
 LIBRARY_HOME = "broker/library.py"

@@ -25,6 +25,7 @@ class NearBid:
 
 
 ORDER = {"symbol": "AAPL", "action": "BUY", "quantity": 1}
+PROFIT, LOSS = NearBid(symbol="AAPL", factor="1.05"), NearBid(symbol="AAPL", factor="0.9")
 RESTING = NearBid(symbol="AAPL", factor="0.95")
 
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -50,6 +51,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "modify_stop_loss": {"order_request_id": "example-stop", "outside_rth": True},
     "cancel_stop_loss": {"order_request_id": "example-stop"},
     "wait_for_order": {"order_request_id": "example-stop", "timeout_seconds": 5},
+    "place_bracket_order": ORDER
+    | {"limit_price": RESTING, "take_profit_price": PROFIT, "stop_loss_price": LOSS}
+    | {"client_request_id": "example-bracket"},
     "close_position": {"symbol": "AAPL", "client_request_id": "example-close"},
     "cancel_all_orders": {},
     "get_completed_orders": {},

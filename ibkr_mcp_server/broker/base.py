@@ -20,6 +20,7 @@ from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, Position
 from ibkr_mcp_server.domain.history import BarRequest, History, Schedule
 from ibkr_mcp_server.domain.instruments import Candidate, ContractDetails, Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.operations import (
+    ApprovedBracket,
     ApprovedCancellation,
     ApprovedModification,
     ApprovedOrder,
@@ -29,6 +30,7 @@ from ibkr_mcp_server.domain.options import OptionChain
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution
 from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.domain.research import Article, Headlines, NewsProvider, ScannerVocabulary, ScanQuery, ScanRow
+from ibkr_mcp_server.errors import OutcomeUnknown, ProductError
 
 CLIENT_LIBRARIES = ("ib_async", "ib_insync")
 """What the adapter can speak through, the better one first."""
@@ -270,6 +272,46 @@ class Refusal:
     broker_code: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class LegReport:
+    """What came of one order of a bracket: the broker's word, or why there is none."""
+
+    order: BrokerOrder | None = None
+    """As the broker told it; of a staged order, as it was sent."""
+    error: ProductError | None = None
+    """`Refused` or `Unavailable` when it surely does not live, `OutcomeUnknown` when nobody knows."""
+    staged: bool = False
+    """It lies at the broker untransmitted: silent, and without effect until somebody transmits it."""
+    kept_because: str = ""
+    """Why it could not be taken back."""
+
+    @property
+    def is_unknown(self) -> bool:
+        return isinstance(self.error, OutcomeUnknown)
+
+    @property
+    def is_dead(self) -> bool:
+        """It surely does not live, and never traded."""
+        if self.error is not None:
+            return not self.is_unknown
+        return self.order is not None and not self.order.is_working and not self.order.filled
+
+
+@dataclass(frozen=True, kw_only=True)
+class BracketReport:
+    """What came of a bracket's orders."""
+
+    entry: LegReport
+    take_profit: LegReport
+    stop_loss: LegReport
+    unwound: bool = False
+    """A part could not be placed, and what had been placed was cancelled or withdrawn, as far as it could be."""
+
+    @property
+    def legs(self) -> tuple[LegReport, ...]:
+        return self.entry, self.take_profit, self.stop_loss
+
+
 class BrokerWrites(Protocol):
     """What needs an approval."""
 
@@ -283,6 +325,14 @@ class BrokerWrites(Protocol):
             Refused: the gate closed (nothing sent), or the broker rejected the order (its code and text are attached).
             Unavailable: no link; nothing sent.
             OutcomeUnknown: sent, and the link or the deadline ended before the broker answered.
+        """
+        ...
+
+    async def place_bracket(self, approved: ApprovedBracket, gates: Sequence[FinalGate]) -> BracketReport:
+        """Send the three orders of a bracket, each through its own gate, and return the broker's first word on each.
+
+        The first two are staged; the last one transmits all. When a gate closes or an order is refused on the way,
+        nothing more is sent and nothing is transmitted. Raises nothing about the orders: the report says it of each.
         """
         ...
 

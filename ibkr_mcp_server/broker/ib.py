@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from ibkr_mcp_server.broker.base import BrokerEvent, EventListener, LinkStatus, Refusal
+from ibkr_mcp_server.broker.base import BracketReport, BrokerEvent, EventListener, LinkStatus, Refusal
 from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.connection import Link, LinkSettings
 from ibkr_mcp_server.broker.pacing import Pacer
@@ -20,7 +20,13 @@ from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, Position
 from ibkr_mcp_server.domain.daily_window import DailyWindow
 from ibkr_mcp_server.domain.history import BarRequest, History, Schedule
 from ibkr_mcp_server.domain.instruments import Candidate, ContractDetails, Instrument, InstrumentQuery
-from ibkr_mcp_server.domain.operations import ApprovedCancellation, ApprovedModification, ApprovedOrder, FinalGate
+from ibkr_mcp_server.domain.operations import (
+    ApprovedBracket,
+    ApprovedCancellation,
+    ApprovedModification,
+    ApprovedOrder,
+    FinalGate,
+)
 from ibkr_mcp_server.domain.options import OptionChain
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution
 from ibkr_mcp_server.domain.quotes import Quote
@@ -207,6 +213,9 @@ class IBBroker:
 
     async def place_order(self, approved: ApprovedOrder, gate: FinalGate) -> BrokerOrder:
         return await self._link.up().orders.place(approved, gate)
+
+    async def place_bracket(self, approved: ApprovedBracket, gates: Sequence[FinalGate]) -> BracketReport:
+        return await self._link.up().orders.place_bracket(approved, gates)
 
     async def modify_order(self, approved: ApprovedModification, gate: FinalGate) -> BrokerOrder:
         return await self._link.up().orders.modify(approved, gate)

@@ -9,19 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
 
 from ibkr_mcp_server.broker import translate
+from ibkr_mcp_server.broker.base import BracketReport, LegReport
 from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.error_codes import Kind, order_rejected
 from ibkr_mcp_server.broker.hearing import Hearing, LinkLost
+from ibkr_mcp_server.broker.library import ib_async
 from ibkr_mcp_server.broker.pacing import Lane, Pacer
 from ibkr_mcp_server.broker.session import Session
-from ibkr_mcp_server.domain.operations import ApprovedCancellation, ApprovedModification, ApprovedOrder, FinalGate
-from ibkr_mcp_server.domain.orders import BrokerOrder, OrderStatus
-from ibkr_mcp_server.errors import OutcomeUnknown, ProductError, Refused, Unavailable
+from ibkr_mcp_server.domain.operations import (
+    ApprovedBracket,
+    ApprovedCancellation,
+    ApprovedModification,
+    ApprovedOrder,
+    FinalGate,
+)
+from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderStatus
+from ibkr_mcp_server.errors import Fault, OutcomeUnknown, ProductError, Refused, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +44,26 @@ class _Sending:
     """Whether the bytes have left; before that a call may be dropped, after it never."""
 
     sent: bool = False
+
+
+@dataclass(kw_only=True, eq=False)
+class _Placement:
+    """A new order on its way, and what is heard of it."""
+
+    order: Order
+    wire: ib_async.Order
+    order_id: int = 0
+    hearing: Hearing = field(init=False)
+    sent: bool = False
+
+    def __post_init__(self) -> None:
+        self.hearing = Hearing(sent=self.order)
+
+    @property
+    def spoken(self) -> bool:
+        """The broker said something that is an answer."""
+        hearing = self.hearing
+        return hearing.no is not None or hearing.echo is not None or hearing.status is not None
 
 
 class OrderDesk:
@@ -57,47 +87,23 @@ class OrderDesk:
     # ---------------------------------------------------------------------------------------------------- the writes
 
     async def place(self, approved: ApprovedOrder, gate: FinalGate) -> BrokerOrder:
-        order, session = approved.order, self._session
-        contract, wire = translate.contract_for(order.instrument), translate.wire_order(order)
-        order_id = 0
-        hearing = Hearing(sent=order)
-
-        def send() -> None:
-            nonlocal order_id
-            order_id = session.next_id()
-            self._write(order_id, hearing, lambda: session.client.placeOrder(order_id, contract, wire))
-
-        def newest() -> BrokerOrder | None:
-            return self._book.order(client_id=session.client_id, order_id=order_id)
-
-        def spoken() -> bool:
-            return hearing.no is not None or hearing.echo is not None or hearing.status is not None
-
-        def settled() -> bool:
-            """All that belongs to the word is there: the echo names the account, a rejection gives its reason."""
-            return hearing.no is not None or (hearing.echo is not None and hearing.status is not OrderStatus.INACTIVE)
+        placement = _Placement(order=approved.order, wire=translate.wire_order(approved.order))
 
         async def hear(end: float) -> BrokerOrder:
-            try:
-                await self._hear(hearing, spoken, end)
-                with suppress(TimeoutError, LinkLost):
-                    async with asyncio.timeout_at(min(end, self._soon())):
-                        await hearing.until(settled)
-                told = newest()
-                if hearing.no is not None and told is not None and told.is_working:
-                    await self._look_again(end)  # a "no" for an order that was said to live: its record decides
-                    told = newest()
-            finally:
-                session.stop_listening(order_id, hearing)
-            if told is None or (hearing.no is not None and told.status in _NEVER_LIVED):
-                no = hearing.no or hearing.remarks[-1]
-                raise order_rejected(no.code, no.text, what="the order")
-            if told.order.account != order.account:
-                raise session.account_mismatch(order.account, told.order.account)
-            return told
+            return await self._first_word(placement, end)
 
         lane = Lane.REDUCE if approved.reduces else Lane.OPEN
-        return await self._carry_out(lane, gate, send, hear, what="the order", reference=order.order_ref)
+        send = partial(self._write_new, placement)
+        return await self._carry_out(lane, gate, send, hear, what="the order", reference=approved.order.order_ref)
+
+    async def place_bracket(self, approved: ApprovedBracket, gates: Sequence[FinalGate]) -> BracketReport:
+        work = asyncio.ensure_future(self._bracket(approved, gates))
+        while True:  # a caller that goes away is held back until the outcome is known, within the deadline
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                if work.done():
+                    return work.result()
 
     async def modify(self, approved: ApprovedModification, gate: FinalGate) -> BrokerOrder:
         session, order = self._session, approved.order
@@ -143,7 +149,8 @@ class OrderDesk:
         if not target.is_working:
             return target
         self._require_own(target, "cancelled")
-        hearing = Hearing()
+        # What was only staged has not been described by the broker: its word needs our description.
+        hearing = Hearing(sent=None if target.perm_id else target.order)
 
         def send() -> None:
             self._write(target.order_id, hearing, lambda: session.client.cancelOrder(target.order_id))
@@ -172,6 +179,110 @@ class OrderDesk:
         )
 
     # ----------------------------------------------------------------------------------------------------- their parts
+
+    def _write_new(self, placement: _Placement) -> None:
+        contract = translate.contract_for(placement.order.instrument)
+        order_id = placement.order_id = self._session.next_id()
+        self._write(
+            order_id,
+            placement.hearing,
+            lambda: self._session.client.placeOrder(order_id, contract, placement.wire),
+        )
+
+    async def _first_word(self, placement: _Placement, end: float) -> BrokerOrder:
+        """What the broker says of a new order.
+
+        Raises:
+            Refused: the broker said no.
+            TimeoutError, LinkLost: it said nothing.
+        """
+        session, hearing, order = self._session, placement.hearing, placement.order
+
+        def newest() -> BrokerOrder | None:
+            return self._book.order(client_id=session.client_id, order_id=placement.order_id)
+
+        def settled() -> bool:
+            """All that belongs to the word is there: the echo names the account, a rejection gives its reason."""
+            return hearing.no is not None or (hearing.echo is not None and hearing.status is not OrderStatus.INACTIVE)
+
+        try:
+            await self._hear(hearing, lambda: placement.spoken, end)
+            with suppress(TimeoutError, LinkLost):
+                async with asyncio.timeout_at(min(end, self._soon())):
+                    await hearing.until(settled)
+            told = newest()
+            if hearing.no is not None and told is not None and told.is_working:
+                await self._look_again(end)  # a "no" for an order that was said to live: its record decides
+                told = newest()
+        finally:
+            session.stop_listening(placement.order_id, hearing)
+        if told is None or (hearing.no is not None and told.status in _NEVER_LIVED):
+            no = hearing.no or hearing.remarks[-1]
+            raise order_rejected(no.code, no.text, what="the order")
+        if told.order.account != order.account:
+            raise session.account_mismatch(order.account, told.order.account)
+        return told
+
+    async def _bracket(self, approved: ApprovedBracket, gates: Sequence[FinalGate]) -> BracketReport:
+        """Stage the entry and the take-profit, and let the stop transmit them: what lives always has its stop."""
+        end = asyncio.get_running_loop().time() + self._deadline_seconds
+        placements = [_Placement(order=leg.order, wire=translate.wire_order(leg.order)) for leg in approved.legs]
+        entry, transmitter = placements[0], placements[-1]
+        failure: ProductError | None = None
+        for placement, gate in zip(placements, gates, strict=True):
+            placement.wire.parentId = entry.order_id
+            placement.wire.transmit = placement is transmitter
+            sending = _Sending()
+            try:
+                await self._send(
+                    sending, end, Lane.OPEN, gate, partial(self._write_new, placement), "an order of the bracket"
+                )
+            except Exception as error:  # whatever it is, what was staged before must be told of
+                failure = error if isinstance(error, ProductError) else _broke(error)
+                break
+            placement.sent = sending.sent
+            if any(other.hearing.no for other in placements):
+                break  # one was refused on the way: nothing that follows is sent, and nothing transmitted
+        if transmitter.sent:
+            outcomes = await self._transmitted(placements, end)
+        else:
+            outcomes = [await self._untransmitted(placement, failure, end) for placement in placements]
+        return BracketReport(entry=outcomes[0], take_profit=outcomes[1], stop_loss=outcomes[2])
+
+    async def _transmitted(self, placements: Sequence[_Placement], end: float) -> list[LegReport]:
+        """The broker's word on each; when the transmitting order was refused, the others were never transmitted."""
+        last = await self._word_of(placements[-1], end)
+        others = placements[:-1]
+        if last.is_dead:
+            return [*[await self._untransmitted(other, None, end) for other in others], last]
+        return [*await asyncio.gather(*(self._word_of(other, end) for other in others)), last]
+
+    async def _untransmitted(self, placement: _Placement, failure: ProductError | None, end: float) -> LegReport:
+        if not placement.sent:
+            return LegReport(error=failure or _not_sent())
+        if placement.spoken:
+            return await self._word_of(placement, end)
+        self._session.stop_listening(placement.order_id, placement.hearing)
+        staged = BrokerOrder(
+            order=placement.order,
+            perm_id=0,
+            order_id=placement.order_id,
+            client_id=self._session.client_id,
+            status=OrderStatus.PENDING_SUBMIT,
+            filled=Decimal(),
+            remaining=placement.order.quantity,
+            average_fill_price=None,
+            placed_here=True,
+        )
+        return LegReport(order=staged, staged=True)
+
+    async def _word_of(self, placement: _Placement, end: float) -> LegReport:
+        try:
+            return LegReport(order=await self._first_word(placement, end))
+        except (TimeoutError, LinkLost) as error:
+            return LegReport(error=self._lost(error, "an order of the bracket", placement.order.order_ref))
+        except ProductError as error:
+            return LegReport(error=error)
 
     def _write(self, order_id: int, hearing: Hearing, write: Callable[[], None]) -> None:
         """Listen first, then write: the answer may be read before the next line runs."""
@@ -218,6 +329,16 @@ class OrderDesk:
         reference: str,
     ) -> BrokerOrder:
         end = asyncio.get_running_loop().time() + self._deadline_seconds
+        await self._send(sending, end, lane, gate, send, what)
+        try:
+            return await hear(end)
+        except (TimeoutError, LinkLost) as error:
+            raise self._lost(error, what, reference) from error
+
+    async def _send(
+        self, sending: _Sending, end: float, lane: Lane, gate: FinalGate, send: Callable[[], None], what: str
+    ) -> None:
+        """Write, when there is room and the gate is open; when this raises, nothing was written."""
         limit = asyncio.timeout_at(end)
         try:
             async with limit, self._pacer.permit(lane), gate():
@@ -238,20 +359,19 @@ class OrderDesk:
                 ) from error
             else:
                 raise
-        try:
-            return await hear(end)
-        except (TimeoutError, LinkLost) as error:
-            if isinstance(error, TimeoutError):
-                self._session.suspect()
-                cause = f"the gateway did not answer within {self._deadline_seconds:g} s"
-            else:
-                cause = "the connection was lost before the gateway answered"
-            raise OutcomeUnknown(
-                "OUTCOME_UNKNOWN",
-                f"{what.capitalize()} was sent, and {cause}. It may have reached the broker or not.",
-                next_step="Look for the order by its reference before doing anything again; do not send it again.",
-                details=(f"order reference: {reference}",) if reference else (),
-            ) from error
+
+    def _lost(self, error: Exception, what: str, reference: str) -> OutcomeUnknown:
+        if isinstance(error, TimeoutError):
+            self._session.suspect()
+            cause = f"the gateway did not answer within {self._deadline_seconds:g} s"
+        else:
+            cause = "the connection was lost before the gateway answered"
+        return OutcomeUnknown(
+            "OUTCOME_UNKNOWN",
+            f"{what.capitalize()} was sent, and {cause}. It may have reached the broker or not.",
+            next_step="Look for the order by its reference before doing anything again; do not send it again.",
+            details=(f"order reference: {reference}",) if reference else (),
+        )
 
     async def _hear(self, hearing: Hearing, enough: Callable[[], bool], end: float) -> None:
         """Wait for `enough` until `end`; a remark that says neither yes nor no makes it read the open orders.
@@ -288,7 +408,7 @@ class OrderDesk:
 
     def _newest(self, order: BrokerOrder) -> BrokerOrder:
         """The order as the broker last told it."""
-        return self._book.order(perm_id=order.perm_id) or order
+        return self._book.order(perm_id=order.perm_id, client_id=order.client_id, order_id=order.order_id) or order
 
     def _require_own(self, order: BrokerOrder, done: str) -> None:
         if order.client_id != self._session.client_id or order.order_id <= 0:
@@ -305,6 +425,19 @@ class OrderDesk:
             f"The order {order.perm_id} is {order.status} and cannot be {done}.",
             next_step="Read the order's status; place a new order if that is what is wanted.",
         )
+
+
+def _broke(error: Exception) -> Fault:
+    logger.error("Sending an order of a bracket failed.", exc_info=error)
+    return Fault("INTERNAL_ERROR", f"Sending an order of the bracket failed ({type(error).__name__}).")
+
+
+def _not_sent() -> Refused:
+    return Refused(
+        "BRACKET_INCOMPLETE",
+        "The order was not sent, because another order of its bracket was refused.",
+        next_step="Read the reason of the order that was refused.",
+    )
 
 
 _GOING = OrderStatus.PENDING_CANCEL

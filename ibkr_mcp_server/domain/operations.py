@@ -100,6 +100,26 @@ class ModificationDraft:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BracketDraft:
+    """An entry with the two orders that end what it begins: one takes the profit, the other limits the loss."""
+
+    entry: OrderDraft
+    take_profit_price: Decimal
+    stop_loss_price: Decimal
+    stop_limit_price: Decimal | None = None
+    """Makes the stop a stop-limit order."""
+    stop_loss_tif: TimeInForce = TimeInForce.GTC
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withdrawal:
+    """Taking back an order that was staged at the broker for a bracket and never transmitted."""
+
+    order: BrokerOrder
+    """As it was sent; the broker says nothing of staged orders."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CloseDraft:
     """Closing what is held of an instrument: side and size come from the broker's word about the position."""
 
@@ -134,7 +154,7 @@ class Operation:
     actor: Actor
     arguments: Mapping[str, object]
     """As received, for the audit log."""
-    draft: OrderDraft | ModificationDraft | CloseDraft | OrderReference | None = None
+    draft: OrderDraft | BracketDraft | ModificationDraft | CloseDraft | OrderReference | Withdrawal | None = None
     symbols: tuple[str, ...] = ()
     """Instruments that a market-data request asks for; each counts (RL-02)."""
     account: str | None = None
@@ -175,6 +195,20 @@ class ApprovedOrder:
     intent_id: str
     reduces: bool = False
     """It lowers a position, so that it may overtake opening orders on the way out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovedBracket:
+    """Three orders that were approved together and go live together, or not at all."""
+
+    entry: ApprovedOrder
+    take_profit: ApprovedOrder
+    stop_loss: ApprovedOrder
+
+    @property
+    def legs(self) -> tuple[ApprovedOrder, ...]:
+        """In the order of sending; the last one transmits them all, so that no entry lives without its stop."""
+        return self.entry, self.take_profit, self.stop_loss
 
 
 @dataclass(frozen=True, kw_only=True)

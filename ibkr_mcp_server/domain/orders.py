@@ -147,6 +147,14 @@ class BrokerOrder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Exits:
+    """The two orders that end what a bracket's entry begins."""
+
+    take_profit: Order
+    stop_loss: Order
+
+
+@dataclass(frozen=True, kw_only=True)
 class Execution:
     """One fill."""
 

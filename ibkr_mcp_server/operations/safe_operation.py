@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ibkr_mcp_server.broker.base import BrokerReads
+from ibkr_mcp_server.broker.base import BracketReport, BrokerReads, LegReport
 from ibkr_mcp_server.domain.operations import (
     SYSTEM,
+    ApprovedBracket,
     ApprovedCancellation,
     ApprovedModification,
     ApprovedOrder,
@@ -29,6 +30,7 @@ from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.store.latches import KillMode
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 _log = get_logger(__name__)
 
@@ -41,6 +43,8 @@ class Access:
     broker: BrokerReads
     send: Callable[[], Awaitable[BrokerOrder]]
     """Sends exactly what was approved; an operation without an approved write has nothing to send."""
+    send_bracket: Callable[[], Awaitable[BracketReport]]
+    """The same for a bracket."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,42 +111,78 @@ async def _write(admission: Admission, act: Callable[[Access], Awaitable[T]], de
     except Exception as error:
         intent = await _settled(admission, error, desk)
         known = error if isinstance(error, ProductError) else _fault(error, admission)
-        if isinstance(error, Fault) and error.code == Code.ACCOUNT_ECHO_MISMATCH:
-            await desk.safety.kill_switch.activate(KillMode.HALT_ONLY, error.message, SYSTEM)
+        await _stop_if_misled(error, desk)
         raise OperationFailed(admission.decision, known, intent) from error
-    outcome = result if isinstance(result, BrokerOrder) else None
+    outcome = result if isinstance(result, BrokerOrder | BracketReport) else None
     if outcome is None:
         # TW-14: an act that returns without the broker's word has proven nothing.
         lost = OutcomeUnknown(Code.OUTCOME_UNKNOWN, "The send ended without a word from the broker.")
         raise OperationFailed(admission.decision, lost, await _settled(admission, lost, desk))
+    if isinstance(outcome, BracketReport):
+        for leg in outcome.legs:
+            await _stop_if_misled(leg.error, desk)
     return Answer(decision=admission.decision, result=result, intent=await _settled(admission, outcome, desk))
 
 
-async def _settled(admission: Admission, outcome: BrokerOrder | Exception, desk: Desk) -> Intent | None:
+async def _stop_if_misled(error: Exception | None, desk: Desk) -> None:
+    """ACC-09: an order in another account than it was sent for stops all trading."""
+    if isinstance(error, Fault) and error.code == Code.ACCOUNT_ECHO_MISMATCH:
+        await desk.safety.kill_switch.activate(KillMode.HALT_ONLY, error.message, SYSTEM)
+
+
+async def _settled(admission: Admission, outcome: BrokerOrder | BracketReport | Exception, desk: Desk) -> Intent | None:
+    """Record the outcome of each order that was approved; returns the record of the first one."""
+    approval, decision = admission.approval, admission.decision
+    intent_ids = [decision.intent_id]
+    if isinstance(approval, ApprovedBracket):
+        intent_ids = [leg.intent_id for leg in approval.legs]
+    outcomes: list[BrokerOrder | Exception]
+    if isinstance(outcome, BracketReport):
+        outcomes = [_of_leg(leg) for leg in outcome.legs]
+    else:
+        outcomes = [outcome] * len(intent_ids)
     try:
-        return await desk.safety.settle(admission, outcome)
+        settled = [
+            await desk.safety.settle(decision, intent_id, told)
+            for intent_id, told in zip(intent_ids, outcomes, strict=True)
+        ]
     except (ProductError, OSError) as error:
         # The broker may hold an order that the store cannot record: nothing more may be opened.
-        _log.critical("an outcome could not be recorded", decision_id=admission.decision.decision_id, error=str(error))
+        _log.critical("an outcome could not be recorded", decision_id=decision.decision_id, error=str(error))
         reason = "The outcome of an order could not be recorded."
         await desk.safety.kill_switch.activate(KillMode.HALT_ONLY, reason, SYSTEM)
         return None
+    return settled[0]
+
+
+def _of_leg(leg: LegReport) -> BrokerOrder | Exception:
+    if leg.error is not None:
+        return leg.error
+    if leg.order is None or leg.staged:
+        text = "The order was staged at the broker and could not be taken back; it was never transmitted."
+        return OutcomeUnknown(Code.OUTCOME_UNKNOWN, text)
+    return leg.order
 
 
 def _access(admission: Admission, desk: Desk) -> Access:
-    approval, gate = admission.approval, admission.gate
+    approval, gates = admission.approval, admission.gates
+
+    def approved(kind: type[A]) -> A:
+        if not isinstance(approval, kind) or not gates:
+            raise Fault(Code.INTERNAL_ERROR, "There is no approved write to send.")
+        return approval
 
     async def send() -> BrokerOrder:
-        if approval is None or gate is None:
-            raise Fault(Code.INTERNAL_ERROR, "There is no approved write to send.")
-        if isinstance(approval, ApprovedOrder):
-            return await desk.broker.place_order(approval, gate)
         if isinstance(approval, ApprovedModification):
-            return await desk.broker.modify_order(approval, gate)
-        assert isinstance(approval, ApprovedCancellation)
-        return await desk.broker.cancel_order(approval, gate)
+            return await desk.broker.modify_order(approval, gates[0])
+        if isinstance(approval, ApprovedCancellation):
+            return await desk.broker.cancel_order(approval, gates[0])
+        return await desk.broker.place_order(approved(ApprovedOrder), gates[0])
 
-    return Access(decision=admission.decision, broker=desk.broker, send=send)
+    async def send_bracket() -> BracketReport:
+        return await desk.broker.place_bracket(approved(ApprovedBracket), gates)
+
+    return Access(decision=admission.decision, broker=desk.broker, send=send, send_bracket=send_bracket)
 
 
 def _fault(error: Exception, admission: Admission) -> Fault:

@@ -68,6 +68,7 @@ class Code(StrEnum):
     TIME_IN_FORCE_NOT_ALLOWED = "TIME_IN_FORCE_NOT_ALLOWED"
     GOOD_TILL_DATE = "GOOD_TILL_DATE"
     STOP_ON_WRONG_SIDE = "STOP_ON_WRONG_SIDE"
+    BRACKET_PRICES = "BRACKET_PRICES"
     NOTHING_TO_CHANGE = "NOTHING_TO_CHANGE"
     ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
     ORDER_NOT_WORKING = "ORDER_NOT_WORKING"
@@ -97,6 +98,7 @@ class Code(StrEnum):
     BROKER_PACING = "BROKER_PACING"
     BROKER_REFUSED = "BROKER_REFUSED"
     BROKER_REJECTED = "BROKER_REJECTED"
+    BRACKET_INCOMPLETE = "BRACKET_INCOMPLETE"
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
     ACCOUNT_ECHO_MISMATCH = "ACCOUNT_ECHO_MISMATCH"
     NO_MARKET_DATA = "NO_MARKET_DATA"
@@ -277,6 +279,10 @@ CODES: dict[Code, CodeText] = {
         remedy="Stops of sells (and triggers of touched buys) lie below the market, stops of buys (and triggers of "
         "touched sells) above it.",
     ),
+    Code.BRACKET_PRICES: CodeText(
+        meaning="The exits of a bracket do not lie on either side of its entry.",
+        remedy="BUY: stop-loss below entry and market, take-profit above the entry; SELL: the other way round.",
+    ),
     Code.NOTHING_TO_CHANGE: CodeText(
         meaning="The modification changes nothing.", remedy="Give at least one field that differs from the order."
     ),
@@ -377,6 +383,11 @@ CODES: dict[Code, CodeText] = {
     Code.BROKER_REJECTED: CodeText(
         meaning="The broker refused the request; its code and text are attached.",
         remedy="Read the broker's reason; correct the request or ask the operator.",
+    ),
+    Code.BRACKET_INCOMPLETE: CodeText(
+        meaning="A part of the bracket could not be placed, and not all of the rest could be taken back.",
+        remedy="Look at each leg: protect what has filled with place_stop_loss or end it with close_position, and "
+        "cancel what still works and is not wanted.",
     ),
     Code.OUTCOME_UNKNOWN: CodeText(
         meaning="The request was sent, and it is not known what the broker did with it.",

@@ -19,6 +19,10 @@ def mint_key() -> str:
     return f"auto-{uuid.uuid4().hex}"
 
 
+BRACKET_PARTS = ("take-profit", "stop-loss")
+"""Name the keys of a bracket's exits; its entry has the key of the request."""
+
+
 def part_key(request_key: str, part: str) -> str:
     """The key of one part of a request that is carried out in parts; within the 64 characters of every key."""
     if len(request_key) + 1 + len(part) > 64:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,19 +25,21 @@ from ibkr_mcp_server.clock import Clock, trading_day
 from ibkr_mcp_server.domain.accounts import masked
 from ibkr_mcp_server.domain.operations import (
     SYSTEM,
+    ApprovedBracket,
     ApprovedCancellation,
     ApprovedModification,
     ApprovedOrder,
+    BracketDraft,
     FinalGate,
     Operation,
     OperationClass,
 )
-from ibkr_mcp_server.domain.orders import BrokerOrder
+from ibkr_mcp_server.domain.orders import BrokerOrder, Order
 from ibkr_mcp_server.errors import Fault, ProductError, Refused
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.exposure import ZERO, Holdings
-from ibkr_mcp_server.safety.identity import fingerprint, mint_key, order_ref_for
+from ibkr_mcp_server.safety.identity import BRACKET_PARTS, fingerprint, mint_key, order_ref_for, part_key
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.observation import Observer, classified
 from ibkr_mcp_server.safety.policy import Policy, account_check
@@ -55,7 +57,7 @@ MINUTE_SECONDS = 60.0
 VIOLATIONS_KEPT = 50
 """AUD-10."""
 
-Approval = ApprovedOrder | ApprovedModification | ApprovedCancellation
+Approval = ApprovedOrder | ApprovedBracket | ApprovedModification | ApprovedCancellation
 
 _KINDS: dict[OperationClass, Literal["place", "modify", "cancel"]] = {
     OperationClass.ORDER_PLACEMENT: "place",
@@ -72,7 +74,8 @@ class Admission:
 
     decision: Decision
     approval: Approval | None = None
-    gate: FinalGate | None = None
+    gates: tuple[FinalGate, ...] = ()
+    """One for each order of the approval, in the order of sending."""
     replayed: Intent | None = None
     """The earlier intent with the same key and the same request, which answers this one (ID-04)."""
     dry_run: bool = False
@@ -185,19 +188,20 @@ class TradingSafetyManager:
                 connection, decision_event(decision, self._broker.link.venue, dry_run=self._settings.dry_run)
             )
             return Admission(decision=decision, dry_run=validation.is_safe)
-        intent = self._intent(decision, key or mint_key(), asked)
-        intents.reserve(connection, intent)
-        decision = replace(decision, intent_id=intent.intent_id)
+        reserved = self._intents(decision, key or mint_key(), asked)
+        for intent in reserved:
+            intents.reserve(connection, intent)
+        decision = replace(decision, intent_id=reserved[0].intent_id)
         self._audit.append(
             connection,
             decision_event(decision, self._broker.link.venue),
-            intent_event(EventType.INTENT_RESERVED, decision, intent),
+            *(intent_event(EventType.INTENT_RESERVED, decision, intent) for intent in reserved),
         )
         generation = latches.current(connection).generation
         return Admission(
             decision=decision,
-            approval=_approval(decision, intent),
-            gate=self._final_gate(decision, intent, generation),
+            approval=_approval(decision, reserved),
+            gates=tuple(self._final_gate(decision, intent, generation) for intent in reserved),
         )
 
     def _repeat(
@@ -273,7 +277,7 @@ class TradingSafetyManager:
         if decision.is_refused or not cancels or observed.current is None:
             return Admission(decision=decision)
         approval = ApprovedCancellation(target=observed.current, decision_id=decision_id, intent_id="")
-        return Admission(decision=decision, approval=approval, gate=self._gate.held)
+        return Admission(decision=decision, approval=approval, gates=(self._gate.held,))
 
     # ---- what the checks see
 
@@ -296,7 +300,7 @@ class TradingSafetyManager:
             opening_ages_seconds=tuple(intents.opening_in_window(connection, self._clock, MINUTE_SECONDS)),
             opening_today=intents.opening_on(connection, trading_day(self._clock.now())),
             unresolved=tuple(intents.unresolved(connection)),
-            same_key=None if key is None else intents.find_by_key(connection, key),
+            same_key=None if key is None else _holder(connection, operation, key),
             fingerprint=asked,
         )
 
@@ -374,10 +378,13 @@ class TradingSafetyManager:
 
     # ---- settle
 
-    async def settle(self, admission: Admission, outcome: BrokerOrder | BaseException) -> Intent | None:
-        """Record what came of an approved write, and give back only what surely did not happen (RL-08)."""
-        decision = admission.decision
-        intent_id = decision.intent_id
+    async def settle(
+        self, decision: Decision, intent_id: str | None, outcome: BrokerOrder | BaseException
+    ) -> Intent | None:
+        """Record what came of an approved write, and give back only what surely did not happen (RL-08).
+
+        `intent_id` is None for what the store could not record; then there is nothing to settle.
+        """
         if intent_id is None:
             return None
 
@@ -422,10 +429,24 @@ class TradingSafetyManager:
 
     # ---- records
 
-    def _intent(self, decision: Decision, key: str, asked: str) -> Intent:
+    def _intents(self, decision: Decision, key: str, asked: str) -> list[Intent]:
+        """One for each order that may be sent; of a bracket the entry counts, and its exits reduce (ORD-20)."""
+        observed = decision.seen.observed
+        opens = observed.action is Action.OPEN
+        if observed.order is None:
+            assert observed.current is not None  # a cancellation
+            return [self._intent(decision, observed.current.order, key, asked, opening=False)]
+        legs = [self._intent(decision, observed.order, key, asked, opening=opens)]
+        if observed.exits is not None:
+            exits = (observed.exits.take_profit, observed.exits.stop_loss)
+            legs += [
+                self._intent(decision, order, part_key(key, part), asked, opening=False)
+                for part, order in zip(BRACKET_PARTS, exits, strict=True)
+            ]
+        return legs
+
+    def _intent(self, decision: Decision, order: Order, key: str, asked: str, *, opening: bool) -> Intent:
         operation, observed = decision.operation, decision.seen.observed
-        order = observed.order or (observed.current.order if observed.current is not None else None)
-        assert order is not None
         kind = _KINDS[operation.operation_class]
         now = self._clock.now()
         return Intent(
@@ -434,7 +455,7 @@ class TradingSafetyManager:
             fingerprint=asked,
             kind=kind,
             state=IntentState.RESERVED,
-            opening=observed.action is Action.OPEN,
+            opening=opening,
             actor_id=operation.actor.id,
             account=order.account,
             con_id=order.instrument.con_id,
@@ -444,7 +465,7 @@ class TradingSafetyManager:
             order_type=order.order_type,
             limit_price=order.limit_price,
             stop_price=order.stop_price,
-            worst_case_value_usd=observed.value_usd,
+            worst_case_value_usd=observed.value_usd if order is observed.order else None,
             order_ref=order_ref_for(key) if kind == "place" else order.order_ref,
             decision_id=decision.decision_id,
             trading_day=trading_day(now),
@@ -452,7 +473,7 @@ class TradingSafetyManager:
             monotonic=self._clock.monotonic(),
             boot_id=self._clock.boot_id,
             session_id=self._session_id,
-            perm_id=observed.current.perm_id if observed.current is not None else None,
+            perm_id=(observed.current.perm_id or None) if observed.current is not None else None,
             updated_at=now,
         )
 
@@ -508,23 +529,45 @@ def _is_opening(decision: Decision) -> bool:
     return decision.seen.observed.action is Action.OPEN
 
 
-def _approval(decision: Decision, intent: Intent) -> Approval:
-    observed = decision.seen.observed
+def _approval(decision: Decision, reserved: Sequence[Intent]) -> Approval:
+    observed, intent = decision.seen.observed, reserved[0]
     if intent.kind == "cancel":
         assert observed.current is not None
         return ApprovedCancellation(
             target=observed.current, decision_id=decision.decision_id, intent_id=intent.intent_id
         )
     assert observed.order is not None
-    order = replace(observed.order, order_ref=intent.order_ref)
     if intent.kind == "modify":
         assert observed.current is not None
+        order = replace(observed.order, order_ref=intent.order_ref)
         return ApprovedModification(
             current=observed.current, order=order, decision_id=decision.decision_id, intent_id=intent.intent_id
         )
-    return ApprovedOrder(
-        order=order, decision_id=decision.decision_id, intent_id=intent.intent_id, reduces=not intent.opening
+    entry = _approved(decision, observed.order, intent)
+    if observed.exits is None:
+        return entry
+    return ApprovedBracket(
+        entry=entry,
+        take_profit=_approved(decision, observed.exits.take_profit, reserved[1]),
+        stop_loss=_approved(decision, observed.exits.stop_loss, reserved[2]),
     )
+
+
+def _approved(decision: Decision, order: Order, intent: Intent) -> ApprovedOrder:
+    return ApprovedOrder(
+        order=replace(order, order_ref=intent.order_ref),
+        decision_id=decision.decision_id,
+        intent_id=intent.intent_id,
+        reduces=not intent.opening,
+    )
+
+
+def _holder(connection: Connection, operation: Operation, key: str) -> Intent | None:
+    """The intent that holds the request's key, or one of the keys of its parts."""
+    keys = [key]
+    if isinstance(operation.draft, BracketDraft):
+        keys += [part_key(key, part) for part in BRACKET_PARTS]
+    return next(filter(None, (intents.find_by_key(connection, one) for one in keys)), None)
 
 
 def _state_changed(why: str) -> Refused:

@@ -15,6 +15,7 @@ from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.instruments import Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.money import round_to_grid
 from ibkr_mcp_server.domain.operations import (
+    BracketDraft,
     CloseDraft,
     ModificationDraft,
     Operation,
@@ -22,12 +23,14 @@ from ibkr_mcp_server.domain.operations import (
     OrderDraft,
     OrderReference,
     Problem,
+    Withdrawal,
 )
 from ibkr_mcp_server.domain.order_types import CAPPED_AS
 from ibkr_mcp_server.domain.orders import (
     CHANGEABLE,
     STOP_TYPES,
     BrokerOrder,
+    Exits,
     Order,
     OrderType,
     Side,
@@ -70,6 +73,12 @@ class Observer:
         draft = operation.draft
         if isinstance(draft, OrderDraft):
             seen = await self._placement(draft)
+        elif isinstance(draft, BracketDraft):
+            seen = await self._placement(draft.entry)
+            seen = replace(seen, exits=None if seen.order is None else _exits(draft, seen.order))
+        elif isinstance(draft, Withdrawal):
+            seen = Observed(taken_at=self._clock.now(), link=self._broker.link, action=Action.CANCEL_ENTRY)
+            seen = replace(seen, current=draft.order)
         elif isinstance(draft, CloseDraft):
             seen = await self._closing(draft)
         elif isinstance(draft, ModificationDraft):
@@ -270,6 +279,29 @@ def _drafted(draft: OrderDraft, instrument: Instrument, account: str) -> Order:
     )
 
 
+def _exits(draft: BracketDraft, entry: Order) -> Exits:
+    """The orders that trade back what the entry trades, and nothing else."""
+    stop_limit = draft.stop_limit_price
+    back = Order(
+        instrument=entry.instrument,
+        account=entry.account,
+        side=Side.SELL if entry.side is Side.BUY else Side.BUY,
+        quantity=entry.quantity,
+        order_type=OrderType.LMT,
+        outside_rth=entry.outside_rth,
+    )
+    return Exits(
+        take_profit=replace(back, limit_price=draft.take_profit_price),
+        stop_loss=replace(
+            back,
+            order_type=OrderType.STP if stop_limit is None else OrderType.STP_LMT,
+            stop_price=draft.stop_loss_price,
+            limit_price=stop_limit,
+            time_in_force=draft.stop_loss_tif,
+        ),
+    )
+
+
 def _changed(before: Order, draft: ModificationDraft) -> Order:
     """The whole resulting order: what the draft does not name stays as it is."""
     asked = {
@@ -315,6 +347,8 @@ def classified(
         and is_protective(current, holdings.positions, holdings.orders)
         and weakens_protection(current.order, order)
     )
+    if observed.exits is not None:
+        action = Action.OPEN  # whatever its entry does, its exits can open as much again
     value = observed.value_usd
     if action is Action.OPEN and valuation.writes_option(order):
         value = valuation.with_obligation(order, value, observed.usd_per_unit)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ibkr_mcp_server.domain.operations import Operation, OperationClass
 from ibkr_mcp_server.safety.checks import Check
 from ibkr_mcp_server.safety.checks.account import AccountCheck
+from ibkr_mcp_server.safety.checks.bracket import Bracket
 from ibkr_mcp_server.safety.checks.closes_only import ClosesOnly
 from ibkr_mcp_server.safety.checks.daily_orders import DailyOrders
 from ibkr_mcp_server.safety.checks.existing_order import ExistingOrder
@@ -92,6 +93,7 @@ class Policy:
             ),
         )
         stop_side = Rule(name="stop_side", step=9, check=StopSide())
+        bracket = Rule(name="bracket", step=9, check=Bracket(collar_pct=settings.price_collar_pct))
         closes = Rule(name="closes_only", step=9, check=ClosesOnly())
         unresolved = Rule(name="unresolved_order", step=12, check=UnresolvedOrder())
         key = Rule(name="idempotency", step=12, check=Idempotency())
@@ -99,7 +101,7 @@ class Policy:
         self._safety_mode = settings.safety_mode
         switches = (kill, state, safe_mode)
         write_switches = (*switches, writer)
-        limits = (rate, daily, account, form, kind, size, value, price, stop_side, closes, unresolved, key)
+        limits = (rate, daily, account, form, kind, size, value, price, stop_side, bracket, closes, unresolved, key)
         order_rules = (known, *write_switches, gates, hours, *limits)
         read_rules = (*switches, form)
         self.table: dict[OperationClass, tuple[Rule, ...]] = {

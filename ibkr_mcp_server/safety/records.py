@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.domain.accounts import masked
-from ibkr_mcp_server.domain.orders import BrokerOrder, OrderStatus
+from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderStatus
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.safety.decision import Code, Decision
 from ibkr_mcp_server.store.intents import Intent, IntentState, Outcome
@@ -23,7 +25,8 @@ def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> 
         intent_id=decision.intent_id,
         order_data={
             "arguments": dict(decision.operation.arguments),
-            "order": _order_record(decision),
+            "order": None if decision.seen.order is None else _order_record(decision.seen.order, decision.seen.now),
+            "exits": [_order_record(placed, decision.seen.now) for _, placed in decision.seen.placed[1:]],
             "venue": venue,
         },
         validation_result=decision.validation.as_record()
@@ -148,10 +151,7 @@ def _outcome_record(intent: Intent, outcome: BrokerOrder | BaseException | None)
     return {"state": intent.state, **error_record(outcome)}
 
 
-def _order_record(decision: Decision) -> dict[str, object] | None:
-    order = decision.seen.order
-    if order is None:
-        return None
+def _order_record(order: Order, now: datetime) -> dict[str, object]:
     instrument, price = order.instrument, order.limit_price or order.stop_price
     return {
         "con_id": instrument.con_id,
@@ -165,7 +165,7 @@ def _order_record(decision: Decision) -> dict[str, object] | None:
         "price_increment": instrument.min_tick if price is None else instrument.price_increment(price),
         "size_increment": instrument.size_increment,
         "min_size": instrument.min_size,
-        "in_regular_hours": instrument.in_regular_hours(decision.seen.now),
+        "in_regular_hours": instrument.in_regular_hours(now),
         "account": masked(order.account),
         "side": order.side,
         "quantity": order.quantity,

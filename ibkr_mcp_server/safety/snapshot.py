@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from ibkr_mcp_server.broker.base import LinkStatus
 from ibkr_mcp_server.domain.operations import Problem
-from ibkr_mcp_server.domain.orders import BrokerOrder, Order
+from ibkr_mcp_server.domain.orders import BrokerOrder, Exits, Order
 from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.safety.exposure import Exposure
 from ibkr_mcp_server.safety.state import Action, EffectiveState
@@ -27,6 +27,8 @@ class Observed:
     link: LinkStatus | None = None
     order: Order | None = None
     """The canonical order that would be sent; None for operations without one, or when it could not be made."""
+    exits: Exits | None = None
+    """Of a bracket, the orders that end what `order` begins."""
     current: BrokerOrder | None = None
     """The working order that is to be changed or cancelled."""
     quote: Quote | None = None
@@ -73,6 +75,16 @@ class Snapshot:
     @property
     def order(self) -> Order | None:
         return self.observed.order
+
+    @property
+    def placed(self) -> tuple[tuple[str, Order], ...]:
+        """Every order that would be sent, with what to call it beside others; empty when there is none."""
+        order, exits = self.observed.order, self.observed.exits
+        if order is None:
+            return ()
+        if exits is None:
+            return (("", order),)
+        return (("", order), ("take-profit: ", exits.take_profit), ("stop-loss: ", exits.stop_loss))
 
     @property
     def now(self) -> datetime:

@@ -107,6 +107,17 @@ class Stage(Protocol):
     def restart(self, seconds: float) -> None: ...
 
 
+_OF_ORDERS = frozenset(
+    {
+        "drop_next_order_ack",
+        "duplicate_next_order_ack",
+        "disconnect_before_order",
+        "disconnect_after_order",
+        "inactive_next_order",
+    }
+)
+
+
 class Faults:
     """The faults of one gateway. Counted ones happen to the next orders or messages, switches last until switched back.
 
@@ -118,6 +129,7 @@ class Faults:
         self._due: Counter[str] = Counter()
         self._rejections: list[ScriptedRejection] = []
         self._warnings: list[int] = []
+        self._spared = False
         self._reset_switches()
 
     def _reset_switches(self) -> None:
@@ -207,6 +219,10 @@ class Faults:
         if code not in ORDER_WARNINGS:
             raise ValueError(f"Known warnings are {', '.join(map(str, sorted(ORDER_WARNINGS)))}, not {code}.")
         self._warnings.append(code)
+
+    def spare_next_orders(self, count: int = 1) -> None:
+        """These orders pass unharmed; the faults of orders wait for the one after them, such as a bracket's stop."""
+        self._due["spare_next_orders"] += count
 
     def fill_before_cancel(self, count: int = 1) -> None:
         """The next order to be cancelled fills completely just before, at its limit or the market."""
@@ -389,18 +405,23 @@ class Faults:
 
     # --- for the gateway ---
 
+    def next_order(self) -> None:
+        """An order arrives: what is due for orders is due for it, unless it is to be spared."""
+        self._spared = False
+        self._spared = self.take("spare_next_orders")
+
     def take(self, name: str) -> bool:
         """Whether a counted fault is due now; asking uses it up."""
-        if not self._due[name]:
+        if not self._due[name] or (self._spared and name in _OF_ORDERS):
             return False
         self._due[name] -= 1
         return True
 
     def take_rejection(self) -> ScriptedRejection | None:
-        return self._rejections.pop(0) if self._rejections else None
+        return self._rejections.pop(0) if self._rejections and not self._spared else None
 
     def take_warning(self) -> tuple[int, str] | None:
-        if not self._warnings:
+        if not self._warnings or self._spared:
             return None
         code = self._warnings.pop(0)
         return code, ORDER_WARNINGS[code]
@@ -425,6 +446,7 @@ FAULTS: dict[str, Callable[..., None]] = {
         Faults.reject_next_order,
         Faults.inactive_next_order,
         Faults.warn_next_order,
+        Faults.spare_next_orders,
         Faults.fill_before_cancel,
         Faults.slow_cancels,
         Faults.preset_tif,

@@ -384,6 +384,8 @@ class PaperGateway:
             self._desk.handle(client, request)
             return
         placing = isinstance(request, PlaceOrder) and not request.terms.what_if
+        if placing:
+            self.faults.next_order()
         if placing and self.faults.take("disconnect_before_order"):
             connection.drop()
             return

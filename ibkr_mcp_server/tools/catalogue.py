@@ -6,6 +6,7 @@ import json
 
 from ibkr_mcp_server.tools import (
     account,
+    brackets,
     contracts,
     exits,
     history,
@@ -25,6 +26,7 @@ TOOLS = Registry(
     contracts.TOOLS,
     history.TOOLS,
     orders.TOOLS,
+    brackets.TOOLS,
     stop_loss.TOOLS,
     exits.TOOLS,
     order_tracking.TOOLS,

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from ibkr_mcp_server.domain.operations import CloseDraft, ModificationDraft, OrderDraft, OrderReference
+from ibkr_mcp_server.domain.operations import BracketDraft, CloseDraft, ModificationDraft, OrderDraft, OrderReference
 from ibkr_mcp_server.domain.orders import CHANGEABLE, OrderType, TimeInForce
 from ibkr_mcp_server.tools.arguments import (
     Account,
@@ -168,6 +168,32 @@ class StopLossArguments(OrderArguments, Keyed):
     trailing_percent: Number | SkipJsonSchema[None] = Field(default=None, description="Instead of the amount: 2 is 2 %")
     limit_offset: Number | SkipJsonSchema[None] = Field(default=None, description="TRAIL LIMIT: limit beyond stop by")
     outside_rth: bool = Field(default=False, description="Also wake outside regular hours")
+
+
+class BracketArguments(OrderArguments, Keyed):
+    also_called: ClassVar = NAMES | {
+        "entry_price": "limit_price",
+        "take_profit": "take_profit_price",
+        "stop_loss": "stop_loss_price",
+        "stop_price": "stop_loss_price",
+    }
+
+    take_profit_price: Number = Field(description="Limit of the order that takes the profit")
+    stop_loss_price: Number = Field(description="Stop of the order that limits the loss")
+    order_type: Literal["LMT", "MKT"] = Field(default="LMT", description="Of the entry")
+    limit_price: Number | SkipJsonSchema[None] = Field(default=None, description="Of an LMT entry")
+    stop_limit_price: Number | SkipJsonSchema[None] = Field(default=None, description="Makes the stop a STP LMT")
+    stop_loss_tif: Literal["GTC", "DAY"] = Field(default="GTC", description="Of the stop; the take-profit is DAY")
+    outside_rth: bool = Field(default=False, description="All three also outside regular hours")
+
+    def bracket(self) -> BracketDraft:
+        return BracketDraft(
+            entry=self.draft(self.order_type),
+            take_profit_price=self.take_profit_price,
+            stop_loss_price=self.stop_loss_price,
+            stop_limit_price=self.stop_limit_price,
+            stop_loss_tif=TimeInForce(self.stop_loss_tif),
+        )
 
 
 class OrderStatusArguments(ReferenceArguments):

@@ -23,7 +23,7 @@ NAMES = {
     *("get_market_data", "resolve_symbol", "get_contract_details", "get_historical_bars"),
     *("check_order", "place_market_order", "place_limit_order", "modify_order", "cancel_order"),
     *("place_stop_loss", "get_stop_losses", "modify_stop_loss", "cancel_stop_loss", "close_position"),
-    *("cancel_all_orders", "wait_for_order"),
+    *("place_bracket_order", "cancel_all_orders", "wait_for_order"),
     *("get_order_status", "get_open_orders", "get_completed_orders", "get_executions"),
     *("get_safety_status", "emergency_stop"),
 }

@@ -39,7 +39,8 @@ class TradingGates:
                     f"{name} is not a US listing in USD; such orders are off (IBKR_ENABLE_INTERNATIONAL_TRADING=false)."
                 )
                 found.append(problem(Code.INTERNATIONAL_DISABLED, text))
-            if order.order_type in STOP_TYPES and seen.observed.current is None and not self.stop_loss:
+            places_stop = any(placed.order_type in STOP_TYPES for _, placed in seen.placed)
+            if places_stop and seen.observed.current is None and not self.stop_loss:
                 text = "Placing stop orders is off (IBKR_ENABLE_STOP_LOSS_ORDERS=false)."
                 found.append(problem(Code.STOP_LOSS_DISABLED, text))
         return Findings(problems=tuple(found))

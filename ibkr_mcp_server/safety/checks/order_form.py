@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -31,6 +31,8 @@ class OrderForm:
             found += _term_problems(order, before)
             if before is None or order.good_till_date != before.good_till_date:
                 found += _end_problems(order, seen.now)
+            for name, leg in seen.placed[1:]:
+                found += [replace(told, message=f"{name}{told.message}") for told in _term_problems(leg, None)]
         return Findings(problems=tuple(found))
 
 

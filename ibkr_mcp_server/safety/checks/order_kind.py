@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ibkr_mcp_server.clock import next_trading_day_starts
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.order_types import terms_of
-from ibkr_mcp_server.domain.orders import TimeInForce
+from ibkr_mcp_server.domain.orders import Order, TimeInForce
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.safety.state import Action
@@ -22,15 +23,20 @@ class OrderKind:
     times_in_force: tuple[str, ...]
 
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
-        order = seen.order
+        order, exits = seen.order, seen.observed.exits
         if order is None:
             return PASSED
-        found = []
+        found: list[Problem] = []
+        for name, placed in seen.placed:
+            protects = seen.observed.action is Action.PROTECT if exits is None else placed is exits.stop_loss
+            found += (replace(told, message=name + told.message) for told in self._problems(placed, protects, seen.now))
+        return Findings(problems=tuple(found), observed=f"{order.order_type} {order.time_in_force}")
+
+    def _problems(self, order: Order, protects: bool, now: datetime) -> Iterator[Problem]:
         if order.order_type not in self.types:
             limit = ", ".join(self.types)
             text = f"Order type {order.order_type} is not allowed; allowed are {limit}."
-            found.append(problem(Code.ORDER_TYPE_NOT_ALLOWED, text, observed=order.order_type, limit=limit))
-        protects = seen.observed.action is Action.PROTECT
+            yield problem(Code.ORDER_TYPE_NOT_ALLOWED, text, observed=order.order_type, limit=limit)
         fitting = terms_of(order.order_type).times_in_force
         allowed = [name for name in self.times_in_force if name in fitting and (protects or name != TimeInForce.GTC)]
         if order.time_in_force not in allowed:
@@ -39,10 +45,9 @@ class OrderKind:
                 f"Time in force {order.time_in_force} is not allowed for this {order.order_type} order; "
                 f"allowed: {limit}."
             )
-            found.append(problem(Code.TIME_IN_FORCE_NOT_ALLOWED, text, observed=order.time_in_force, limit=limit))
+            yield problem(Code.TIME_IN_FORCE_NOT_ALLOWED, text, observed=order.time_in_force, limit=limit)
         elif not protects and order.good_till_date is not None:
-            found += _too_long(order.good_till_date, next_trading_day_starts(seen.now))
-        return Findings(problems=tuple(found), observed=f"{order.order_type} {order.time_in_force}")
+            yield from _too_long(order.good_till_date, next_trading_day_starts(now))
 
 
 def _too_long(until: datetime, day_ends: datetime) -> list[Problem]:

@@ -37,11 +37,12 @@ class StopSide:
                 )
                 limit = f"{side} {reference:f}"
                 found.append(problem(Code.STOP_ON_WRONG_SIDE, text, observed=f"{order.stop_price:f}", limit=limit))
-        found += _limit_problems(order)
+        found += limit_problems(order)
         return Findings(problems=tuple(found), observed=f"stop {order.stop_price:f}")
 
 
-def _limit_problems(order: Order) -> list[Problem]:
+def limit_problems(order: Order) -> list[Problem]:
+    """What is wrong with the limit of a stop-limit order, beside its stop."""
     if order.order_type is not OrderType.STP_LMT or order.limit_price is None or order.stop_price is None:
         return []
     if (order.limit_price - order.stop_price) * order.side.sign >= 0:

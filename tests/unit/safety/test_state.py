@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibkr_mcp_server.domain.accounts import Position
-from ibkr_mcp_server.domain.orders import OrderStatus, OrderType, Side, TimeInForce
+from ibkr_mcp_server.domain.orders import BrokerOrder, OrderStatus, OrderType, Side, TimeInForce
 from ibkr_mcp_server.safety.decision import Code
 from ibkr_mcp_server.safety.exposure import action_of, exposure_of, is_protective, opens_more, weakens_protection
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, Permission, SafetyState
@@ -88,6 +88,50 @@ def test_a_reducing_stop_is_protective_and_an_opening_stop_is_not() -> None:
     assert not is_protective(sell_stop, [])
     assert is_protective(buy_stop, None), "while positions are unknown, protection is not taken away by mistake"
     assert not is_protective(world.broker_order(world.order(side=Side.SELL)), [position(100)])
+
+
+def _exit(perm_id: int, **changes: Any) -> BrokerOrder:
+    """A sell of 100 that shares its quantity with others of its group."""
+    placed = world.order(side=Side.SELL, quantity=Decimal(100))
+    return world.broker_order(placed, perm_id=perm_id, **{"oca_group": "exits", **changes})
+
+
+def test_orders_of_one_group_share_a_quantity_and_others_do_not() -> None:
+    """Take-profit and stop of one position are one exit, not two."""
+    shared = exposure_of(265598, "DU9000001", [position(100)], [_exit(1), _exit(2)])
+    assert shared.working_sells == 100
+    apart = exposure_of(
+        265598, "DU9000001", [position(300)], [_exit(1), _exit(2, oca_group="others"), _exit(3, oca_group="")]
+    )
+    assert apart.working_sells == 300
+    assert apart.reducible(Side.SELL) == 0
+
+
+def test_a_change_of_one_of_a_group_is_judged_without_the_others_that_share_its_quantity() -> None:
+    stop, profit = _exit(1), _exit(2)
+    exposure = exposure_of(265598, "DU9000001", [position(100)], [stop, profit], replaced=stop)
+    assert exposure.reducible(Side.SELL) == 100
+
+
+def test_an_exit_that_waits_for_its_entry_counts_only_as_far_as_the_entry_has_filled() -> None:
+    bought = world.order(quantity=Decimal(100))
+    for filled, counts in ((0, 0), (40, 40)):
+        entry = world.broker_order(bought, perm_id=5, filled=Decimal(filled), remaining=Decimal(100 - filled))
+        waiting = _exit(6, parent_perm_id=5)
+        exposure = exposure_of(265598, "DU9000001", [position(50)], [entry, waiting])
+        assert exposure.working_sells == counts
+        assert exposure.working_buys == 100 - filled
+        changed = exposure_of(265598, "DU9000001", [position(filled)], [entry, waiting], replaced=waiting)
+        assert changed.position == 100, "judged by the position that its entry makes"
+
+
+def test_the_stop_of_an_entry_that_still_works_is_protective() -> None:
+    entry = world.broker_order(world.order(), perm_id=5)
+    stop = world.broker_order(
+        world.order(side=Side.SELL, order_type=OrderType.STP, stop_price=Decimal(90)), perm_id=6, parent_perm_id=5
+    )
+    assert is_protective(stop, [], [entry, stop])
+    assert not is_protective(stop, [], [replace(entry, status=OrderStatus.CANCELLED), stop])
 
 
 def test_finished_orders_use_up_no_reduction() -> None:
