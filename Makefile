@@ -40,7 +40,8 @@ $(INSYNC_STAMP): pyproject.toml
 	touch $@
 
 test-ib-insync: $(INSYNC_STAMP)
-	$(INSYNC)/bin/python -m pytest -n auto --dist loadgroup tests/contract tests/unit/broker tests/flow --ignore=tests/contract/store
+	$(INSYNC)/bin/python -m pytest -n auto --dist loadgroup tests/contract tests/unit/broker tests/flow/test_broker_*.py \
+		tests/flow/test_tools_*.py tests/flow/test_crashes.py --ignore=tests/contract/store
 
 demo: setup
 	$(BIN)/ibkr-mcp-server demo

@@ -72,6 +72,8 @@ class AccountDesk:
             client.send(replies.account_value(row, feed.account))
 
     def _account_updates_multi(self, client: Client, request: ReqAccountUpdatesMulti) -> None:
+        if request.account and not self._serves(client, request.req_id, request.account):
+            return
         for account in self._accounts_of(request.account):
             feed = ValuesFeed(account=account, model_code=request.model_code)
             client.multi_updates[request.req_id, account] = feed
@@ -123,6 +125,8 @@ class AccountDesk:
         client.positions = False
 
     def _positions_multi(self, client: Client, request: ReqPositionsMulti) -> None:
+        if request.account and not self._serves(client, request.req_id, request.account):
+            return
         for account in self._accounts_of(request.account):
             feed = ValuesFeed(account=account, model_code=request.model_code)
             client.multi_positions[request.req_id, account] = feed
@@ -196,9 +200,7 @@ class AccountDesk:
         return [row for row in self._accounts.holdings(account) if row.quantity]
 
     def _accounts_of(self, account: str) -> tuple[str, ...]:
-        if not account:
-            return self._accounts.served
-        return (account,) if account in self._accounts.served else ()
+        return (account,) if account else self._accounts.served
 
     def _serves(self, client: Client, about: int, account: str) -> bool:
         if account in self._accounts.served:

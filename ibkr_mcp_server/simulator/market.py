@@ -19,6 +19,7 @@ from typing import Any
 
 from ibkr_mcp_server.simulator.bars import Bar, historical_bars
 from ibkr_mcp_server.simulator.day_paths import SECONDS, Quoting
+from ibkr_mcp_server.simulator.derived_bars import VOLATILITY_SESSIONS, bid_ask_bars, volatility_bars
 from ibkr_mcp_server.simulator.history import shipped_history
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
 from ibkr_mcp_server.simulator.market_rules import grid_of
@@ -261,15 +262,23 @@ class Market:
             ValueError: an illegal size, duration or kind; the text says which.
         """
         listing = self._listing(con_id)
-        return historical_bars(
-            self._paths,
-            self._timeline,
-            listing,
-            end=min(end, now),
-            duration=duration,
-            bar_size=bar_size,
-            what=what,
-        )
+
+        def of(what: str, duration: str = duration) -> list[Bar]:
+            until = min(end, now)
+            return historical_bars(
+                self._paths, self._timeline, listing, end=until, duration=duration, bar_size=bar_size, what=what
+            )
+
+        if what == "BID_ASK":
+            return bid_ask_bars(of("BID"), of("ASK"))
+        if what == "HISTORICAL_VOLATILITY":
+            if bar_size != "1 day":
+                raise ValueError(f"Historical data bar size setting is invalid for {what}: '{bar_size}'")
+            base = "MIDPOINT" if listing.sec_type == "CASH" else "TRADES"
+            count = len(of(base))
+            # A few more than needed: a session that has only just begun counts and has no bar.
+            return volatility_bars(of(base, f"{count + VOLATILITY_SESSIONS + 5} D"), count=count)
+        return of(what)
 
     def state(self) -> dict[str, Any]:
         """What a restarted gateway needs to continue this world, ready for JSON."""

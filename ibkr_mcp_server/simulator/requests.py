@@ -305,7 +305,10 @@ def _market_data(reader: FieldReader, version: int) -> Request:
     skip_combo_legs(reader, contract)
     if reader.boolean():
         reader.skip(3)  # the delta-neutral contract
-    return ReqMarketData(req_id=req_id, contract=contract, generic_ticks=reader.text(), snapshot=reader.boolean())
+    generic_ticks, snapshot, regulatory_snapshot = reader.text(), reader.boolean(), reader.boolean()
+    return ReqMarketData(
+        req_id=req_id, contract=contract, generic_ticks=generic_ticks, snapshot=snapshot or regulatory_snapshot
+    )
 
 
 def _historical_data(reader: FieldReader, version: int) -> Request:
