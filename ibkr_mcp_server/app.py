@@ -27,6 +27,7 @@ from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.follow import OrderFollower
 from ibkr_mcp_server.operations.stop import StopWatch
+from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.manager import TradingSafetyManager
 from ibkr_mcp_server.safety.send_gate import SendGate
@@ -83,6 +84,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
 
         gateway = await _paper_gateway(stack, settings, state, clock)
         broker = _adapter(settings, gateway, clock, session_id)
+        default_account = DefaultAccount()
         safety = TradingSafetyManager(
             settings=settings,
             broker=broker,
@@ -92,6 +94,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             gate=gate,
             writer=writer,
             clock=clock,
+            default_account=default_account,
             session_id=session_id,
         )
         desk = Desk(
@@ -101,6 +104,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             safety=safety,
             database=database,
             audit=audit,
+            default_account=default_account,
             session_id=session_id,
         )
         follower, stop_watch = OrderFollower(desk), StopWatch(desk)

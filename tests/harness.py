@@ -58,6 +58,15 @@ class World:
         self.answers.append(answer)
         return answer
 
+    async def call_while_time_passes(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """As `call`, for one that sends more messages than may leave in a second."""
+        calling = asyncio.ensure_future(self.call(tool, **arguments))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not calling.done():
+                await asyncio.wait([calling], timeout=0.005)
+                await self.clock.advance(0.2)
+        return await calling
+
     async def call_with(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """As `call`, for arguments that come as a whole."""
         return await self.call(tool, **arguments)

@@ -249,6 +249,10 @@ class BrokerReads(Protocol):
         """Today's fills of all clients."""
         ...
 
+    def forget_reference_data(self) -> None:
+        """Ask anew for every contract from now on."""
+        ...
+
     def known_orders(self) -> Sequence[BrokerOrder]:
         """Orders as last told by the broker, without asking; working and finished ones of this session."""
         ...

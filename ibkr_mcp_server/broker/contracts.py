@@ -255,6 +255,11 @@ class Contracts:
         self._book.learn(instrument)
         return instrument
 
+    def forget(self) -> None:
+        """Resolve everything anew."""
+        self._kept.clear()
+        self._rules.clear()
+
     async def search(self, pattern: str) -> list[Candidate]:
         """See `BrokerReads.search`. The broker allows one search per second."""
         what, client = f"symbols like {pattern!r}", self._session.client

@@ -191,6 +191,9 @@ class IBBroker:
     async def executions(self) -> Sequence[Execution]:
         return await self._link.up().records.executions()
 
+    def forget_reference_data(self) -> None:
+        self._link.up().contracts.forget()
+
     def known_orders(self) -> Sequence[BrokerOrder]:
         return self._book.orders()
 

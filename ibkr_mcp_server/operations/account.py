@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from ibkr_mcp_server.broker.base import LinkStatus
 from ibkr_mcp_server.domain.accounts import AccountSummary, Position
@@ -40,9 +41,10 @@ async def accounts(operation: Operation, desk: Desk) -> Answer[Sequence[AccountE
     async def act(access: Access) -> Sequence[AccountEntry]:
         link = _up(access)
         accepts = account_check(desk.settings).accepts
+        default = desk.default_account.on(link)
         return [
-            AccountEntry(account=account, accepted=accepts(account), is_default=place == 0)
-            for place, account in enumerate(link.accounts)
+            AccountEntry(account=account, accepted=accepts(account), is_default=account == default)
+            for account in link.accounts
         ]
 
     return await safe_trading_operation(operation, act, desk=desk)
@@ -85,12 +87,38 @@ def chosen_account(operation: Operation, access: Access, desk: Desk) -> str:
         Refused: it does not list the one that is named.
     """
     link = _up(access)
-    if operation.account is None:
-        return link.accounts[0]
-    if operation.account not in link.accounts:
+    account = operation.account or desk.default_account.on(link)
+    if account is None or account not in link.accounts:
         raise Refused(
             Code.ACCOUNT_NOT_SERVED,
-            f"The broker does not list the account {operation.account} on this link.",
+            f"The broker does not list the account {account} on this link.",
             next_step=CODES[Code.ACCOUNT_NOT_SERVED].remedy,
         )
-    return operation.account
+    return account
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switched:
+    """The default account, now and before."""
+
+    account: str
+    previous: str
+    accounts_verified_at: datetime | None
+
+
+async def switch_account(operation: Operation, desk: Desk) -> Answer[Switched]:
+    """Make the operation's account the one that later operations mean when they name none (ACC-11).
+
+    The chain has verified it when this acts; what was remembered of contracts is forgotten with the old account.
+    """
+
+    async def act(access: Access) -> Switched:
+        link = _up(access)
+        previous, account = desk.default_account.on(link), operation.account
+        assert account is not None
+        assert previous is not None
+        access.broker.forget_reference_data()
+        desk.default_account.choose(account)
+        return Switched(account=account, previous=previous, accounts_verified_at=link.accounts_verified_at)
+
+    return await safe_trading_operation(operation, act, desk=desk)

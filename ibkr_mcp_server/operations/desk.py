@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.broker.base import Broker
 from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.manager import TradingSafetyManager
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.store.database import Database
@@ -22,4 +23,5 @@ class Desk:
     safety: TradingSafetyManager
     database: Database
     audit: AuditLog
+    default_account: DefaultAccount
     session_id: str

@@ -38,13 +38,18 @@ async def quotes_of(
     """The newest quote of each query; `operation.symbols` names them in the same order."""
 
     async def act(access: Access) -> Sequence[QuoteEntry]:
-        asked = zip(operation.symbols, queries, strict=True)
-        entries = await asyncio.gather(*(_resolved(access, symbol, query) for symbol, query in asked))
-        known = [entry.instrument for entry in entries if entry.instrument is not None]
-        answers = iter(await access.broker.quotes(known) if known else ())
-        return [entry if entry.instrument is None else _with(entry, next(answers)) for entry in entries]
+        return await quoted(access, operation.symbols, queries)
 
     return await safe_trading_operation(operation, act, desk=desk)
+
+
+async def quoted(access: Access, symbols: Sequence[str], queries: Sequence[InstrumentQuery]) -> Sequence[QuoteEntry]:
+    """The newest quote of each query, or the reason for none; `symbols` names them in the same order."""
+    asked = zip(symbols, queries, strict=True)
+    entries = await asyncio.gather(*(_resolved(access, symbol, query) for symbol, query in asked))
+    known = [entry.instrument for entry in entries if entry.instrument is not None]
+    answers = iter(await access.broker.quotes(known) if known else ())
+    return [entry if entry.instrument is None else _with(entry, next(answers)) for entry in entries]
 
 
 async def _resolved(access: Access, symbol: str, query: InstrumentQuery) -> QuoteEntry:

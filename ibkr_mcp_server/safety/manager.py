@@ -38,6 +38,7 @@ from ibkr_mcp_server.domain.orders import BrokerOrder, Order
 from ibkr_mcp_server.errors import Fault, ProductError, Refused
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
+from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.exposure import ZERO, Holdings
 from ibkr_mcp_server.safety.identity import BRACKET_PARTS, fingerprint, mint_key, order_ref_for, part_key
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
@@ -106,6 +107,7 @@ class TradingSafetyManager:
         gate: SendGate,
         writer: WriterRole,
         clock: Clock,
+        default_account: DefaultAccount,
         session_id: str,
     ) -> None:
         self.kill_switch = kill_switch
@@ -118,7 +120,7 @@ class TradingSafetyManager:
         self._gate = gate
         self._clock = clock
         self._session_id = session_id
-        self._observer = Observer(settings=settings, broker=broker, clock=clock)
+        self._observer = Observer(settings=settings, broker=broker, clock=clock, default_account=default_account)
         self._quoted_at: deque[float] = deque()
         self._violations: deque[Violation] = deque(maxlen=VIOLATIONS_KEPT)
         self._accepts = account_check(settings).accepts

@@ -40,6 +40,7 @@ from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.safety import valuation
 from ibkr_mcp_server.safety.decision import Code, problem
+from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.exposure import (
     ZERO,
     Exposure,
@@ -61,7 +62,10 @@ from ibkr_mcp_server.store.intents import Intent
 class Observer:
     """Gathers what the checks will look at."""
 
-    def __init__(self, *, settings: Settings, broker: BrokerReads, clock: Clock) -> None:
+    def __init__(
+        self, *, settings: Settings, broker: BrokerReads, clock: Clock, default_account: DefaultAccount
+    ) -> None:
+        self._default_account = default_account
         self._broker = broker
         self._clock = clock
         self._collar_pct = settings.price_collar_pct
@@ -85,6 +89,12 @@ class Observer:
             seen = await self._modification(draft)
         elif isinstance(draft, OrderReference) and operation.operation_class is OperationClass.ORDER_CANCELLATION:
             seen = await self._cancellation(draft)
+        elif operation.operation_class is OperationClass.ACCOUNT_MANAGEMENT:
+            link, problems = await self._verified_link()
+            if not link.is_up:
+                text = f"The accounts cannot be verified: the link to the broker is {link.state}. {link.problem or ''}"
+                problems = (problem(Code.BROKER_UNAVAILABLE, text.strip()),)
+            seen = Observed(taken_at=self._clock.now(), link=link, action=Action.READ, account_problems=problems)
         else:
             sends = operation.operation_class.writes_orders and not operation.in_parts
             action = Action.OPEN if sends else Action.READ
@@ -103,7 +113,7 @@ class Observer:
         if draft.side not in tuple(Side):
             text = f"The side is {draft.side!r}; it must be exactly BUY or SELL."
             return replace(nothing, problems=(problem(Code.INVALID_SIDE, text, observed=draft.side),))
-        account = draft.account or (link.accounts[0] if link.accounts else "")
+        account = draft.account or self._default_account.on(link) or ""
         return await self._judged(nothing, _drafted(draft, instrument, account), None)
 
     async def _closing(self, draft: CloseDraft) -> Observed:

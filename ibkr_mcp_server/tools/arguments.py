@@ -204,4 +204,4 @@ class InstrumentArguments(Arguments):
 class AccountArguments(Arguments):
     """For tools that read one account."""
 
-    account: Account | SkipJsonSchema[None] = Field(default=None, description="Account id; default: the first one")
+    account: Account | SkipJsonSchema[None] = Field(default=None, description="Account id; else the default one")

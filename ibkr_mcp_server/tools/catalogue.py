@@ -8,7 +8,9 @@ from ibkr_mcp_server.tools import (
     account,
     brackets,
     contracts,
+    documentation,
     exits,
+    forex,
     history,
     market_data,
     order_tracking,
@@ -16,21 +18,25 @@ from ibkr_mcp_server.tools import (
     pnl,
     safety,
     stop_loss,
+    switch_account,
 )
 from ibkr_mcp_server.tools.registry import Registry
 
-TOOLS = Registry(
+TOOLS: Registry = Registry(
     account.TOOLS,
     pnl.TOOLS,
+    switch_account.TOOLS,
     market_data.TOOLS,
     contracts.TOOLS,
     history.TOOLS,
+    forex.TOOLS,
     orders.TOOLS,
     brackets.TOOLS,
     stop_loss.TOOLS,
     exits.TOOLS,
     order_tracking.TOOLS,
     safety.TOOLS,
+    documentation.tools(lambda call: TOOLS.shown(call.desk.settings.tool_choice)),
 )
 
 

@@ -68,7 +68,7 @@ async def get_market_data(call: Call, arguments: MarketDataArguments) -> Reply:
     entries = answer.result or ()
     facts = MarketDataFacts(quotes=tuple(_quote(entry, now) for entry in entries))
     refusals = [entry.refusal for entry in entries if entry.refusal is not None]
-    failed = _none_of_them(refusals) if len(refusals) == len(entries) else None
+    failed = none_of_them(refusals) if len(refusals) == len(entries) else None
     return Reply(decision=answer.decision, facts=facts, failure=failed)
 
 
@@ -79,7 +79,7 @@ def _quote(entry: QuoteEntry, now: datetime) -> QuoteView:
         symbol=instrument.label if instrument is not None else None,
         con_id=instrument.con_id if instrument is not None else None,
         currency=instrument.currency if instrument is not None else None,
-        refused=None if refusal is None else _refused(refusal),
+        refused=None if refusal is None else refused(refusal),
     )
     if quote is None:
         return view
@@ -104,7 +104,8 @@ def _quote(entry: QuoteEntry, now: datetime) -> QuoteView:
     )
 
 
-def _refused(refusal: Refusal) -> QuoteRefusal:
+def refused(refusal: Refusal) -> QuoteRefusal:
+    """Why there is no quote, as results show it."""
     return QuoteRefusal(
         code=refusal.code,
         error=cleaned(refusal.message, 600),
@@ -113,7 +114,8 @@ def _refused(refusal: Refusal) -> QuoteRefusal:
     )
 
 
-def _none_of_them(refusals: list[Refusal]) -> Failure:
+def none_of_them(refusals: list[Refusal]) -> Failure:
+    """The failure of a call that got no quote at all: the first reason, and all of them as details."""
     first = refusals[0]
     return Failure(
         code=first.code,

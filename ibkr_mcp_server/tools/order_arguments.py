@@ -49,7 +49,7 @@ class OrderArguments(InstrumentArguments):
     good_till_date: Moment | SkipJsonSchema[None] = Field(
         default=None, description="For tif GTD, e.g. 20261120 15:30:00 US/Eastern"
     )
-    account: Account | SkipJsonSchema[None] = Field(default=None, description="Default: the first account")
+    account: Account | SkipJsonSchema[None] = Field(default=None, description="Else the default account")
 
     def draft(self, order_type: str) -> OrderDraft:
         return OrderDraft(

@@ -123,7 +123,7 @@ HINTS: dict[OperationClass, dict[str, bool]] = {
     OperationClass.ORDER_MODIFICATION: {"readOnlyHint": False, "destructiveHint": True, "idempotentHint": False},
     # A second cancellation of an order changes nothing (ID-06).
     OperationClass.ORDER_CANCELLATION: {"readOnlyHint": False, "destructiveHint": True, "idempotentHint": True},
-    OperationClass.ACCOUNT_MANAGEMENT: {"readOnlyHint": False, "destructiveHint": True, "idempotentHint": False},
+    OperationClass.ACCOUNT_MANAGEMENT: {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True},
     OperationClass.FOREX: READ_ONLY,
     OperationClass.MARKET_DATA: READ_ONLY,
     OperationClass.ACCOUNT_READ: READ_ONLY,

@@ -167,7 +167,13 @@ async def test_every_tool_answers_within_a_second_without_a_gateway(
             assert str(port) in str(await world.call("get_connection_status"))
 
 
-WORK_WITHOUT_A_LINK = {"get_connection_status", "get_safety_status", "emergency_stop", "check_order"}
+WORK_WITHOUT_A_LINK = {
+    "get_connection_status",
+    "get_safety_status",
+    "emergency_stop",
+    "check_order",
+    "get_tool_documentation",
+}
 
 
 async def test_every_call_ends_within_five_seconds_when_the_gateway_freezes_in_mid_session(

@@ -20,6 +20,7 @@ from ibkr_mcp_server.tools.server import SCHEMAS, listing
 
 NAMES = {
     *("get_connection_status", "get_accounts", "get_account_summary", "get_portfolio", "get_pnl"),
+    *("switch_account", "get_forex_rates", "convert_currency", "get_tool_documentation"),
     *("get_market_data", "resolve_symbol", "get_contract_details", "get_historical_bars"),
     *("check_order", "place_market_order", "place_limit_order", "modify_order", "cancel_order"),
     *("place_stop_loss", "get_stop_losses", "modify_stop_loss", "cancel_stop_loss", "close_position"),
@@ -64,7 +65,8 @@ def test_listing_names_class_toolset_and_honest_hints(tool: Tool) -> None:
     assert entry["_meta"] == {"ibkr/class": tool.operation_class, "ibkr/toolset": tool.toolset}
     hints = entry["annotations"]
     sends_or_stops = tool.writes or tool.operation_class is OperationClass.SAFETY_STOP
-    assert hints["readOnlyHint"] is not sends_or_stops
+    switches = tool.operation_class is OperationClass.ACCOUNT_MANAGEMENT
+    assert hints["readOnlyHint"] is not (sends_or_stops or switches)
     assert hints.get("destructiveHint", False) is sends_or_stops
     assert entry["title"]
     assert len(entry["description"]) <= 450
