@@ -21,7 +21,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.server import SCHEMAS, listing
-from tests.harness import running
+from tests.harness import running, time_passing
 from tests.surface.shell import Shell, told_url
 from tests.tool_examples import EXAMPLES, call_examples
 
@@ -48,7 +48,7 @@ def test_schemas_are_those_that_were_reviewed() -> None:
 
 @ERAS
 async def test_in_memory(era: str) -> None:
-    async with running(mode=era, **OPEN) as world:
+    async with running(mode=era, **OPEN) as world, time_passing(world.clock):
         await _all_succeed(world.client)
 
 
