@@ -7,6 +7,7 @@ import errno
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,8 @@ from ibkr_mcp_server.errors import Refused, Unavailable
 from ibkr_mcp_server.setting_rules import is_loopback
 from ibkr_mcp_server.settings import rule_of
 from ibkr_mcp_server.simulator.faults import FaultNotUnderstood
+from ibkr_mcp_server.simulator.history import shipped_history
+from ibkr_mcp_server.simulator.replay_file import ReplayFileUnusable, read_replay
 from ibkr_mcp_server.simulator.server import DEFAULT_ACCOUNTS, serve_until_stopped
 
 
@@ -35,6 +38,15 @@ def simulate(
         typer.Option("--market-always-open", help="The market never closes; without it the exchange's hours hold."),
     ] = False,
     speed: Annotated[float, typer.Option(help="Simulated seconds for each real one.")] = 1.0,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="CSV file of real days to replay: date,symbol,open,high,low,close,volume."
+        ),
+    ] = None,
+    replay_from: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="The first day to replay, of the file or the shipped days.")
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME[:ARGS]", help="Switch on a fault from the start; repeatable. docs/paper-gateway.md"),
@@ -58,6 +70,7 @@ def simulate(
     names, pace = _value("simulator_accounts", "--accounts", accounts), _value("simulator_speed", "--speed", speed)
     assert isinstance(names, tuple)
     assert isinstance(pace, float)
+    replayed = _replayed(replay, replay_from)
     try:
         with _alone_in(state_dir):
             asyncio.run(
@@ -68,6 +81,7 @@ def simulate(
                     accounts=names,
                     market_always_open=market_always_open,
                     speed=pace,
+                    **replayed,
                     faults=fault or (),
                     control_port=control_port,
                     state_dir=state_dir,
@@ -117,6 +131,23 @@ async def _serve(*, accounts: Sequence[str], **options: Any) -> None:
         accounts=accounts,
         **options,
     )
+
+
+def _replayed(file: Path | None, first_day: str | None) -> dict[str, Any]:
+    """What `PaperGateway` needs to know of a replay."""
+    try:
+        history = read_replay(file) if file is not None else shipped_history()
+    except (ReplayFileUnusable, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint="--replay") from None
+    try:
+        day = date.fromisoformat(first_day) if first_day else history.starts
+        history.index_of(day)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--replay-from") from None
+    if file is not None:
+        symbols = ", ".join(history.symbols)
+        typer.echo(f"Replaying {symbols} from {day} on; {file.name} ends on {history.day(-1)}", err=True)
+    return {"history": history, "replay_from": day}
 
 
 def _value(name: str, option: str, given: object) -> object:

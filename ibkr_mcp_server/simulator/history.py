@@ -1,4 +1,6 @@
-"""The real daily bars that the paper gateway replays; `data/README.md` names their source and licence.
+"""The real daily bars that the paper gateway replays: those it ships, or a file's (`replay_file.py`).
+
+`data/README.md` names the source of the shipped ones and its licence.
 
 Read on first use, and each line taken apart only when its day is asked for: a gateway must start at once.
 """
@@ -12,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+SHIPPED = "shipped"
 DATA = Path(__file__).parent / "data" / "daily.csv.gz"
 
 
@@ -28,7 +31,13 @@ class DayBar(NamedTuple):
 class History:
     """Trading days in order, numbered from 0, each with one bar per symbol."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, name: str, starts: date) -> None:
+        """`text` has a header with the symbols and a line per day, `name` tells this history from others.
+
+        A replay starts on the day `starts` unless it is told otherwise.
+        """
+        self.name = name
+        self.starts = starts
         header, *self._lines = text.splitlines()
         self.symbols: tuple[str, ...] = tuple(header.split(",")[1:])
         self._bars: dict[int, dict[str, DayBar]] = {}
@@ -61,4 +70,5 @@ class History:
 
 @lru_cache(maxsize=1)
 def shipped_history() -> History:
-    return History(gzip.decompress(DATA.read_bytes()).decode("ascii"))
+    """AAPL, GOOG, IBM and MSFT; the replay starts in autumn 2008, the liveliest stretch."""
+    return History(gzip.decompress(DATA.read_bytes()).decode("ascii"), name=SHIPPED, starts=date(2008, 9, 2))

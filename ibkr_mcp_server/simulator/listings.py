@@ -9,8 +9,10 @@ others were not compared with a live gateway, so let a program resolve them, as 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from zlib import crc32
 
 from ibkr_mcp_server.simulator import market_rules
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
@@ -27,8 +29,19 @@ CRYPTO_ORDER_TYPES = "DAY,GTC,IOC,LMT,MKT,WHATIF"
 US_VENUES = "SMART,AMEX,NYSE,CBOE,ISE,ARCA,NASDAQ,BATS,IEX"
 
 
-def default_catalogue() -> Catalogue:
-    return Catalogue(LISTINGS)
+def default_catalogue(also: Iterable[str] = ()) -> Catalogue:
+    """All listings, and a US stock for each symbol of `also` that is none yet: a replayed file may bring its own."""
+    known = {row.symbol for row in LISTINGS if row.sec_type == "STK" and row.currency == "USD"}
+    replayed = [
+        us_stock(_replayed_id(symbol), symbol, f"{symbol} (REPLAYED)", primary="NASDAQ")
+        for symbol in sorted(set(also) - known)
+    ]
+    return Catalogue([*LISTINGS, *replayed])
+
+
+def _replayed_id(symbol: str) -> int:
+    """The same for a symbol whatever else a file has in it."""
+    return 910_000_000 + crc32(symbol.encode()) % 80_000_000
 
 
 def us_stock(con_id: int, symbol: str, long_name: str, *, primary: str, isin: str = "", sector: str = "//") -> Listing:

@@ -20,7 +20,7 @@ from typing import Any
 from ibkr_mcp_server.simulator.bars import Bar, historical_bars
 from ibkr_mcp_server.simulator.day_paths import SECONDS, Quoting
 from ibkr_mcp_server.simulator.derived_bars import VOLATILITY_SESSIONS, bid_ask_bars, volatility_bars
-from ibkr_mcp_server.simulator.history import shipped_history
+from ibkr_mcp_server.simulator.history import SHIPPED, History, shipped_history
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
 from ibkr_mcp_server.simulator.market_rules import grid_of
 from ibkr_mcp_server.simulator.option_paths import OptionTerms
@@ -64,10 +64,13 @@ class Market:
         *,
         seed: int,
         started: datetime,
-        replay_from: date = date(2008, 9, 2),
+        history: History | None = None,
+        replay_from: date | None = None,
         speed: float = 1.0,
     ) -> None:
         """Begin at `started` with the first trading day from `replay_from` on, at `speed` replay seconds a second.
+
+        `history` falls on the shipped one, and `replay_from` on the day on which that history starts.
 
         Raises:
             ValueError: there is no history after `replay_from`, or `speed` is not positive.
@@ -84,10 +87,11 @@ class Market:
         self._withdrawn: set[int] = set()
         self._halted: set[int] = set()
         origin = started if sessions.always_open else last_us_open(started)[1]
-        self._begin(seed=seed, origin=origin, replay_from=replay_from, speed=speed)
+        self._history = history or shipped_history()
+        self._begin(seed=seed, origin=origin, replay_from=replay_from or self._history.starts, speed=speed)
 
     def _begin(self, *, seed: int, origin: datetime, replay_from: date, speed: float) -> None:
-        history = shipped_history()
+        history = self._history
         self._seed, self._origin, self._replay_from, self._speed = seed, origin, replay_from, speed
         self._paths = PricePaths(self._catalogue, history, seed=seed, first_index=history.index_of(replay_from))
         self._timeline = Timeline(self._sessions, origin=origin, speed=speed)
@@ -285,6 +289,7 @@ class Market:
         return {
             "seed": self._seed,
             "origin": self._origin.isoformat(),
+            "history": self._history.name,
             "replay_from": self._replay_from.isoformat(),
             "speed": self._speed,
             "always_open": self._sessions.always_open,
@@ -303,8 +308,10 @@ class Market:
         the price of now.
 
         Raises:
-            ValueError: the state is of a world with other hours.
+            ValueError: the state is of a world with other hours, or another history.
         """
+        if state.get("history", SHIPPED) != self._history.name:
+            raise ValueError("The saved market replays another price history than this gateway.")
         if state["always_open"] != self._sessions.always_open:
             raise ValueError("The saved market has other trading hours (always open or not) than this gateway.")
         self._begin(

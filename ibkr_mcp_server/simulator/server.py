@@ -28,6 +28,7 @@ from ibkr_mcp_server.simulator.desk import Desk
 from ibkr_mcp_server.simulator.exchange import Exchange
 from ibkr_mcp_server.simulator.faults import FARMS, Faults
 from ibkr_mcp_server.simulator.feeds import Client
+from ibkr_mcp_server.simulator.history import History
 from ibkr_mcp_server.simulator.instruments import Listing
 from ibkr_mcp_server.simulator.journal import Journal
 from ibkr_mcp_server.simulator.listings import default_catalogue
@@ -58,9 +59,6 @@ from ibkr_mcp_server.simulator.tws_time import eastern
 log = logging.getLogger(__name__)
 
 DEFAULT_ACCOUNTS = ("DU9000001", "DU9000002")
-REPLAY_FROM = date(2008, 9, 2)
-"""Autumn 2008: the liveliest stretch of the shipped history."""
-
 REMEMBERED_REQUESTS = 20_000
 
 CLIENT_ID_IN_USE = "Unable to connect as the client id is already in use. Retry with a unique client id."
@@ -96,7 +94,8 @@ class PaperGateway:
         host: str = "127.0.0.1",
         port: int = 0,
         market_always_open: bool = False,
-        replay_from: date = REPLAY_FROM,
+        history: History | None = None,
+        replay_from: date | None = None,
         speed: float = 1.0,
         state_dir: Path | None = None,
         tick_seconds: float = 1.0,
@@ -112,13 +111,19 @@ class PaperGateway:
         self._tick_seconds = tick_seconds
         self._state_dir = state_dir
         self._journal: Journal | None = None
-        self.catalogue = default_catalogue()
+        self.catalogue = default_catalogue(history.symbols if history is not None else ())
         self.sessions = Sessions(
             always_open=market_always_open,
             calendars=built_in_calendars if market_always_open else installed_calendars(),
         )
         self.market = Market(
-            self.catalogue, self.sessions, seed=seed, started=clock.now(), replay_from=replay_from, speed=speed
+            self.catalogue,
+            self.sessions,
+            seed=seed,
+            started=clock.now(),
+            history=history,
+            replay_from=replay_from,
+            speed=speed,
         )
         self.options = list_derivatives(self.catalogue, self.market)
         self.accounts = Accounts(accounts, catalogue=self.catalogue, market=self.market)
@@ -534,7 +539,8 @@ async def serve_until_stopped(
     seed: int = 1,
     accounts: Iterable[str] = DEFAULT_ACCOUNTS,
     market_always_open: bool = False,
-    replay_from: date = REPLAY_FROM,
+    history: History | None = None,
+    replay_from: date | None = None,
     speed: float = 1.0,
     state_dir: Path | None = None,
     faults: Iterable[str] = (),
@@ -557,6 +563,7 @@ async def serve_until_stopped(
         host=host,
         port=port,
         market_always_open=market_always_open,
+        history=history,
         replay_from=replay_from,
         speed=speed,
         state_dir=state_dir,

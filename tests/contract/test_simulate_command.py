@@ -96,3 +96,30 @@ def test_simulate_refuses_what_makes_no_sense_and_says_why(arguments: tuple[str,
         done = shell.run("simulate", *arguments)
 
     assert (done.returncode, told in done.stderr, done.stdout) == (code, True, "")
+
+
+async def test_a_csv_file_is_replayed_from_the_day_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "days.csv"
+    lines = [f"2021-03-{day:02},ZZYZX,{day},{day + 0.5},{day - 0.5},{day}.25,{day}000" for day in range(1, 11)]
+    file.write_text("\n".join(["date,symbol,open,high,low,close,volume", *lines]), encoding="ascii")
+    options = ("--port", "0", "--market-always-open", "--replay", str(file), "--replay-from", "2021-03-04")
+    with new_shell() as shell, shell.started("simulate", *options) as process:
+        address = await asyncio.to_thread(_address, process)
+        client = Client()
+        try:
+            await client.connectAsync(
+                "127.0.0.1", int(address.rpartition(":")[2]), clientId=3, timeout=DEADLINE_SECONDS
+            )
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                [ticker] = await client.reqTickersAsync(await client.stock("ZZYZX"))
+        finally:
+            client.disconnect()
+        process.send_signal(signal.SIGTERM)
+        _, errors = await asyncio.to_thread(process.communicate, timeout=DEADLINE_SECONDS)
+        broken = await asyncio.to_thread(shell.run, "simulate", "--replay", str(Path(__file__)))
+        too_late = await asyncio.to_thread(shell.run, "simulate", "--replay", str(file), "--replay-from", "2022-01-01")
+
+    assert (ticker.open, ticker.close) == (4, 3.25)
+    assert "Replaying ZZYZX from 2021-03-04 on; days.csv ends on 2021-03-10" in errors
+    assert (broken.returncode, "lacks the column" in broken.stderr) == (2, True)
+    assert (too_late.returncode, "ends on 2021-03-10" in " ".join(too_late.stderr.split())) == (2, True)
