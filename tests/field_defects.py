@@ -24,6 +24,7 @@ FIELD_DEFECTS: dict[str, Promise] = {
     ),
     "FD-3": held(
         "An order of unknown value is not worth zero.",
+        "tests/unit/safety/test_order_types.py::test_every_type_is_valued_at_the_worst_price_it_could_fill_at",
         "tests/flow/test_order_rules.py::test_a_market_order_is_worth_its_cap_and_travels_with_it",
         "tests/unit/safety/test_policy.py::test_an_order_whose_value_is_unknown_is_refused_and_never_worth_zero",
     ),
@@ -40,6 +41,9 @@ FIELD_DEFECTS: dict[str, Promise] = {
     ),
     "FD-6": held(
         "The multiplier counts, and an unknown one makes the value unknown.",
+        "tests/flow/test_derivatives.py::test_an_option_order_is_valued_with_its_multiplier_and_refused_above_the_value_limit",
+        "tests/flow/test_derivatives.py::test_an_order_whose_multiplier_the_broker_does_not_tell_is_refused",
+        "tests/unit/safety/test_policy.py::test_a_derivative_whose_multiplier_is_unknown_has_no_value_and_is_refused",
         "tests/unit/safety/test_policy.py::test_value_counts_multiplier_magnifier_and_exchange_rate",
         "tests/unit/safety/test_policy.py::test_a_missing_factor_makes_the_value_unknown",
     ),
@@ -138,6 +142,7 @@ FIELD_DEFECTS: dict[str, Promise] = {
     ),
     "FD-31": held(
         "A small order cannot be changed into a large one past the limits.",
+        "tests/unit/safety/test_state.py::test_a_change_that_can_cost_more_in_any_term_opens_more",
         "tests/flow/test_order_rules.py::test_an_order_cannot_be_changed_past_the_limits",
         "tests/unit/safety/test_policy.py::test_a_modification_is_judged_as_the_whole_resulting_order",
     ),
@@ -196,17 +201,28 @@ FIELD_DEFECTS: dict[str, Promise] = {
     ),
     "FD-42": held(
         "Orders are read from the broker, and those of an earlier run can be changed and cancelled.",
+        "tests/unit/safety/test_policy.py::test_only_our_own_working_orders_can_be_changed",
         "tests/flow/test_broker_writes.py::test_orders_can_be_changed_and_cancelled_after_a_reconnect",
         "tests/flow/test_broker_reads.py::test_order_that_another_client_ended_is_known_as_ended",
     ),
     "FD-43": held(
         "A change keeps what it does not change.",
+        "tests/flow/test_brackets.py::test_the_stop_of_a_waiting_bracket_can_be_moved_and_keeps_its_bracket",
+        "tests/flow/test_order_types.py::test_a_change_keeps_what_it_does_not_name_of_every_type",
+        "tests/flow/test_stop_losses.py::test_a_trailing_stop_keeps_its_distance_and_where_it_stands_when_its_size_changes",
+        "tests/unit/broker/test_translate.py::test_a_change_of_the_quantity_keeps_every_other_term_of_every_type",
+        "tests/unit/safety/test_policy.py::test_only_our_own_working_orders_can_be_changed",
         "tests/flow/test_broker_writes.py::test_changed_order_keeps_its_identity_and_what_was_not_changed",
         "tests/unit/broker/test_translate.py::test_change_keeps_what_the_broker_holds",
     ),
     "FD-44": held(
         "An order has the same ids in every tool.",
         "tests/flow/test_tools_orders.py::test_an_order_has_the_same_ids_in_every_tool",
+    ),
+    "FD-45": held(
+        "A stop limit has no default size or limit, and none on the wrong side.",
+        "tests/flow/test_stop_losses.py::test_a_stop_limit_has_neither_a_default_size_nor_a_default_limit_nor_one_on_the_wrong_side",
+        "tests/unit/safety/test_order_types.py::test_a_stop_must_lie_where_it_waits_and_its_limit_where_it_fills",
     ),
     "FD-46": held(
         "Currency pairs are named by both currencies.",
@@ -229,6 +245,7 @@ FIELD_DEFECTS: dict[str, Promise] = {
     ),
     "FD-49": held(
         "NaN, minus one and the other stand-ins for no price are unknown, not prices.",
+        "tests/flow/test_tools_reads.py::test_accounts_summary_and_connection_name_their_venue_times_and_currencies",
         "tests/unit/broker/test_translate.py::test_stand_ins_for_no_price_are_unknown",
         "tests/unit/broker/test_translate.py::test_figures_that_were_not_sent_are_unknown_not_zero",
     ),
@@ -286,6 +303,5 @@ NOT_SHOWN: dict[str, str] = {
     "FD-26": "There are no approvals yet.",
     "FD-27": "There are no approvals yet.",
     "FD-28": "There are no approvals yet.",
-    "FD-45": "There is no stop-limit tool yet.",
     "FD-55": "That no event loop is patched cannot be seen from outside.",
 }

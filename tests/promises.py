@@ -93,6 +93,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-10": held(
         "What was judged is what is sent; an argument that nobody judged is refused, never forwarded.",
+        "tests/flow/test_derivatives.py::test_the_contract_id_of_an_option_is_not_taken_for_another_one",
         "tests/surface/test_bad_input_matrix.py::test_every_wrong_value_of_every_argument_is_a_structured_refusal",
         "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
         "tests/surface/test_tools_bad_input.py::test_unknown_argument_is_told_with_the_nearest_name",
@@ -101,12 +102,14 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-11": held(
         "Directly before the socket the switches are read once more, and an order that they now forbid is dropped.",
+        "tests/flow/test_brackets.py::test_a_stop_in_the_middle_of_a_bracket_leaves_nothing_that_can_trade",
         "tests/flow/test_stopping.py::test_an_order_that_waits_for_the_gate_while_somebody_stops_is_dropped",
         "tests/flow/test_broker_writes.py::test_closed_gate_keeps_everything_off_the_wire",
         "tests/unit/safety/test_policy.py::test_the_final_gate_looks_at_rules_that_exist",
     ),
     "TW-12": held(
         "Deciding and reserving are one step: fifty orders at once with room for three send exactly three.",
+        "tests/flow/test_brackets.py::test_ten_at_once_with_room_for_one_send_exactly_one_whole_bracket",
         "tests/flow/test_limits.py::test_fifty_orders_at_once_with_room_for_three_send_exactly_three",
         "tests/flow/test_one_writer.py::test_of_two_servers_on_one_state_directory_one_writes_and_the_other_names_it",
         "tests/flow/test_tools_orders.py::test_room_for_three_lets_exactly_three_of_fifty_through",
@@ -114,6 +117,8 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-14": held(
         "An answer is success only if the broker said so; what is not proven is unknown.",
+        "tests/flow/test_brackets.py::test_a_bracket_whose_answer_is_lost_is_unknown_and_found_whole",
+        "tests/flow/test_exits.py::test_a_cancellation_whose_answer_is_lost_is_unknown_in_the_sum_too",
         "tests/surface/test_tools_answers.py::test_every_call_ends_within_five_seconds_when_the_gateway_freezes_in_mid_session",
         "tests/flow/test_tools_orders.py::test_lost_answer_is_unknown_and_says_how_to_find_out",
         "tests/flow/test_broker_writes.py::test_placed_order_returns_the_brokers_first_word",
@@ -152,11 +157,14 @@ PROMISES: dict[str, Promise] = {
     ),
     "CFG-03": held(
         "Orders for listings outside the US, or in other currencies, need a flag of their own.",
+        "tests/unit/safety/test_policy.py::test_derivatives_listed_abroad_need_the_flag_for_foreign_listings",
         "tests/flow/test_order_rules.py::test_currencies_and_listings_abroad_need_flags_of_their_own",
         "tests/unit/safety/test_policy.py::test_listings_outside_the_us_need_their_own_flag",
     ),
     "CFG-04": held(
         "Placing stop orders needs a flag of its own; listing, changing and cancelling them does not.",
+        "tests/flow/test_brackets.py::test_a_bracket_needs_the_flag_of_stops_and_passes_every_switch",
+        "tests/flow/test_stop_losses.py::test_without_the_flag_no_stop_is_placed_but_those_there_are_listed_moved_and_cancelled",
         "tests/flow/test_order_rules.py::test_a_stop_order_needs_its_flag_and_is_told_so_before_anything_is_sent",
         "tests/unit/safety/test_policy.py::test_placing_stop_orders_needs_its_own_flag_but_changing_one_does_not",
     ),
@@ -190,6 +198,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "CFG-10": held(
         "Limits that contradict each other, or pass their ceilings, refuse the start and are named.",
+        "tests/surface/test_tool_choice.py::test_unknown_toolset_refuses_the_start",
         "tests/unit/test_settings.py::test_limits_out_of_order_are_refused_naming_both",
         "tests/unit/test_settings.py::test_a_value_at_its_ceiling_passes_and_one_above_is_refused",
         "tests/surface/test_cli_settings.py::test_wrong_settings_refuse_every_command_naming_each_variable",
@@ -226,6 +235,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "CFG-17": held(
         "Safety mode is on, and can be off only with the built-in gateway.",
+        "tests/flow/test_accounts.py::test_verification_can_be_switched_off_for_the_simulator_only",
         "tests/surface/test_cli_settings.py::test_safety_mode_is_off_only_with_the_simulator",
         "tests/unit/test_settings.py::test_safety_mode_off_on_the_command_line_with_a_paper_account_is_refused",
         "tests/flow/test_limits.py::test_safety_mode_off_waives_limits_on_the_built_in_gateway_only_and_says_so",
@@ -253,6 +263,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "ORD-02": held(
         "Prices are positive and lie on the contract's grid.",
+        "tests/unit/safety/test_order_types.py::test_a_term_that_a_type_needs_must_be_there_and_one_that_it_lacks_must_not",
         "tests/flow/test_order_rules.py::test_each_rule_passes_at_its_limit_and_refuses_beyond_it",
         "tests/unit/safety/test_policy.py::test_a_limit_price_passes_exactly_when_it_lies_on_the_grid",
         "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
@@ -263,6 +274,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "ORD-04": held(
         "A symbol means exactly one contract, or the candidates are told and none is chosen.",
+        "tests/flow/test_order_rules.py::test_each_rule_passes_at_its_limit_and_refuses_beyond_it",
         "tests/surface/test_bad_input_matrix.py::test_a_symbol_that_is_none_or_several_is_refused_and_never_interpreted",
         "tests/flow/test_broker_reads.py::test_ambiguous_symbol_is_refused_with_candidates",
         "tests/flow/test_broker_reads.py::test_symbol_forms_resolve_to_one_contract",
@@ -270,6 +282,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "ORD-05": held(
         "All faults of a request are told together.",
+        "tests/unit/safety/test_order_types.py::test_a_term_that_a_type_needs_must_be_there_and_one_that_it_lacks_must_not",
         "tests/surface/test_tools_bad_input.py::test_each_fault_has_its_code_and_all_are_told_together",
         "tests/surface/test_tools_bad_input.py::test_nothing_bad_reaches_the_wire_and_each_is_recorded_once",
     ),
@@ -280,6 +293,10 @@ PROMISES: dict[str, Promise] = {
     ),
     "ORD-07": held(
         "An order is valued in dollars at the worst price it can fill at, with multiplier and exchange rate.",
+        "tests/flow/test_derivatives.py::test_an_option_order_is_valued_with_its_multiplier_and_refused_above_the_value_limit",
+        "tests/unit/safety/test_order_types.py::test_every_type_is_valued_at_the_worst_price_it_could_fill_at",
+        "tests/unit/safety/test_policy.py::test_an_order_whose_value_is_unknown_is_refused_and_never_worth_zero",
+        "tests/unit/safety/test_policy.py::test_an_option_is_worth_its_premium_times_its_multiplier",
         "tests/flow/test_order_rules.py::test_the_value_limit_counts_the_worst_price_on_either_side",
         "tests/flow/test_order_rules.py::test_a_market_order_is_worth_its_cap_and_travels_with_it",
         "tests/flow/test_order_rules.py::test_other_currencies_and_pence_are_valued_in_dollars",
@@ -288,6 +305,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "ORD-08": held(
         "Without a fresh believable price there is no order.",
+        "tests/unit/safety/test_order_types.py::test_every_type_is_valued_at_the_worst_price_it_could_fill_at",
         "tests/flow/test_order_rules.py::test_without_a_price_no_order_passes_whatever_its_limit",
         "tests/flow/test_order_rules.py::test_a_quote_that_cannot_be_true_is_no_price",
         "tests/flow/test_order_rules.py::test_a_price_older_than_allowed_is_no_price",
@@ -296,6 +314,9 @@ PROMISES: dict[str, Promise] = {
     ),
     "ORD-09": held(
         "A limit crosses the market by at most the collar, and a market order travels capped at it.",
+        "tests/flow/test_order_rules.py::test_a_market_order_is_worth_its_cap_and_travels_with_it",
+        "tests/unit/safety/test_order_types.py::test_the_collar_of_a_stop_limit_is_measured_from_its_stop",
+        "tests/unit/safety/test_order_types.py::test_a_market_order_that_cannot_be_capped_is_refused",
         "tests/flow/test_order_rules.py::test_each_rule_passes_at_its_limit_and_refuses_beyond_it",
         "tests/unit/safety/test_policy.py::test_a_limit_may_cross_the_reference_by_the_collar_and_no_more",
         "tests/flow/test_broker_writes.py::test_market_order_with_a_cap_travels_as_a_limit_order_at_the_cap",
@@ -303,13 +324,23 @@ PROMISES: dict[str, Promise] = {
     ),
     "ORD-10": held(
         "Only listed order types and times in force pass; market orders need regular hours and live data.",
+        "tests/flow/test_order_rules.py::test_each_rule_passes_at_its_limit_and_refuses_beyond_it",
+        "tests/unit/safety/test_order_types.py::test_a_time_in_force_passes_only_with_the_types_that_have_it",
+        "tests/unit/safety/test_order_types.py::test_an_entry_may_not_outlive_the_trading_day_by_a_date_either",
         "tests/flow/test_order_rules.py::test_market_orders_need_live_data_and_regular_hours",
         "tests/flow/test_order_rules.py::test_a_market_order_after_the_close_is_refused_with_the_next_opening",
         "tests/unit/safety/test_policy.py::test_market_orders_need_regular_hours_and_live_data",
         "tests/unit/safety/test_policy.py::test_only_listed_order_types_and_times_in_force_pass_and_gtc_is_for_protection",
     ),
+    "ORD-11": held(
+        "A stop lies on the losing side and protects what is held; otherwise it is an opening order.",
+        "tests/flow/test_stop_losses.py::test_a_stop_on_the_wrong_side_is_refused_and_a_buy_stop_when_flat_is_an_opening_order",
+        "tests/unit/safety/test_order_types.py::test_a_stop_must_lie_where_it_waits_and_its_limit_where_it_fills",
+        "tests/flow/test_stop_losses.py::test_a_stop_beyond_the_position_is_an_opening_order",
+    ),
     "ORD-19": held(
         "A change is judged as the whole resulting order; asking for more passes the full chain.",
+        "tests/unit/safety/test_state.py::test_a_change_that_can_cost_more_in_any_term_opens_more",
         "tests/flow/test_order_rules.py::test_an_order_cannot_be_changed_past_the_limits",
         "tests/unit/safety/test_policy.py::test_a_modification_is_judged_as_the_whole_resulting_order",
         "tests/unit/safety/test_state.py::test_asking_for_more_units_or_a_worse_price_opens_more",
@@ -328,11 +359,14 @@ PROMISES: dict[str, Promise] = {
     ),
     "RL-02": held(
         "Market data is limited by symbol, not by call.",
+        "tests/flow/test_tools_forex.py::test_rates_count_against_the_limit_of_quotes",
+        "tests/unit/safety/test_policy.py::test_market_data_counts_symbols_and_caps_a_call",
         "tests/flow/test_limits.py::test_market_data_is_limited_by_symbol_not_by_call",
         "tests/flow/test_tools_reads.py::test_quotes_are_counted_by_symbol",
     ),
     "RL-03": held(
         "Windows follow elapsed time; a step of the wall clock neither frees nor freezes them.",
+        "tests/contract/store/test_intents.py::test_a_step_of_the_wall_clock_changes_no_window",
         "tests/flow/test_limits.py::test_a_step_of_the_wall_clock_neither_frees_nor_freezes_the_window",
         "tests/unit/store/test_window_properties.py::test_only_elapsed_time_frees_the_window_whatever_the_wall_clock_does",
     ),
@@ -348,24 +382,35 @@ PROMISES: dict[str, Promise] = {
     ),
     "RL-07": held(
         "The day's counters begin anew once, when the trading day does, through daylight saving too.",
+        "tests/contract/store/test_intents.py::test_the_daily_count_starts_anew_at_17_00_new_york",
         "tests/flow/test_limits.py::test_the_day_warns_refuses_and_begins_anew_at_seventeen_in_new_york",
         "tests/flow/test_limits.py::test_the_trading_day_follows_new_york_through_daylight_saving",
         "tests/unit/store/test_window_properties.py::test_every_moment_counts_on_one_trading_day_which_ends_at_its_boundary",
     ),
     "RL-08": held(
         "A refused request uses no quota; quota comes back only for what provably never left.",
+        "tests/flow/test_limits.py::test_fifty_orders_at_once_with_room_for_three_send_exactly_three",
         "tests/flow/test_limits.py::test_refused_orders_of_every_kind_leave_all_counters_alone",
         "tests/flow/test_stopping.py::test_a_dropped_order_gives_its_quota_back_and_a_sent_one_does_not",
         "tests/contract/store/test_intents.py::test_quota_comes_back_only_for_what_never_left",
     ),
     "RL-09": held(
         "Counters are what the store says, so a restart or a kill changes nothing.",
+        "tests/contract/store/test_audit.py::test_a_killed_process_leaves_whole_transactions_and_a_valid_chain",
+        "tests/contract/store/test_intents.py::test_counters_are_the_same_after_a_restart",
         "tests/flow/test_limits.py::test_counters_survive_a_restart",
         "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
+    ),
+    "RL-12": held(
+        "Protection and exits need none of the quota of opening orders.",
+        "tests/flow/test_exits.py::test_a_position_is_closed_by_the_brokers_word_while_trading_is_stopped_and_no_quota_is_used",
+        "tests/unit/safety/test_policy.py::test_reductions_use_no_opening_quota_and_meet_no_size_or_value_limit",
+        "tests/flow/test_stop_losses.py::test_a_stop_on_the_wrong_side_is_refused_and_a_buy_stop_when_flat_is_an_opening_order",
     ),
     # ---- accounts
     "ACC-01": held(
         "By default only paper accounts are traded; one that looks live blocks every write and no read.",
+        "tests/unit/safety/test_policy.py::test_accounts_that_are_no_paper_accounts_block_every_write",
         "tests/flow/test_accounts.py::test_a_live_looking_account_blocks_every_write_and_no_read",
         "tests/flow/test_tools_reads.py::test_live_looking_account_is_told_and_blocks_writes_while_reads_work",
     ),
@@ -387,15 +432,20 @@ PROMISES: dict[str, Promise] = {
     ),
     "ACC-05": held(
         "The accounts are those that the broker lists; an argument only selects among them.",
+        "tests/flow/test_switch_account.py::test_account_that_the_broker_does_not_list_is_refused_and_the_old_one_stays",
+        "tests/unit/safety/test_policy.py::test_an_account_argument_only_selects_among_those_the_broker_lists",
         "tests/flow/test_accounts.py::test_an_account_argument_selects_among_the_brokers_and_cannot_name_another",
         "tests/flow/test_tools_reads.py::test_account_that_is_not_on_the_link_is_refused",
     ),
     "ACC-06": held(
         "One account that may not be traded blocks all writes on its link.",
+        "tests/flow/test_switch_account.py::test_nothing_is_switched_on_a_link_with_an_account_that_may_not_be_traded",
+        "tests/unit/safety/test_policy.py::test_accounts_that_are_no_paper_accounts_block_every_write",
         "tests/flow/test_accounts.py::test_a_live_looking_account_blocks_every_write_and_no_read",
     ),
     "ACC-07": held(
         "Accounts are verified at each connect and again before an order when the last word is too old.",
+        "tests/flow/test_broker_link.py::test_account_swapped_during_a_reconnect_is_told",
         "tests/flow/test_accounts.py::test_accounts_are_verified_again_when_the_last_word_of_the_broker_is_too_old",
         "tests/flow/test_accounts.py::test_an_account_swapped_during_a_reconnect_blocks_the_next_order",
         "tests/unit/safety/test_policy.py::test_a_verification_older_than_allowed_does_not_count",
@@ -414,22 +464,27 @@ PROMISES: dict[str, Promise] = {
     # ---- stopping
     "KS-01": held(
         "One switch stops all opening orders on every path at once.",
+        "tests/flow/test_brackets.py::test_a_bracket_needs_the_flag_of_stops_and_passes_every_switch",
         "tests/flow/test_stopping.py::test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled",
         "tests/flow/test_stopping.py::test_a_stop_in_one_server_holds_in_another_on_the_same_state_directory",
         "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
     ),
     "KS-04": held(
         "A stop keeps its time, actor, authentication, reason, mode and scope.",
+        "tests/flow/test_stopping.py::test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled",
         "tests/contract/store/test_latches.py::test_an_activation_keeps_who_when_how_and_why_over_a_restart",
         "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
     ),
     "KS-05": held(
         "A stop survives restart, kill and any step of the clock until a human ends it.",
+        "tests/contract/store/test_latches.py::test_an_activation_keeps_who_when_how_and_why_over_a_restart",
         "tests/flow/test_stopping.py::test_a_stop_survives_a_restart_and_the_wall_clock",
         "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
     ),
     "KS-06": held(
         "A switch that is missing, unreadable or contradictory counts as on.",
+        "tests/flow/test_tools_reads.py::test_safety_status_says_stopped_when_the_store_cannot_be_read",
+        "tests/unit/store/test_sqlite_file.py::test_damage_in_a_table_that_decides_is_found_at_the_start",
         "tests/flow/test_stopping.py::test_a_switch_that_cannot_be_read_counts_as_on",
         "tests/contract/store/test_latches.py::test_a_missing_or_inconsistent_record_reads_as_active",
         "tests/surface/test_tools_answers.py::test_server_whose_store_does_not_open_says_so_in_every_tool_and_can_still_be_stopped",
@@ -437,6 +492,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "KS-07": held(
         "Tool, shell and stop file each stop by themselves.",
+        "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
         "tests/flow/test_stopping.py::test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled",
         "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
         "tests/flow/test_stopping.py::test_the_sentinel_file_stops_at_once_and_is_latched",
@@ -444,23 +500,28 @@ PROMISES: dict[str, Promise] = {
     ),
     "KS-08": held(
         "A stop is latched before its effects; an effect that fails does not undo it.",
+        "tests/surface/test_cli_stop_and_reset.py::test_halt_holds_by_the_stop_file_when_the_store_or_the_settings_are_broken",
         "tests/flow/test_stopping.py::test_a_stop_latches_before_its_effects_and_holds_when_they_fail",
         "tests/flow/test_stopping.py::test_a_stop_holds_when_the_store_cannot_be_written",
     ),
     "KS-09": held(
         "A hundred stops at once are one stop and ninety-nine recorded repeats; a later call can only be stricter.",
+        "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
         "tests/flow/test_stopping.py::test_a_hundred_stops_at_once_are_one_activation_and_ninety_nine_recorded_repeats",
         "tests/contract/store/test_latches.py::test_a_hundred_triggers_are_one_activation_and_ninety_nine_repeats",
         "tests/contract/store/test_latches.py::test_a_later_call_can_only_escalate",
     ),
     "KS-10": held(
         "An agent may stop and nothing else: no tool resets, narrows or loosens.",
+        "tests/surface/test_tools_answers.py::test_guessed_tools_are_refused_before_anything_else",
         "tests/flow/test_stopping.py::test_no_tool_resets_resumes_approves_or_configures",
         "tests/surface/test_tools_listed.py::test_no_tool_can_loosen_anything",
         "tests/contract/store/test_latches.py::test_only_a_human_clears_it",
     ),
     "KS-12": held(
         "A stop cancels the working entry orders and keeps the orders that protect a position.",
+        "tests/flow/test_brackets.py::test_a_stop_cancels_the_entry_and_with_it_the_exits_that_wait",
+        "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
         "tests/flow/test_stopping.py::test_a_stop_cancels_entries_and_keeps_what_protects_a_position",
         "tests/flow/test_stopping.py::test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled",
         "tests/surface/test_tools_answers.py::test_stop_needs_no_good_arguments_and_cancels_entries",
@@ -468,6 +529,8 @@ PROMISES: dict[str, Promise] = {
     ),
     "KS-13": held(
         "While stopped, a reduction passes only if the position, less what already works against it, covers it.",
+        "tests/flow/test_exits.py::test_a_position_is_closed_by_the_brokers_word_while_trading_is_stopped_and_no_quota_is_used",
+        "tests/flow/test_stop_losses.py::test_while_stopped_protection_may_be_added_and_tightened_but_not_weakened_or_removed",
         "tests/flow/test_stopping.py::test_cancelling_works_while_stopped_and_so_does_a_verified_reduction",
         "tests/flow/test_stopping.py::test_two_reductions_at_once_cannot_both_use_the_same_position",
         "tests/unit/safety/test_state.py::test_a_reduction_strictly_reduces_and_never_crosses_zero_whatever_else_fills",
@@ -480,25 +543,41 @@ PROMISES: dict[str, Promise] = {
     ),
     "KS-16": held(
         "The operator types a passphrase at a terminal; five wrong ones lock the door for a quarter of an hour.",
+        "tests/flow/test_stopping.py::test_only_the_operators_proof_ends_a_stop_and_orders_pass_again",
         "tests/surface/test_cli_stop_and_reset.py::test_a_passphrase_is_typed_at_a_terminal_or_refused",
         "tests/surface/test_cli_stop_and_reset.py::test_only_the_right_passphrase_resets_and_five_wrong_ones_lock_the_door",
         "tests/flow/test_stopping.py::test_five_wrong_passphrases_lock_the_door_for_fifteen_minutes_also_across_a_restart",
     ),
     "KS-18": held(
         "Stopping needs no second person, no secret, no reason and no well-formed arguments.",
+        "tests/contract/store/test_latches.py::test_a_reason_is_not_required_to_stop",
+        "tests/flow/test_stopping.py::test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled",
+        "tests/surface/test_cli_stop_and_reset.py::test_only_the_right_passphrase_resets_and_five_wrong_ones_lock_the_door",
         "tests/unit/safety/test_policy_order.py::test_the_status_can_be_read_and_a_stop_pressed_in_every_state",
         "tests/surface/test_tools_answers.py::test_stop_needs_no_good_arguments_and_cancels_entries",
         "tests/surface/test_tools_bad_input.py::test_a_stop_takes_any_arguments",
         "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
+    ),
+    "SIG-11": held(
+        "The local ways to stop need no secret, no network and no right clock.",
+        "tests/flow/test_stopping.py::test_the_sentinel_file_stops_at_once_and_is_latched",
+        "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
     ),
     "KS-22": held(
         "The switch is looked at before each order, and again in the last gate before the socket.",
         "tests/flow/test_stopping.py::test_an_order_that_waits_for_the_gate_while_somebody_stops_is_dropped",
         "tests/flow/test_stopping.py::test_a_dropped_order_gives_its_quota_back_and_a_sent_one_does_not",
     ),
+    "RM-06": held(
+        "What is permitted is the strictest of all that is active, each cause shown with how it ends.",
+        "tests/unit/safety/test_state.py::test_another_cause_never_permits_more",
+        "tests/surface/test_tools_answers.py::test_every_tool_answers_in_shape_after_a_stop_and_reads_still_work",
+    ),
     # ---- one intent, one order
     "ID-01": held(
         "A request with a key is carried out once, however often it is made; without a key it is given one.",
+        "tests/flow/test_brackets.py::test_one_key_is_one_bracket",
+        "tests/flow/test_stop_losses.py::test_one_key_is_one_stop",
         "tests/flow/test_tools_orders.py::test_same_key_twice_is_one_order_and_the_second_answer_is_marked",
         "tests/flow/test_tools_orders.py::test_minted_key_comes_back_and_names_the_order",
     ),
@@ -510,14 +589,22 @@ PROMISES: dict[str, Promise] = {
     ),
     "ID-03": held(
         "The same key with another request is refused.",
+        "tests/flow/test_brackets.py::test_one_key_is_one_bracket",
         "tests/flow/test_tools_orders.py::test_same_key_twice_is_one_order_and_the_second_answer_is_marked",
         "tests/surface/test_tools_bad_input.py::test_other_names_nulls_and_ways_to_write_a_number_ask_for_the_same",
     ),
     "ID-04": held(
         "The same key again is told that it is in progress, or gets the outcome, marked as replayed.",
+        "tests/flow/test_brackets.py::test_one_key_is_one_bracket",
+        "tests/flow/test_stop_losses.py::test_one_key_is_one_stop",
         "tests/flow/test_lost_outcomes.py::test_a_repeated_request_is_told_where_its_order_stands_now",
         "tests/flow/test_tools_orders.py::test_same_key_twice_is_one_order_and_the_second_answer_is_marked",
         "tests/flow/test_tools_orders.py::test_lost_answer_is_unknown_and_says_how_to_find_out",
+    ),
+    "ID-06": held(
+        "Cancelling again is a success with the final state.",
+        "tests/flow/test_broker_writes.py::test_cancelled_order_is_reported_in_the_brokers_words",
+        "tests/flow/test_broker_writes.py::test_cancelling_a_filled_order_returns_the_fill",
     ),
     "ID-07": held(
         "The key travels in the order's reference, and a lost order is found by it, never by an id handed out again.",
@@ -529,6 +616,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "ID-08": held(
         "An outcome that is not proven is unknown, keeps its quota, and holds up what would open in that instrument.",
+        "tests/flow/test_brackets.py::test_a_bracket_whose_answer_is_lost_is_unknown_and_found_whole",
         "tests/flow/test_lost_outcomes.py::test_while_an_outcome_is_unknown_its_quota_stays_and_nothing_more_opens_there",
         "tests/flow/test_broker_writes.py::test_lost_acknowledgement_is_an_unknown_outcome_and_the_order_is_found_by_its_reference",
         "tests/flow/test_broker_writes.py::test_link_lost_around_an_order_is_an_unknown_outcome_until_the_reconnected_truth",
@@ -537,7 +625,12 @@ PROMISES: dict[str, Promise] = {
     ),
     "ID-09": held(
         "Orders of unknown outcome are looked for until the broker shows them or their absence is proven.",
+        "tests/flow/test_brackets.py::test_a_bracket_whose_answer_is_lost_is_unknown_and_found_whole",
         "tests/flow/test_lost_outcomes.py::test_while_an_outcome_is_unknown_its_quota_stays_and_nothing_more_opens_there",
+        "tests/flow/test_lost_outcomes.py::test_an_order_that_never_arrived_is_not_credited_with_one_that_got_its_id",
+    ),
+    "ID-10": held(
+        "Nothing is sent again: absence, after a quiet time on a living link, only settles that it never arrived.",
         "tests/flow/test_lost_outcomes.py::test_an_order_that_never_arrived_is_not_credited_with_one_that_got_its_id",
     ),
     "ID-12": held(
@@ -556,10 +649,52 @@ PROMISES: dict[str, Promise] = {
         "What an earlier run left unfinished is resolved from the broker's truth after the restart.",
         "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
     ),
+    "LK-01": held(
+        "One process writes for an account; the others read and name it; the next takes over.",
+        "tests/flow/test_one_writer.py::test_of_two_servers_on_one_state_directory_one_writes_and_the_other_names_it",
+        "tests/flow/test_one_writer.py::test_orders_of_the_writer_are_left_alone_by_the_others",
+        "tests/flow/test_one_writer.py::test_when_the_writer_ends_the_next_takes_over_with_all_counters",
+    ),
+    "LK-02": held(
+        "The right to write vanishes with the process that has it.",
+        "tests/flow/test_one_writer.py::test_when_the_writer_ends_the_next_takes_over_with_all_counters",
+    ),
+    "LK-04": held(
+        "A client id in use is told and never replaced by another.",
+        "tests/flow/test_broker_link.py::test_client_id_in_use_is_told_and_never_replaced",
+        "tests/flow/test_broker_life.py::test_only_a_person_can_free_a_client_id",
+    ),
+    "LK-05": held(
+        "A process that lost its lock sends nothing more.",
+        "tests/flow/test_one_writer.py::test_a_process_that_lost_its_lock_sends_nothing_more_and_trading_is_stopped",
+    ),
     "EM-02": held(
         "What waits to be sent when the link is lost is dropped, never sent later.",
+        "tests/flow/test_brackets.py::test_a_link_that_dies_between_the_orders_transmits_nothing_and_says_so",
+        "tests/flow/test_broker_life.py::test_what_waited_for_its_turn_when_the_link_was_lost_is_never_sent",
         "tests/flow/test_broker_writes.py::test_orders_that_wait_for_room_are_dropped_when_the_link_is_lost",
         "tests/unit/broker/test_pacing.py::test_discarded_messages_are_never_sent",
+    ),
+    "EM-05": held(
+        "The broker's own outages are told, and after them orders, fills and positions are read anew.",
+        "tests/flow/test_broker_link.py::test_fill_during_an_outage_is_found_on_reconnect",
+        "tests/flow/test_broker_link.py::test_broker_offline_is_told_and_everything_is_read_anew_when_it_returns",
+    ),
+    "EM-06": held(
+        "A link that died silently is noticed without anybody asking.",
+        "tests/flow/test_broker_life.py::test_silent_death_is_noticed_without_anybody_asking_and_the_link_is_made_again",
+        "tests/flow/test_broker_life.py::test_the_bound_of_a_dead_link_holds_whatever_the_deadline_of_requests",
+    ),
+    "EM-07": held(
+        "Connecting again backs off and never gives up; the link is up only when everything was read.",
+        "tests/flow/test_broker_link.py::test_connecting_backs_off_from_one_second_to_sixty",
+        "tests/flow/test_broker_link.py::test_link_is_up_only_after_orders_fills_and_positions_were_read",
+        "tests/flow/test_broker_life.py::test_programs_that_lose_the_same_gateway_do_not_all_come_back_in_the_same_moment",
+    ),
+    "EM-08": held(
+        "In the nightly restart window nothing is opened, and a loss is told as what it is.",
+        "tests/flow/test_restart_window.py::test_order_in_the_restart_window_is_refused_until_its_end_and_a_cancel_is_not",
+        "tests/flow/test_broker_life.py::test_loss_in_the_nightly_restart_window_is_told_as_such",
     ),
     "TM-05": held(
         "The trading day begins at 17:00 in New York.",
@@ -588,6 +723,8 @@ PROMISES: dict[str, Promise] = {
     ),
     "AUD-04": held(
         "The intent is durable before the broker is asked; if it cannot be recorded, nothing is sent.",
+        "tests/flow/test_brackets.py::test_a_bracket_is_one_opening_order_in_every_count_and_each_order_has_its_record",
+        "tests/unit/store/test_sqlite_file.py::test_a_full_disk_leaves_nothing_half_written",
         "tests/flow/test_lost_outcomes.py::test_what_cannot_be_recorded_is_not_sent_and_cancelling_still_works",
         "tests/contract/store/test_audit.py::test_a_record_is_durable_with_the_intent_or_not_at_all",
         "tests/unit/store/test_sqlite_file.py::test_every_commit_is_synced_in_full",
@@ -602,6 +739,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "AUD-06": held(
         "An export is verified on any machine, without the store.",
+        "tests/unit/audit/test_verify_and_export.py::test_an_export_holds_the_documented_fields_and_verifies_like_the_store",
         "tests/surface/test_cli_audit.py::test_the_store_and_its_export_verify_and_agree_on_the_head",
     ),
     "AUD-08": held(

@@ -189,3 +189,20 @@ async def test_one_key_is_one_stop(run: Run) -> None:
         again = await protect(world, price, client_request_id="one-stop-1")
         assert (again["replayed"], again["perm_id"]) == (True, first["perm_id"])
         assert len(world.gateway.exchange.open_orders()) == 1
+
+
+async def test_a_stop_limit_has_neither_a_default_size_nor_a_default_limit_nor_one_on_the_wrong_side(run: Run) -> None:
+    """FD-45."""
+    async with run() as world:
+        price = await hold(world)
+        level = round(price * 0.95, 2)
+        given = {"symbol": "AAPL", "action": "SELL", "order_type": "STP LMT", "stop_price": level}
+        sizeless = await world.call("place_stop_loss", **given, limit_price=level - 1)
+        priceless = await world.call("place_stop_loss", **given, quantity=10)
+        wrong = await world.call("place_stop_loss", **given, quantity=10, limit_price=round(level + 0.01, 2))
+        assert (sizeless["code"], "quantity is missing" in sizeless["error"]) == ("INVALID_ARGUMENTS", True)
+        assert priceless["code"] == "PRICE_MISSING"
+        assert wrong["code"] == "STOP_ON_WRONG_SIDE"
+        assert world.sent == 1
+        right = await world.call("place_stop_loss", **given, quantity=10, limit_price=round(level - 0.01, 2))
+        assert right["success"], right
