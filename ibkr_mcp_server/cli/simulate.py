@@ -105,7 +105,14 @@ def _alone_in(directory: Path | None) -> Iterator[None]:
     if directory is None:
         yield
         return
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            "STATE_DIR_UNUSABLE",
+            f"The paper gateway cannot keep its world in {directory}: {error.strerror}.",
+            next_step="Name a directory that you may write to with --state-dir.",
+        ) from error
     try:
         with FileLock(str(directory / "gateway.lock"), timeout=0):
             yield

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from ibkr_mcp_server.simulator.commissions import commission_currency_of, commission_for
@@ -149,11 +150,17 @@ class Accounts:
     def _pay(self, account: Account, currency: str, amount: Decimal) -> None:
         account.cash[currency] = account.cash.get(currency, _ZERO) - amount
 
-    def start_day(self) -> None:
-        """A new trading day: profit starts at nought, closed positions leave the list, futures are settled in cash."""
+    def start_day(self, day: date) -> list[tuple[str, int]]:
+        """A new trading day: profit starts at nought, closed positions leave the list, futures are settled in cash.
+
+        What expired before `day` is closed in cash; the accounts and contract ids that this concerns are returned.
+        """
+        expired = []
         for account in self.by_code.values():
             account.positions = {con_id: row for con_id, row in account.positions.items() if row.quantity}
             for position in account.positions.values():
+                if self._expire(account, position, day):
+                    expired.append((account.code, position.con_id))
                 holding = self.holding(position)
                 position.realized_today = position.paid_today = _ZERO
                 position.value_at_day_start = holding.market_value
@@ -162,6 +169,28 @@ class Accounts:
                     position.settled_value = holding.market_value
             account.equity_at_day_start = self.equity(account.code)
             self.touched.add(account.code)
+        return expired
+
+    def _expire(self, account: Account, position: Position, day: date) -> bool:
+        """Close a holding whose last trading day is over: a future at its last price, an option at what it is worth.
+
+        Options are paid out in cash, those on shares too; at IBKR the shares themselves would change hands.
+        """
+        holding = self.holding(position)
+        row = holding.listing
+        if row.sec_type not in ("FUT", "OPT") or row.last_trade_date >= f"{day:%Y%m%d}":
+            return False
+        worth = holding.unsettled
+        if row.sec_type == "OPT":
+            under = self._underlying(row)
+            strike = row.strike or _ZERO
+            intrinsic = (
+                _ZERO if under is None else max(under[1] - strike if row.right == "C" else strike - under[1], _ZERO)
+            )
+            worth = position.quantity * intrinsic * value_per_point(row)
+        self._pay(account, row.currency, -worth)
+        position.quantity = position.average_cost = position.settled_value = _ZERO
+        return True
 
     # --- what an account is worth ---
 

@@ -43,6 +43,7 @@ from ibkr_mcp_server.simulator.orders import (
     Order,
     OrderEvent,
     OrderMessage,
+    PositionChanged,
     WhatIfAnswered,
 )
 from ibkr_mcp_server.simulator.requests import ContractQuery
@@ -255,7 +256,11 @@ class Exchange:
 
     def _start_day(self, day: date) -> None:
         if day != self._book.trading_day:
-            self._accounts.start_day()
+            for order in self._book.live():
+                if self._catalogue.is_expired(self._matching.listing(order)):
+                    self._families.cancel(order.perm_id, because="Cancelled by System:The contract has expired")
+            for account, con_id in self._accounts.start_day(day):
+                self._book.tell(PositionChanged(account=account, con_id=con_id))
             self._book.start_day(day)
 
     # --- taking orders ---

@@ -73,9 +73,12 @@ async def _together(clients: Sequence[BareClient], count: int) -> None:
 
 async def _ticks(clients: Sequence[BareClient], gateway: psutil.Process) -> None:
     con_ids = await clients[0].con_ids_of(("AAPL", "MSFT", "SPY", "QQQ", "NVDA", "TSLA", "GOOG", "IBM"))
+    before = gateway.memory_info().rss
     for client in clients:
         client.subscribe([con_ids[number % len(con_ids)] for number in range(LINES)])
     await asyncio.gather(*[client.count_ticks(1.0) for client in clients])
+    grown = (gateway.memory_info().rss - before) / len(clients) / 1024
+    print(f"{f'memory of its {LINES} market data lines':<44}{grown:>10.1f} KiB")
     busy, began = _busy(gateway), time.perf_counter()
     counts = await asyncio.gather(*[client.count_ticks(STREAMED_SECONDS) for client in clients])
     seconds = time.perf_counter() - began

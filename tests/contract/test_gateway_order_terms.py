@@ -211,3 +211,19 @@ async def test_order_beyond_the_accounts_funds_is_201_and_says_what_there_is(gat
         gateway.market.set_quote(contract.conId, bid="1000.00", ask="1000.25", last="1000.00")
         trade = await ib.place(contract, MarketOrder("BUY", 201), until=("Inactive",))
         assert "1000000.00 USD are available" in trade.log[-2].message + trade.log[-1].message
+
+
+async def test_expired_option_is_paid_out_and_leaves_the_positions_and_the_orders(clock: ManualClock) -> None:
+    async with PaperGateway(clock=clock) as gateway, connected(gateway) as ib:
+        wanted = Option("AAPL", "20261120", 100, "C", "SMART", currency="USD")
+        [details] = await ib.reqContractDetailsAsync(wanted)
+        assert details.contract is not None
+        gateway.market.set_quote(details.contract.conId, bid="0.99", ask="1.00")
+        await ib.place(details.contract, order("MKT", quantity=2), until=DONE)
+        lasting = order("LMT", "SELL", quantity=2, lmtPrice=900, tif="GTC")
+        trade = await ib.place(details.contract, lasting, until=("Submitted",))
+        gateway.market.set_quote(AAPL, bid="130.00", ask="130.00", last="130.00")
+        clock.step_wall(timedelta(days=1))
+        await clock.advance(1)
+        await ib.until(lambda: trade.isDone() and not ib.positions())
+        assert gateway.accounts.by_code[ACCOUNT].cash["USD"] == 1_000_000 - 200 - Decimal("1.30") + 2 * 30 * 100

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibkr_mcp_server.clock import ManualClock
@@ -19,6 +20,7 @@ from ibkr_mcp_server.simulator.sessions import Sessions
 
 CODE = "DU1"
 AAPL = 265598
+TODAY = date(2026, 11, 20)
 
 
 class Books:
@@ -94,7 +96,7 @@ def test_new_day_starts_its_profit_at_nought(books: Books) -> None:
     books.fill(10, 100)
     books.fill(-10, 110)
     assert books.accounts.realized_pnl(CODE) == 100
-    books.accounts.start_day()
+    books.accounts.start_day(TODAY)
     assert books.accounts.realized_pnl(CODE) == books.accounts.daily_pnl(CODE) == 0
     assert books.accounts.by_code[CODE].positions == {}
 
@@ -154,12 +156,13 @@ def test_future_is_settled_in_cash_at_the_days_end_and_its_gain_is_not_counted_t
     book(all_books, row, -2, "1000.00")
     all_books.market.set_quote(row.con_id, bid="990.00", ask="990.25", last="990.00")
     assert cash_and_equity(all_books) == (1_000_000, 1_001_000)
-    all_books.accounts.start_day()
+    all_books.accounts.start_day(TODAY)
     assert cash_and_equity(all_books) == (1_001_000, 1_001_000)
     assert book(all_books, row, 2, "985.00") == 1_500
     assert cash_and_equity(all_books) == (1_001_500, 1_001_500)
 
 
+@settings(deadline=None, max_examples=40)  # it makes a market for each example
 @given(st.lists(st.tuples(st.integers(-5, 5).filter(bool), st.integers(900, 1100), st.booleans()), max_size=12))
 def test_gain_of_a_future_is_the_same_whenever_it_was_settled(fills: list[tuple[int, int, bool]]) -> None:
     books = Books()
@@ -170,7 +173,7 @@ def test_gain_of_a_future_is_the_same_whenever_it_was_settled(fills: list[tuple[
         book(books, row, quantity, str(price))
         paid, held = paid + quantity * price * 50, held + quantity
         if day_ends:
-            books.accounts.start_day()
+            books.accounts.start_day(TODAY)
         assert abs(books.accounts.equity(CODE) - (1_000_000 + held * price * 50 - paid)) < Decimal("1e-9")
 
 
@@ -212,3 +215,17 @@ def test_every_currency_in_which_something_is_listed_has_a_rate_and_a_schedule(a
 def test_currency_without_any_pair_is_unknown_and_not_worth_a_dollar(books: Books) -> None:
     with pytest.raises(LookupError, match="XYZ"):
         books.accounts.rate("XYZ")
+
+
+def test_expired_contracts_are_paid_out_and_leave_the_account(all_books: Books) -> None:
+    chain = all_books.catalogue.matching(symbol="AAPL", sec_type="OPT", last_trade_date="20261120")
+    call, put = (next(row for row in chain if row.right == right and row.strike == 170) for right in "CP")
+    all_books.market.set_quote(AAPL, bid="180.00", ask="180.00", last="180.00")
+    book(all_books, call, 2, "9.00")
+    book(all_books, put, -3, "1.00")
+    assert all_books.accounts.start_day(TODAY) == []
+    expired = all_books.accounts.start_day(date(2026, 11, 21))
+    assert sorted(expired) == sorted([(CODE, call.con_id), (CODE, put.con_id)])
+    assert cash_and_equity(all_books) == (1_000_000 - 1_800 + 300 + 2_000,) * 2
+    all_books.accounts.start_day(date(2026, 11, 23))
+    assert all_books.accounts.by_code[CODE].positions == {}
