@@ -16,7 +16,6 @@ DELAYED = {BID: 80, ASK: 81, LAST: 82, MODEL: 83}
 
 _PRICE_BASED = 1
 """tickAttrib: the volatility was computed from prices, not from returns."""
-_DIGITS = Decimal("0.00000001")
 
 
 def option_parameters(req_id: int, row: OptionParameters) -> Message:
@@ -40,4 +39,4 @@ def no_option_computation(req_id: int, tick_type: int) -> Message:
 
 def _plain(number: float) -> Decimal:
     """Eight digits after the point, without an exponent."""
-    return Decimal(number).quantize(_DIGITS)
+    return Decimal(f"{number:.8f}")  # however large: quantize ends at the context's precision
