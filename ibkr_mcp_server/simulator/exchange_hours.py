@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, time
+from functools import cached_property
 
 from ibkr_mcp_server.simulator.instruments import Listing
 from ibkr_mcp_server.simulator.trading_calendars import CHICAGO, NEW_YORK, Calendars
@@ -35,7 +36,7 @@ class Hours:
         """How many sessions there were up to and including `day`, from a fixed day long ago."""
         return day.toordinal() if self.around_the_clock else calendars(self.calendar).ordinal(day)
 
-    @property
+    @cached_property
     def session_seconds(self) -> int:
         """How long the regular session is on an ordinary day."""
         if self.around_the_clock:

@@ -139,6 +139,8 @@ class OptionChains:
     def __init__(self, catalogue: Catalogue, *, today: Callable[[], date], price: Callable[[Listing], Decimal]) -> None:
         self._today = today
         self._price = price
+        # A few hundred are streamed or held at a time; whole chains pass through.
+        self.by_con_id = lru_cache(maxsize=512)(self._made)
         self._underlyings = {
             option_class.number: listing
             for option_class in CLASSES
@@ -162,8 +164,11 @@ class OptionChains:
             for venue in option_class.venues
         ]
 
-    def by_con_id(self, con_id: int) -> Listing | None:
-        return _listing(con_id, self._underlyings)
+    def _made(self, con_id: int) -> Listing | None:
+        parts = _parts(con_id)
+        if parts is None or parts[0].number not in self._underlyings:
+            return None
+        return _listing(con_id, *parts, self._underlyings[parts[0].number])
 
     def is_expired(self, listing: Listing) -> bool:
         return listing.last_trade_date < f"{self._today():%Y%m%d}"
@@ -296,18 +301,9 @@ def _parts(con_id: int) -> tuple[OptionClass, date, Decimal, str] | None:
     return option_class, _FIRST_DAY + timedelta(days=days), number * option_class.least_step, "CP"[put]
 
 
-def _listing(con_id: int, underlyings: dict[int, Listing]) -> Listing | None:
-    parts = _parts(con_id)
-    if parts is None or parts[0].number not in underlyings:
-        return None
-    return _made(con_id, underlyings[parts[0].number])
-
-
-@lru_cache(maxsize=512)
-def _made(con_id: int, underlying: Listing) -> Listing:
-    parts = _parts(con_id)
-    assert parts is not None
-    option_class, expiry, strike, right = parts
+def _listing(
+    con_id: int, option_class: OptionClass, expiry: date, strike: Decimal, right: str, underlying: Listing
+) -> Listing:
     thousandths = int(strike * 1000)
     venues = ",".join(option_class.venues)
     name = f"{MONTHS[expiry.month - 1]} {expiry:%d '%y}"
