@@ -17,6 +17,7 @@ from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from tests.harness import World, running
+from tests.tool_examples import EXAMPLES, NearBid
 
 Run = Callable[..., AbstractAsyncContextManager[World]]
 
@@ -257,25 +258,19 @@ async def test_a_market_order_after_the_close_is_refused_with_the_next_opening(t
 
 
 async def test_every_tool_that_places_orders_meets_the_same_limits(run: Run, gateway: PaperGateway) -> None:
-    """FD-32: what counts is what would be sent, not which tool sends it."""
+    """FD-7, FD-32: what counts is what would be sent, not which tool sends it."""
     placing = [tool for tool in TOOLS if tool.operation_class is OperationClass.ORDER_PLACEMENT and tool.writes]
-    assert {"place_market_order", "place_limit_order"} <= {tool.name for tool in placing}
-    prices = {"limit_price": 199.0, "entry_price": 199.0, "stop_price": 210.0, "take_profit_price": 210.0}
-    given = {
-        "symbol": "AAPL",
-        "action": "BUY",
-        "quantity": 5000,
-        "order_type": "LMT",
-        "stop_loss_price": 190.0,
-        **prices,
-    }
+    opening = [tool.name for tool in placing if "action" in tool.arguments.model_fields]
+    assert {"place_market_order", "place_limit_order", "place_bracket_order", "place_stop_loss"} <= set(opening)
     async with run(enable_stop_loss_orders=True) as world:
-        for tool in placing:
-            order = {name: value for name, value in given.items() if name in tool.arguments.model_fields}
-            refused = await world.call(tool.name, **order)
-            assert refused["success"] is False, tool.name
+        quote = {"bid": "199.98"}
+        for name in opening:
+            good = {
+                key: value.of(quote) if isinstance(value, NearBid) else value for key, value in EXAMPLES[name].items()
+            }
+            refused = await world.call(name, **good | {"symbol": "AAPL", "quantity": 5000})
             told = {detail.partition(":")[0] for detail in refused["details"]}
-            assert {"ORDER_SIZE_LIMIT", "ORDER_VALUE_LIMIT"} <= told, (tool.name, told)
+            assert {"ORDER_SIZE_LIMIT", "ORDER_VALUE_LIMIT"} <= told, (name, told)
     assert gateway.received_orders == []
 
 
