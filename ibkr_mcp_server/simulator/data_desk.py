@@ -1,36 +1,30 @@
-"""The instrument and market data families of requests (tws-wire guide, sections 5 to 7)."""
+"""The instrument and market data families of requests (tws-wire guide, sections 5 and 6)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date, datetime, timedelta
 from typing import Any
 
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.simulator import option_replies, replies
 from ibkr_mcp_server.simulator.faults import Faults
-from ibkr_mcp_server.simulator.feeds import BarFeed, Client, MarketFeed
+from ibkr_mcp_server.simulator.feeds import Client, MarketFeed
 from ibkr_mcp_server.simulator.generic_ticks import NEWS, GenericTicks
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
 from ibkr_mcp_server.simulator.lookup import find_or_tell, refuse
-from ibkr_mcp_server.simulator.market import Bar, Market, MarketQuote
+from ibkr_mcp_server.simulator.market import Market, MarketQuote
 from ibkr_mcp_server.simulator.news_desk import NewsDesk
 from ibkr_mcp_server.simulator.order_rules import NO_SECURITY, find_listings
 from ibkr_mcp_server.simulator.requests import (
-    CancelHistoricalData,
     CancelMarketData,
     ReqContractDetails,
-    ReqHeadTimestamp,
-    ReqHistoricalData,
     ReqMarketData,
     ReqMarketDataType,
     ReqMarketRule,
     ReqMatchingSymbols,
     Request,
 )
-from ibkr_mcp_server.simulator.sessions import Sessions, local_date, zone_of
-from ibkr_mcp_server.simulator.trading_calendars import ONE_DAY
-from ibkr_mcp_server.simulator.tws_time import parse_moment
+from ibkr_mcp_server.simulator.sessions import Sessions
 
 MARKET_DATA_LINES = 100
 COMPETING_SESSION = "No market data during competing live session"
@@ -38,11 +32,6 @@ NOT_SUBSCRIBED = (
     "Requested market data is not subscribed. Check API status by selecting the Account menu then under Management"
     " choose Market Data Subscription Manager and/or availability of delayed data."
 )
-HISTORY_LOST = "Historical Market Data Service error message:HMDS server disconnect occurred. Attempting reconnection"
-HISTORY_PACED = "Historical Market Data Service error message:API historical data query pacing violation"
-LONGEST_SCHEDULE_DAYS = 366 * 5
-HISTORY_REACH = timedelta(days=365 * 20)
-_DAYS_PER_UNIT = {"D": 1, "W": 7, "M": 30, "Y": 365}
 _LIVE_TYPES = frozenset({1, 2})
 _FROZEN_TYPES = frozenset({2, 4})
 
@@ -74,9 +63,6 @@ class DataDesk:
             ReqMarketDataType: self._market_data_type,
             ReqMarketData: self._market_data,
             CancelMarketData: self._cancel_market_data,
-            ReqHistoricalData: self._historical_data,
-            CancelHistoricalData: self._cancel_historical_data,
-            ReqHeadTimestamp: self._head_timestamp,
         }
 
     def push_ticks(self, client: Client) -> None:
@@ -212,99 +198,3 @@ class DataDesk:
     def _send_all(self, client: Client, messages: Iterable[replies.Message]) -> None:
         for message in messages:
             client.send(message)
-
-    # --- history ---
-
-    def _historical_data(self, client: Client, request: ReqHistoricalData) -> None:
-        listing = find_or_tell(self._catalogue, client, request.req_id, request.contract)
-        if listing is None:
-            return
-        if self._history_fails(client, request.req_id):
-            return
-        if listing.data == "none":
-            text = f"No market data permissions for {listing.primary_exchange} {listing.sec_type}"
-            client.send(replies.error(request.req_id, 162, f"Historical Market Data Service error message:{text}"))
-            return
-        try:
-            self._send_history(client, listing, request)
-        except ValueError as error:
-            refuse(client, request.req_id, str(error))
-
-    def _history_fails(self, client: Client, req_id: int) -> bool:
-        text = HISTORY_LOST if "history" in self._faults.broken_farms else ""
-        if not text and self._faults.take("pace_next_history"):
-            text = HISTORY_PACED
-        if text:
-            client.send(replies.error(req_id, 162, text))
-        return bool(text)
-
-    def _send_history(self, client: Client, listing: Listing, request: ReqHistoricalData) -> None:
-        now = self._clock.now()
-        if request.end and request.keep_up_to_date:
-            raise ValueError("An end date cannot be given with keepUpToDate")
-        end = parse_moment(request.end) if request.end else now
-        if request.what == "SCHEDULE":
-            days = self._schedule(listing, end, request.duration)
-            client.send(replies.historical_schedule(request.req_id, listing.time_zone_id, days))
-            return
-        bars = self._bars(listing, request, end)
-        if not bars:
-            text = f"HMDS query returned no data: {listing.symbol}@{listing.exchange} {request.what}"
-            client.send(replies.error(request.req_id, 162, f"Historical Market Data Service error message:{text}"))
-            return
-        first = bars[0].start
-        start = first if isinstance(first, datetime) else datetime.combine(first, end.timetz())
-        client.send(
-            replies.historical_data(request.req_id, bars, start=start, end=end, format_date=request.format_date)
-        )
-        if request.keep_up_to_date:
-            client.bar_feeds[request.req_id] = BarFeed(request=request, listing=listing)
-
-    def _bars(self, listing: Listing, request: ReqHistoricalData, end: datetime) -> list[Bar]:
-        return self._market.bars(
-            listing.con_id,
-            end=end,
-            duration=request.duration,
-            bar_size=request.bar_size,
-            what=request.what,
-            use_rth=request.use_rth,
-            now=self._clock.now(),
-        )
-
-    def push_bars(self, client: Client) -> None:
-        now = self._clock.now()
-        for req_id, feed in client.bar_feeds.items():
-            bars = self._bars(feed.listing, feed.request, now)
-            if bars:
-                client.send(replies.historical_data_update(req_id, bars[-1], format_date=feed.request.format_date))
-
-    def _schedule(self, listing: Listing, end: datetime, duration: str) -> list[tuple[datetime, datetime, date]]:
-        number, _, unit = duration.partition(" ")
-        if not number.isdigit() or unit not in _DAYS_PER_UNIT:
-            raise ValueError(f"Invalid duration '{duration}'")
-        days = min(int(number) * _DAYS_PER_UNIT[unit], LONGEST_SCHEDULE_DAYS)
-        zone, last = zone_of(listing), local_date(listing, end)
-        rows = []
-        for offset in range(days - 1, -1, -1):
-            session = self._sessions.session(listing, last - ONE_DAY * offset)
-            if session is not None:
-                rows.append((session.start.astimezone(zone), session.end.astimezone(zone), session.day))
-        return rows
-
-    def _cancel_historical_data(self, client: Client, request: CancelHistoricalData) -> None:
-        if client.bar_feeds.pop(request.req_id, None) is None:
-            client.send(
-                replies.error(request.req_id, 366, f"No historical data query found for ticker id:{request.req_id}")
-            )
-
-    def _head_timestamp(self, client: Client, request: ReqHeadTimestamp) -> None:
-        listing = find_or_tell(self._catalogue, client, request.req_id, request.contract)
-        if listing is not None:
-            client.send(replies.head_timestamp(request.req_id, self._first_moment(listing), request.format_date))
-
-    def _first_moment(self, listing: Listing) -> datetime:
-        """The opening of the session with which history is said to begin."""
-        day = local_date(listing, self._clock.now()) - HISTORY_REACH
-        while (session := self._sessions.session(listing, day)) is None:
-            day += ONE_DAY
-        return session.start

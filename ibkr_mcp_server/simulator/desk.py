@@ -18,6 +18,7 @@ from ibkr_mcp_server.simulator.data_desk import DataDesk
 from ibkr_mcp_server.simulator.exchange import Exchange
 from ibkr_mcp_server.simulator.faults import FARMS, ORDER_WARNINGS, Faults, ScriptedRejection
 from ibkr_mcp_server.simulator.feeds import Client
+from ibkr_mcp_server.simulator.history_desk import HistoryDesk
 from ibkr_mcp_server.simulator.house_desk import HouseDesk
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
 from ibkr_mcp_server.simulator.market import Market
@@ -97,7 +98,8 @@ class Desk:
         self._data = DataDesk(
             clock=clock, catalogue=catalogue, sessions=sessions, market=market, faults=faults, news=self._news
         )
-        tape = TapeDesk(clock=clock, catalogue=catalogue, sessions=sessions, market=market, faults=faults)
+        self._history = HistoryDesk(clock=clock, catalogue=catalogue, sessions=sessions, market=market, faults=faults)
+        tape = TapeDesk(clock=clock, catalogue=catalogue, sessions=sessions, market=market, history=self._history)
         self._streams = StreamDesk(clock=clock, catalogue=catalogue, market=market, faults=faults, tape=tape)
         self._scanners = ScannerDesk(catalogue=catalogue, market=market)
         self.clients: dict[int, Client] = {}
@@ -108,6 +110,7 @@ class Desk:
             **self._data.handlers,
             **self._news.handlers,
             **self._streams.handlers,
+            **self._history.handlers,
             **tape.handlers,
             **self._scanners.handlers,
             **OptionDesk(catalogue=catalogue, market=market, chains=chains).handlers,
@@ -264,7 +267,7 @@ class Desk:
                 for account in self._accounts.served:
                     self._account.push_values(client, account)
             if bars_due:
-                self._data.push_bars(client)
+                self._history.push_bars(client)
         self._values_told = elapsed if values_due else self._values_told
         self._bars_told = elapsed if bars_due else self._bars_told
         self._scans_told = elapsed if scans_due else self._scans_told

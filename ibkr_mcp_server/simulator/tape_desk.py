@@ -9,8 +9,8 @@ from typing import Any
 
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.simulator import replies, stream_replies
-from ibkr_mcp_server.simulator.faults import Faults
 from ibkr_mcp_server.simulator.feeds import Client
+from ibkr_mcp_server.simulator.history_desk import HistoryDesk
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
 from ibkr_mcp_server.simulator.lookup import find_or_tell, refuse
 from ibkr_mcp_server.simulator.market import Market, MarketQuote
@@ -36,12 +36,12 @@ HISTOGRAM_PERIODS = {
 
 class TapeDesk:
     def __init__(
-        self, *, clock: Clock, catalogue: Catalogue, sessions: Sessions, market: Market, faults: Faults
+        self, *, clock: Clock, catalogue: Catalogue, sessions: Sessions, market: Market, history: HistoryDesk
     ) -> None:
         self._clock = clock
         self._catalogue = catalogue
         self._market = market
-        self._faults = faults
+        self._history = history
         self._tape = Tape(market, sessions)
         # The handlers' second parameter is the request type that is their key, which `Any` stands for.
         self.handlers: dict[type[Request], Callable[[Client, Any], None]] = {
@@ -56,7 +56,7 @@ class TapeDesk:
 
     def _historical_ticks(self, client: Client, request: ReqHistoricalTicks) -> None:
         listing = find_or_tell(self._catalogue, client, request.req_id, request.contract)
-        if listing is None:
+        if listing is None or self._history.fails(client, request.req_id, listing):
             return
         if request.what not in KINDS_OF_TICKS:
             refuse(client, request.req_id, f"Unknown whatToShow '{request.what}'")
@@ -85,7 +85,7 @@ class TapeDesk:
 
     def _histogram(self, client: Client, request: ReqHistogram) -> None:
         listing = find_or_tell(self._catalogue, client, request.req_id, request.contract)
-        if listing is None:
+        if listing is None or self._history.fails(client, request.req_id, listing):
             return
         number, _, unit = request.period.partition(" ")
         if not number.isdecimal() or unit.removesuffix("s") not in HISTOGRAM_PERIODS:

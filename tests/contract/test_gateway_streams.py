@@ -136,6 +136,16 @@ async def test_streams_without_permission_are_refused_each_by_its_code(gateway: 
         await ib.until(lambda: ib.errors.codes() == [354, 10189, 420])
 
 
+async def test_past_ticks_and_beginnings_need_the_history_farm(gateway: PaperGateway) -> None:
+    gateway.faults.farm_lost("history")
+    async with connected(gateway) as ib, asyncio.timeout(5):
+        aapl = await ib.stock("AAPL")
+        assert not await ib.reqHistoricalTicksAsync(aapl, "", datetime(2026, 11, 20, tzinfo=UTC), 5, "TRADES", True)
+        assert not await ib.reqHistogramDataAsync(aapl, True, "1 day")
+        await ib.reqHeadTimeStampAsync(aapl, "TRADES", True, 1)
+        assert [code for code in ib.errors.codes() if code != 2105] == [162, 162, 162]
+
+
 async def test_histogram_counts_the_days_volume_by_price(gateway: PaperGateway, clock: ManualClock) -> None:
     await clock.advance(600)
     async with connected(gateway) as ib, asyncio.timeout(5):
