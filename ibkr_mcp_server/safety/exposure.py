@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from ibkr_mcp_server.domain.accounts import Position
-from ibkr_mcp_server.domain.orders import STOP_TYPES, BrokerOrder, Order, Side, TimeInForce
+from ibkr_mcp_server.domain.orders import STOP_TYPES, BrokerOrder, Order, OrderType, Side, TimeInForce
 from ibkr_mcp_server.safety.state import Action
 from ibkr_mcp_server.store.intents import Intent
 
@@ -148,14 +148,13 @@ def reserved_by(
 def opens_more(before: Order, after: Order) -> bool:
     """Whether a modification asks for more than the order it replaces (ORD-19).
 
-    More units, a worse price, a longer way to follow the market, or more time to fill.
+    More units, a worse limit, or more time to fill. A trigger that moves either way counts as well: further away it
+    may cost more, and closer it wakes an order that might never have traded.
     """
     return (
         after.quantity > before.quantity
-        or _is_worse(before, after, "limit_price")
-        or _is_worse(before, after, "stop_price")
-        or _trails_wider(before, after)
-        or _grew(before.limit_offset, after.limit_offset)
+        or (not _waits(after) and _is_worse(before, after, "limit_price"))
+        or _waking(before) != _waking(after)
         or _life(before) != _life(after)
         or (after.outside_rth and not before.outside_rth)
     )
@@ -175,6 +174,16 @@ def weakens_protection(before: Order, after: Order) -> bool:
         or (_life(before) != _life(after) and after.time_in_force is not TimeInForce.GTC)
         or (before.outside_rth and not after.outside_rth)
     )
+
+
+def _waits(order: Order) -> bool:
+    """Its limit follows a stop that the broker moves, so that only the distance between them is anybody's choice."""
+    return order.limit_offset is not None and order.order_type is OrderType.TRAIL_LIMIT
+
+
+def _waking(order: Order) -> tuple[Decimal | None, ...]:
+    """What decides when the order wakes, and what it follows."""
+    return order.stop_price, order.trailing_amount, order.trailing_percent, order.limit_offset
 
 
 def _is_worse(before: Order, after: Order, name: str) -> bool:

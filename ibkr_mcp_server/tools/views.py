@@ -133,6 +133,8 @@ class OrderView(Part):
     completed_at: datetime | Unknown = None
     broker_message: Quoted | Unknown = None
     why_held: Quoted | Unknown = None
+    parent_perm_id: int | Unknown = None
+    oca_group: Quoted | Unknown = None
     terms: OrderTerms
 
 
@@ -151,6 +153,8 @@ def order_view(order: BrokerOrder, now: datetime) -> OrderView:
         completed_at=order.completed_at,
         broker_message=quoted(order.last_message),
         why_held=quoted(order.why_held, 60),
+        parent_perm_id=order.parent_perm_id or None,
+        oca_group=quoted(order.oca_group, 60),
         terms=order_terms(order.order),
     )
 

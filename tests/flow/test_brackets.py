@@ -80,6 +80,12 @@ async def test_three_orders_go_live_together_and_the_exits_wait_for_the_entry(ru
             order.perm_id for order in (entry, profit, stop)
         ]
         assert told["take_profit"]["status"] == "PreSubmitted"
+        listed = {one["perm_id"]: one for one in (await world.call("get_open_orders"))["orders"]}
+        assert [listed[order.perm_id].get("parent_perm_id") for order in (entry, profit, stop)] == [
+            None,
+            entry.perm_id,
+            entry.perm_id,
+        ]
         for role in told:
             status = await world.call("get_order_status", order_request_id=told[role]["client_request_id"])
             assert status["order"]["perm_id"] == told[role]["perm_id"], role
@@ -215,6 +221,46 @@ async def test_when_an_exit_is_refused_on_the_way_nothing_is_transmitted(run: Ru
         assert told["entry"]["outcome"] in ("cancelled", "rejected")
         assert open_at_gateway(world) == []
         assert [order.filled for order in at_gateway(world)] == [0] * len(at_gateway(world))
+
+
+async def _refused_after_transmission(world: World, **changes: Any) -> dict[str, Any]:
+    """A bracket whose take-profit is refused, of which word comes only when all three have been sent."""
+    world.gateway.faults.delay_acks(1)
+    world.gateway.faults.spare_next_orders(1)
+    world.gateway.faults.reject_next_order(201, "Order rejected - reason:too late")
+    placing = asyncio.create_task(bracket(world, **changes))
+    await world.until(lambda: world.sent == 3)
+    world.gateway.faults.delay_acks(0)
+    await world.clock.advance(1)
+    return await placing
+
+
+async def test_a_live_bracket_without_its_take_profit_is_cancelled(run: Run) -> None:
+    async with run() as world:
+        answer = await _refused_after_transmission(world)
+        told = legs(answer)
+        assert (answer["success"], answer["unwound"], answer["code"]) == (False, True, "BROKER_REJECTED"), answer
+        assert [told[role]["outcome"] for role in ("entry", "take_profit", "stop_loss")] == [
+            "cancelled",
+            "rejected",
+            "cancelled",
+        ]
+        assert open_at_gateway(world) == []
+
+
+async def test_the_stop_of_an_entry_that_has_filled_stays_even_if_the_bracket_is_not_whole(run: Run) -> None:
+    """Taking it back would take the protection from a position."""
+    async with run() as world:
+        answer = await _refused_after_transmission(world, order_type="MKT", limit_price=None)
+        told = legs(answer)
+        assert (answer["success"], answer["unwound"], answer["code"]) == (False, False, "BRACKET_INCOMPLETE"), answer
+        assert [told[role]["outcome"] for role in ("entry", "take_profit", "stop_loss")] == [
+            "filled",
+            "rejected",
+            "accepted",
+        ]
+        assert [order.terms.order_type for order in open_at_gateway(world)] == ["STP"]
+        assert (await world.call("get_stop_losses"))["positions"][0]["uncovered"] == "0"
 
 
 async def test_a_stop_in_the_middle_of_a_bracket_leaves_nothing_that_can_trade(run: Run) -> None:

@@ -129,6 +129,16 @@ async def test_in_normal_operation_protective_stops_can_be_cancelled_as_well(run
         assert world.gateway.exchange.open_orders() == []
 
 
+async def test_a_dry_run_cancels_nothing_and_says_so_of_each_order(run: Run) -> None:
+    """CFG-06."""
+    async with run() as world:
+        placed = await world.buy()
+    async with run(dry_run=True) as world:
+        done = await world.call("cancel_all_orders")
+        assert (done["outcome"], [one["outcome"] for one in done["orders"]]) == ("dry_run", ["dry_run"]), done
+        assert [order.perm_id for order in world.gateway.exchange.open_orders()] == [placed["perm_id"]]
+
+
 async def test_cancelling_nothing_is_a_success_and_orders_of_others_are_counted_not_touched(
     run: Run, tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:

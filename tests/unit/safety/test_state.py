@@ -153,17 +153,18 @@ def test_asking_for_more_units_or_a_worse_price_opens_more() -> None:
     ("change", "more"),
     [
         ({"stop_price": Decimal("110.01")}, True),
-        ({"stop_price": Decimal("109.99")}, False),
+        ({"stop_price": Decimal("109.99")}, True),
         ({"trailing_amount": Decimal("5.01")}, True),
         ({"trailing_amount": None, "trailing_percent": Decimal(1)}, True),
-        ({"trailing_amount": Decimal("4.99")}, False),
+        ({"trailing_amount": Decimal("4.99")}, True),
+        ({"quantity": Decimal(9)}, False),
         ({"limit_offset": Decimal("0.51")}, True),
         ({"time_in_force": TimeInForce.GTC}, True),
         ({"outside_rth": True}, True),
     ],
 )
-def test_a_change_that_can_cost_more_in_any_term_opens_more(change: dict[str, Any], more: bool) -> None:
-    """ORD-19, FD-31: not only the limit price."""
+def test_a_change_that_can_cost_more_or_wake_an_order_sooner_opens_more(change: dict[str, Any], more: bool) -> None:
+    """ORD-19, FD-31: not only the limit price. Under a halt an entry's trigger cannot be moved to the market."""
     before = world.order(
         order_type=OrderType.TRAIL_LIMIT,
         limit_price=None,
