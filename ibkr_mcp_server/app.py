@@ -1,7 +1,9 @@
 """The composition root: every part is made here from the settings, opened in order and closed in reverse.
 
-Order of the start (SU-01): state directory → store and its integrity → kill switch → paper gateway, when it is ours →
-broker link in the background → order following. Nothing is made at import; two apps can live in one process.
+Order of the start (SU-01): state directory → store and its integrity → the writer's lock → paper gateway, when it is
+ours; then, in the background while reads are served, audit chain → latches → link → accounts → reconciliation →
+invariants. Orders are refused as STARTING until the last of them (`operations/reconciliation.py`). Nothing is made at
+import; two apps can live in one process.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from ibkr_mcp_server.errors import Unavailable
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.follow import OrderFollower
+from ibkr_mcp_server.operations.reconciliation import Reconciler
 from ibkr_mcp_server.operations.stop import StopWatch
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
@@ -51,6 +54,7 @@ class App:
 
     desk: Desk
     follower: OrderFollower
+    reconciler: Reconciler
     stop_watch: StopWatch
     gateway: PaperGateway | None
     """The built-in paper gateway, when the broker mode is `simulator`."""
@@ -108,15 +112,28 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             session_id=session_id,
         )
         follower, stop_watch = OrderFollower(desk), StopWatch(desk)
+        reconciler = Reconciler(desk, follower, store_location=settings.store_location(state))
         safety.on_lost = follower.look_again
-        writer.on_granted = follower.take_over
+
+        def take_over() -> None:
+            follower.take_over()
+            reconciler.take_over()
+
+        writer.on_granted = take_over
         broker.listen(follower.listen)
-        jobs = (follower.run(), follower.resolve_unknown(), stop_watch.run(), writer.run(on_lost=stop_watch.role_lost))
+        broker.listen(reconciler.listen)
+        jobs = (
+            follower.run(),
+            follower.resolve_unknown(),
+            reconciler.run(),
+            stop_watch.run(),
+            writer.run(on_lost=stop_watch.role_lost),
+        )
         await stack.enter_async_context(_background(*jobs))
         await broker.open()
         stack.push_async_callback(broker.close)
         _log.info("open", session_id=session_id, venue=settings.broker_mode, version=__version__)
-        yield App(desk=desk, follower=follower, stop_watch=stop_watch, gateway=gateway)
+        yield App(desk=desk, follower=follower, reconciler=reconciler, stop_watch=stop_watch, gateway=gateway)
 
 
 async def _paper_gateway(

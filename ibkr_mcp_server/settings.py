@@ -123,6 +123,17 @@ class Settings(BaseSettings):
         description="Daily times, in New York, in which IBKR or the gateway restarts: nothing is opened then. Not used "
         "by the simulator.",
     )
+    reconcile_seconds: Annotated[float, rules.seconds(300)] = Field(
+        default=30.0, description="How often orders, fills, positions and cash are compared with the broker's records."
+    )
+    auto_cancel_orders_on_disconnect: Annotated[bool, rules.switch()] = Field(
+        default=True,
+        description="After an outage, once the records agree, cancels this program's working entry orders; protective "
+        "ones stay.",
+    )
+    cash_account: Annotated[bool, rules.switch()] = Field(
+        default=False, description="The account has no margin: negative cash or shares sold short hold trading back."
+    )
     api_rate_limit_buffer: Annotated[float, rules.factor(1)] = Field(
         default=0.8, description="Share of the broker's own message limit (50 a second) that this program uses."
     )

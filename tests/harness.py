@@ -96,6 +96,19 @@ class World:
     async def until_up(self) -> None:
         link = await self.app.desk.broker.wait_until_up(PATIENCE_SECONDS)
         assert link.is_up, link
+        assert await self.app.desk.safety.readiness.wait_until_settled(PATIENCE_SECONDS), "not compared"
+
+    async def reconnected(self) -> None:
+        """Let time pass until a link that was lost is back and the records were compared."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not (await self.app.desk.broker.wait_until_up(0.01)).is_up:
+                await self.clock.advance(1)
+        await self.until_up()
+
+    async def until_quiet(self) -> None:
+        """Wait until a comparison with the broker that is under way has ended."""
+        async with self.app.reconciler.working:
+            await self.app.follower.settled()
 
     def working_orders(self) -> list[OrderStatus]:
         """Statuses of the working orders as the adapter knows them."""

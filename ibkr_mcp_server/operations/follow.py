@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection
 
@@ -19,6 +20,7 @@ from ibkr_mcp_server.domain.operations import SYSTEM
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, OrderType, Side, fill_of
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
+from ibkr_mcp_server.operations.comparison import Difference, Kind
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.safety.manager import follow
 from ibkr_mcp_server.safety.records import intent_record, state_of
@@ -41,6 +43,8 @@ class OrderFollower:
         self._events: asyncio.Queue[BrokerEvent] = asyncio.Queue()
         self._link_up_since: float | None = None
         self._look = asyncio.Event()
+        self._probing = asyncio.Lock()
+        self._noted: set[str] = set()
 
     def listen(self, event: BrokerEvent) -> None:
         """The adapter's listener; returns at once."""
@@ -125,6 +129,54 @@ class OrderFollower:
         )
         self._desk.audit.append(connection, event)
 
+    def note_fills(self, connection: Connection, executions: Sequence[Execution]) -> None:
+        """Record the fills of the broker's list that are not recorded yet, as those of the time before we listened."""
+        for fill in executions:
+            if fill.execution_id not in self._noted:
+                self._filled(connection, fill)
+        self._noted = {fill.execution_id for fill in executions}
+
+    def put_right(
+        self,
+        connection: Connection,
+        *,
+        read_at: datetime,
+        open_orders: Sequence[BrokerOrder],
+        completed: Sequence[BrokerOrder],
+        executions: Sequence[Execution],
+    ) -> list[Difference]:
+        """Compare the orders that we take for working with complete lists of the broker, and follow the broker.
+
+        What was heard of an order since `read_at` is newer than the lists.
+        """
+        ours = [
+            intent
+            for intent in intents.accepted_placements(connection)
+            if intent.updated_at is None or intent.updated_at < read_at
+        ]
+        found = _reconcile(ours, open_orders=open_orders, completed_orders=completed, executions=executions)
+        differences = []
+        for intent, finding in zip(ours, found, strict=True):
+            after, kind = intent, Kind.ORDER_PUT_RIGHT
+            if finding.conflicts:
+                text = f"{intent.request_key} and {len(finding.conflicts)} orders of the broker contradict each other."
+                differences.append(Difference(kind=Kind.ORDER_CONFLICT, text=text))
+            elif finding.order is not None:
+                state, _ = state_of(intent.kind, finding.order)
+                told = (state, finding.order.filled)
+                if told != (intent.state, intent.filled_quantity):
+                    after = follow(connection, intent, state, finding.order, self._desk.clock.now())
+            elif self._link_up_for() >= QUIET_SECONDS:
+                gone = {"code": "ORDER_GONE", "message": "The broker does not list the order any more."}
+                now = self._desk.clock.now()
+                after = intents.advance(connection, intent.intent_id, IntentState.EXPIRED, now=now, result=gone)
+                kind = Kind.ORDER_GONE
+            if after.state is not intent.state or after.filled_quantity != intent.filled_quantity:
+                self._desk.audit.append(connection, _order_event(EventType.ORDER_RECONCILED, after, finding.order))
+                text = f"{intent.request_key}: {intent.state} here, {after.state} at the broker."
+                differences.append(Difference(kind=kind, text=text))
+        return differences
+
     # ---- orders whose outcome is unknown
 
     async def resolve_unknown(self) -> None:
@@ -144,8 +196,16 @@ class OrderFollower:
         """An order's outcome was just lost: begin to look for it."""
         self._look.set()
 
+    async def look_for_lost(self) -> None:
+        """Look once, now (SU-04)."""
+        await self._probe()
+
     async def _probe(self) -> bool:
         """Look once; True while something remains unknown."""
+        async with self._probing:
+            return await self._probe_once()
+
+    async def _probe_once(self) -> bool:
         lost = [intent for intent in await self._desk.database.read(intents.unresolved) if self._is_lost(intent)]
         if not lost or not self._desk.safety.writer.is_writer:
             return False  # orders of a process that lives are in flight, not lost
@@ -158,25 +218,17 @@ class OrderFollower:
             _log.exception("looking for lost orders failed")
         return True
 
+    def _link_up_for(self) -> float:
+        return 0.0 if self._link_up_since is None else self._desk.clock.monotonic() - self._link_up_since
+
     def _is_lost(self, intent: Intent) -> bool:
         """What this run is sending just now is in flight, not lost."""
         return intent.state is IntentState.UNKNOWN or intent.session_id != self._desk.session_id
 
     async def _findings(self, lost: Sequence[Intent]) -> dict[str, Finding]:
         broker = self._desk.broker
-        found = reconcile(
-            [
-                Unresolved(
-                    order_ref=intent.order_ref,
-                    con_id=intent.con_id,
-                    side=Side(intent.side),
-                    account=intent.account,
-                    quantity=intent.quantity,
-                    order_type=OrderType(intent.order_type),
-                    perm_id=intent.perm_id or 0,
-                )
-                for intent in lost
-            ],
+        found = _reconcile(
+            lost,
             open_orders=await broker.open_orders(),
             completed_orders=await broker.completed_orders(),
             executions=await broker.executions(),
@@ -185,7 +237,7 @@ class OrderFollower:
 
     def _resolve(self, connection: Connection, lost: Sequence[Intent], findings: dict[str, Finding]) -> None:
         now = self._desk.clock.now()
-        up_for = 0.0 if self._link_up_since is None else self._desk.clock.monotonic() - self._link_up_since
+        up_for = self._link_up_for()
         for intent in lost:
             if intent.state is IntentState.RESERVED:
                 # An earlier run reserved it and never marked it as sent: it provably did not leave.
@@ -208,6 +260,28 @@ class OrderFollower:
 
 
 _OF_ORDERS = (BrokerEventKind.ORDER_CHANGED, BrokerEventKind.EXECUTION)
+
+
+def _reconcile(
+    ours: Sequence[Intent],
+    *,
+    open_orders: Sequence[BrokerOrder],
+    completed_orders: Sequence[BrokerOrder],
+    executions: Sequence[Execution],
+) -> list[Finding]:
+    unresolved = [
+        Unresolved(
+            order_ref=intent.order_ref,
+            con_id=intent.con_id,
+            side=Side(intent.side),
+            account=intent.account,
+            quantity=intent.quantity,
+            order_type=OrderType(intent.order_type),
+            perm_id=intent.perm_id or 0,
+        )
+        for intent in ours
+    ]
+    return reconcile(unresolved, open_orders=open_orders, completed_orders=completed_orders, executions=executions)
 
 
 def _order_event(event: EventType, intent: Intent, order: BrokerOrder | None) -> AuditEvent:

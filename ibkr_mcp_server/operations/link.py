@@ -6,10 +6,12 @@ from ibkr_mcp_server.operations.desk import Desk
 
 
 async def wait_for_first_link(desk: Desk, seconds: float) -> None:
-    """Give a link that is being made for the first time `seconds` to come up.
+    """Give a link that is being made for the first time, and the start's other steps, `seconds` to come up.
 
     A link that was up before, or whose problem is known, is not waited for: the caller learns of it at once.
     """
     link = desk.broker.link
     if not link.is_up and link.accounts_verified_at is None and link.problem is None:
-        await desk.broker.wait_until_up(seconds)
+        link = await desk.broker.wait_until_up(seconds)
+    if link.is_up and not desk.safety.readiness.is_ready:
+        await desk.safety.readiness.wait_until_settled(seconds)

@@ -71,6 +71,21 @@ async def cancel_entries(desk: Desk) -> tuple[tuple[int, ...], tuple[EntryLeft, 
     return cancelled, left, tuple(order.perm_id for order in protective)
 
 
+async def cancel_own_entries(desk: Desk) -> tuple[EntryLeft, ...]:
+    """Cancel the entry orders that this connection placed (EM-03); returns those that still work."""
+    positions = desk.broker.known_positions()
+    entries = [
+        order
+        for order in desk.broker.known_orders()
+        if order.is_working
+        and order.placed_here
+        and order.client_id == desk.settings.client_id
+        and not is_protective(order, positions)
+    ]
+    outcomes = await asyncio.gather(*(_cancel(order, desk) for order in entries))
+    return tuple(outcome for outcome in outcomes if isinstance(outcome, EntryLeft))
+
+
 async def _cancel(order: BrokerOrder, desk: Desk) -> int | EntryLeft:
     operation = Operation(
         tool="stop",

@@ -27,6 +27,10 @@ class Code(StrEnum):
     STARTING = "STARTING"
     LINK_DOWN = "LINK_DOWN"
     RESTART_WINDOW = "RESTART_WINDOW"
+    RECONCILING = "RECONCILING"
+    RECORDS_DISAGREE = "RECORDS_DISAGREE"
+    INVARIANT_BROKEN = "INVARIANT_BROKEN"
+    UNCLEAN_STOP = "UNCLEAN_STOP"
     SAFE_MODE = "SAFE_MODE"
     TRADING_DISABLED = "TRADING_DISABLED"
     FOREX_DISABLED = "FOREX_DISABLED"
@@ -135,6 +139,22 @@ CODES: dict[Code, CodeText] = {
     Code.LINK_DOWN: CodeText(
         meaning="There is no usable link to the broker.",
         remedy="Call get_connection_status: it says what is missing and how to repair it.",
+    ),
+    Code.RECONCILING: CodeText(
+        meaning="The link came back, and the broker's records are being compared with ours.",
+        remedy="Try again after a moment.",
+    ),
+    Code.RECORDS_DISAGREE: CodeText(
+        meaning="The broker's positions or orders differ from what its own fills and our records explain.",
+        remedy="Tell the operator what the message names. It ends when the broker explains the difference.",
+    ),
+    Code.INVARIANT_BROKEN: CodeText(
+        meaning="Something that must be true of an account before trading is not.",
+        remedy="Tell the operator what the message names; it is looked at again every half minute.",
+    ),
+    Code.UNCLEAN_STOP: CodeText(
+        meaning="The run before did not end in order, and the broker's records have not been found in agreement since.",
+        remedy="Try again after a moment; get_safety_status tells what is missing.",
     ),
     Code.RESTART_WINDOW: CodeText(
         meaning="IBKR or the gateway restarts at this time of the night; nothing is opened.",

@@ -44,6 +44,7 @@ from ibkr_mcp_server.safety.identity import BRACKET_PARTS, fingerprint, mint_key
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.observation import Observer, classified
 from ibkr_mcp_server.safety.policy import Policy, account_check
+from ibkr_mcp_server.safety.readiness import Readiness
 from ibkr_mcp_server.safety.records import broker_fields, decision_event, error_record, intent_event, state_of
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
@@ -112,6 +113,7 @@ class TradingSafetyManager:
     ) -> None:
         self.kill_switch = kill_switch
         self.writer = writer
+        self.readiness = Readiness()
         self.policy = Policy(settings)
         self._settings = settings
         self._broker = broker
@@ -320,6 +322,7 @@ class TradingSafetyManager:
             code = Code.STARTING if starting and link.problem is None else Code.LINK_DOWN
             text = f"The link to the broker is {link.state}. {link.problem or ''}".strip()
             found.append(Cause(state=SafetyState.SAFE, code=code, reason=text, is_latch=False))
+        found += self.readiness.causes(is_writer=self.writer.is_writer, link_is_up=link.is_up)
         now = self._clock.now()
         for window in self._settings.no_entry_windows:
             if window.contains(now):
@@ -492,6 +495,10 @@ class TradingSafetyManager:
                 message=first.message,
             )
         )
+
+    def accepts_account(self, account: str) -> bool:
+        """Whether `account` may be traded under this configuration."""
+        return self._accepts(account)
 
     def recent_violations(self) -> tuple[Violation, ...]:
         """The newest refusals, newest last (AUD-10)."""

@@ -26,6 +26,7 @@ __all__ = [
     "IntentState",
     "KeyTaken",
     "Outcome",
+    "accepted_placements",
     "advance",
     "find_by_key",
     "find_by_ref",
@@ -212,6 +213,11 @@ def unresolved(connection: Connection) -> list[Intent]:
     return _many(connection, _UNRESOLVED)
 
 
+def accepted_placements(connection: Connection) -> list[Intent]:
+    """Orders that we take for working at the broker; oldest first."""
+    return _many(connection, _ACCEPTED_PLACEMENTS)
+
+
 def working_opening(connection: Connection, con_id: int) -> list[Intent]:
     """Opening intents of one instrument that may still fill: unresolved or ACCEPTED; oldest first."""
     return _many(connection, _WORKING_OPENING, con_id=con_id)
@@ -253,6 +259,11 @@ _BY_KEY = select(intents).where(intents.c.request_key == bindparam("request_key"
 _BY_REF = select(intents).where(intents.c.order_ref == bindparam("order_ref"), intents.c.kind == "place")
 _OLDEST_FIRST = (intents.c.created_at, intents.c.intent_id)
 _UNRESOLVED = select(intents).where(intents.c.state.in_(sorted(UNRESOLVED))).order_by(*_OLDEST_FIRST)
+_ACCEPTED_PLACEMENTS = (
+    select(intents)
+    .where((intents.c.kind == "place") & (intents.c.state == _S.ACCEPTED))
+    .order_by(intents.c.created_at, intents.c.intent_id)
+)
 _WORKING_OPENING = (
     select(intents)
     .where(intents.c.con_id == bindparam("con_id"), intents.c.state.in_(sorted(_WORKING)), intents.c.opening)

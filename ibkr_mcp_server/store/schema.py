@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from ibkr_mcp_server.store.columns import DayText, DecimalText, MomentText, WholeNumber, WordText
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration; a database that says so is opened without loading Alembic."""
 
 
@@ -148,6 +148,23 @@ fills = Table(
     Column("intent_id", Text),
     Column("recorded_at", MomentText, nullable=False),
     Index(None, "fill"),
+)
+
+reconciliations = Table(
+    "reconciliations",
+    metadata,
+    Column("seq", WholeNumber, primary_key=True, autoincrement=False),
+    Column("first_at", MomentText, nullable=False),
+    Column("last_at", MomentText, nullable=False),
+    Column("times", WholeNumber, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("venue", Text, nullable=False),
+    Column("occasion", Text, nullable=False),
+    Column("clean", Boolean, nullable=False),
+    Column("report", Text, nullable=False),
+    Column("anchors", Text),
+    Column("accepted_by", Text),
+    Column("accepted_reason", Text),
 )
 
 latches = Table(

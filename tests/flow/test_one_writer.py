@@ -76,6 +76,7 @@ async def test_when_the_writer_ends_the_next_takes_over_with_all_counters(
             await first.aclose()
             await clock.advance(CLAIM_SECONDS)
             await other.until(lambda: other.app.desk.safety.writer.is_writer)
+            await other.until(lambda: other.app.desk.safety.readiness.is_ready)  # after the checks of a start
             admitted, refused = await other.buy(), await other.buy()
             grants = await other.records(EventType.WRITER_GRANTED)
     assert admitted["success"]

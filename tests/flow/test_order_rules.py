@@ -79,9 +79,9 @@ async def test_a_stop_order_needs_its_flag_and_is_told_so_before_anything_is_sen
 
 async def test_safe_mode_lets_an_agent_cancel_and_nothing_else(run: Run, gateway: PaperGateway) -> None:
     """CFG-07: whatever else is armed."""
+    gateway.add_position("DU9000001", "AAPL", Decimal(5), Decimal(150))
     async with run() as world:
         resting = await world.buy()
-    gateway.add_position("DU9000001", "AAPL", Decimal(5), Decimal(150))
     async with run(safe_mode=True) as world:
         opening = await world.buy()
         reducing = await world.call("place_market_order", symbol="AAPL", action="SELL", quantity=1)
