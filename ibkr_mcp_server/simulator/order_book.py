@@ -36,7 +36,8 @@ class OrderBook:
         self.next_perm_id = FIRST_PERM_ID
         self.changed_orders: set[int] = set()
         """The permIds of orders that changed or went since the journal was last written."""
-        self.changed_executions: set[str] = set()
+        self.changed_executions: dict[str, None] = {}
+        """In the order of the fills, which is the order in which a restart finds them again."""
         self._alive: dict[int, Order] = {}
         """The orders of `orders` that are not done: a day's thousands of finished ones must not slow a tick."""
         self._perm_ids: dict[tuple[int, int], int] = {}
@@ -85,7 +86,7 @@ class OrderBook:
 
     def record(self, execution: Execution) -> None:
         self.executions[execution.exec_id] = execution
-        self.changed_executions.add(execution.exec_id)
+        self.changed_executions[execution.exec_id] = None
 
     def bind(self, order: Order) -> Order:
         """Give a manual order to client 0, under the next negative order id."""
@@ -100,7 +101,7 @@ class OrderBook:
         self._unfilled.clear()
         for order in [order for order in self.orders.values() if order.is_done]:
             self._forget(order)
-        self.changed_executions.update(self.executions)
+        self.changed_executions.update(dict.fromkeys(self.executions))
         self.executions = {}
 
     def _forget(self, order: Order) -> None:

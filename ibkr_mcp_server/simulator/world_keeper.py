@@ -31,13 +31,13 @@ class WorldKeeper:
         """Write what changed since the last time; with it, on request, where the market stands."""
         book, accounts = self._book, self._accounts
         orders, book.changed_orders = book.changed_orders, set()
-        fills, book.changed_executions = book.changed_executions, set()
+        fills, book.changed_executions = book.changed_executions, {}
         touched, accounts.touched = accounts.touched, set()
         if self._journal is None or not (orders or fills or touched or with_market):
             return
         transaction: dict[str, dict[str, Json]] = {
             "orders": {str(perm_id): encode(book.orders.get(perm_id)) for perm_id in sorted(orders)},
-            "executions": {exec_id: encode(book.executions.get(exec_id)) for exec_id in sorted(fills)},
+            "executions": {exec_id: encode(book.executions.get(exec_id)) for exec_id in fills},
             "accounts": {code: encode(accounts.by_code[code]) for code in sorted(touched)},
             "counters": self._counters(),
         }

@@ -139,6 +139,15 @@ async def test_warn_next_order_comes_with_an_order_that_is_alive(gateway: PaperG
         assert [order.status for order in gateway.exchange.open_orders()] == ["Submitted"]
 
 
+async def test_spare_next_orders_lets_them_pass_and_the_fault_meets_the_next(gateway: PaperGateway) -> None:
+    gateway.faults.apply("spare_next_orders:2")
+    gateway.faults.apply("inactive_next_order")
+    async with connected(gateway) as ib:
+        aapl = await ib.stock("AAPL")
+        for expected in ("Submitted", "Submitted", "Inactive"):
+            await ib.place(aapl, resting(), until=(expected,))
+
+
 async def test_fill_before_cancel_lets_the_fill_win(gateway: PaperGateway) -> None:
     gateway.faults.apply("fill_before_cancel")
     async with connected(gateway) as ib:
