@@ -107,6 +107,18 @@ async def test_disconnect_after_order_keeps_it_and_loses_the_link(gateway: Paper
         assert len(gateway.exchange.open_orders()) == 1
 
 
+async def test_spare_next_orders_lets_them_pass_and_the_fault_meets_the_one_after(gateway: PaperGateway) -> None:
+    gateway.faults.spare_next_orders(1)
+    gateway.faults.reject_next_order(201, "Order rejected - reason:The second")
+    async with connected(gateway) as ib:
+        aapl = await ib.stock("AAPL")
+        first = await ib.place(aapl, resting(), until=("Submitted",))
+        second = await ib.place(aapl, resting(), until=("Inactive", "Cancelled"))
+        assert (first.orderStatus.status, ib.errors.codes(second.order.orderId)) == ("Submitted", [201])
+        third = await ib.place(aapl, resting(), until=("Submitted",))
+        assert third.orderStatus.status == "Submitted"
+
+
 async def test_reject_next_order_leaves_a_new_order_inactive_and_a_changed_one_as_it_was(gateway: PaperGateway) -> None:
     async with connected(gateway) as ib:
         aapl = await ib.stock("AAPL")

@@ -76,18 +76,6 @@ async def test_scripted_rejection_is_reported_and_leaves_the_order_inactive(gate
         assert [order.status for order in gateway.exchange.completed_orders()] == ["Inactive"]
 
 
-async def test_spared_orders_pass_and_the_fault_meets_the_one_after_them(gateway: PaperGateway) -> None:
-    gateway.faults.spare_next_orders(1)
-    gateway.faults.reject_next_order(201, "Order rejected - reason:The second")
-    async with connected(gateway) as ib:
-        aapl = await ib.stock("AAPL")
-        first = await ib.place(aapl, resting(), until=("Submitted",))
-        second = await ib.place(aapl, resting(), until=("Inactive", "Cancelled"))
-        assert (first.orderStatus.status, ib.errors.codes(second.order.orderId)) == ("Submitted", [201])
-        third = await ib.place(aapl, resting(), until=("Submitted",))
-        assert third.orderStatus.status == "Submitted"
-
-
 async def test_lost_connectivity_stalls_requests_until_it_is_restored(gateway: PaperGateway) -> None:
     async with connected(gateway) as ib:
         aapl = await ib.stock("AAPL")
