@@ -142,7 +142,7 @@ FIELD_DEFECTS: dict[str, Promise] = {
     ),
     "FD-31": held(
         "A small order cannot be changed into a large one past the limits.",
-        "tests/unit/safety/test_state.py::test_a_change_that_can_cost_more_in_any_term_opens_more",
+        "tests/unit/safety/test_state.py::test_a_change_that_can_cost_more_or_wake_an_order_sooner_opens_more",
         "tests/flow/test_order_rules.py::test_an_order_cannot_be_changed_past_the_limits",
         "tests/unit/safety/test_policy.py::test_a_modification_is_judged_as_the_whole_resulting_order",
     ),

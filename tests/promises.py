@@ -340,7 +340,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "ORD-19": held(
         "A change is judged as the whole resulting order; asking for more passes the full chain.",
-        "tests/unit/safety/test_state.py::test_a_change_that_can_cost_more_in_any_term_opens_more",
+        "tests/unit/safety/test_state.py::test_a_change_that_can_cost_more_or_wake_an_order_sooner_opens_more",
         "tests/flow/test_order_rules.py::test_an_order_cannot_be_changed_past_the_limits",
         "tests/unit/safety/test_policy.py::test_a_modification_is_judged_as_the_whole_resulting_order",
         "tests/unit/safety/test_state.py::test_asking_for_more_units_or_a_worse_price_opens_more",
