@@ -346,6 +346,16 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/safety/test_state.py::test_asking_for_more_units_or_a_worse_price_opens_more",
         "tests/flow/test_limits.py::test_cancels_modifications_downwards_and_reads_use_no_order_quota",
     ),
+    "ORD-20": held(
+        "A bracket is judged and reserved as one unit, and counts as one opening order.",
+        "tests/flow/test_brackets.py::test_a_bracket_is_one_opening_order_in_every_count_and_each_order_has_its_record",
+        "tests/flow/test_brackets.py::test_three_orders_go_live_together_and_the_exits_wait_for_the_entry",
+        "tests/flow/test_brackets.py::test_ten_at_once_with_room_for_one_send_exactly_one_whole_bracket",
+        "tests/flow/test_brackets.py::test_a_stop_in_the_middle_of_a_bracket_leaves_nothing_that_can_trade",
+        "tests/flow/test_brackets.py::test_when_the_last_order_is_refused_the_staged_ones_are_withdrawn",
+        "tests/flow/test_brackets.py::test_a_bracket_whose_answer_is_lost_is_unknown_and_found_whole",
+        "tests/unit/safety/test_state.py::test_orders_of_one_group_share_a_quantity_and_others_do_not",
+    ),
     "ORD-22": held(
         "Free text of a request is short, of safe characters, and never interpreted.",
         "tests/surface/test_bad_input_matrix.py::test_every_wrong_value_of_every_argument_is_a_structured_refusal",

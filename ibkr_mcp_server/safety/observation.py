@@ -125,7 +125,7 @@ class Observer:
         )
         if not link.is_up:
             return nothing
-        account = draft.account or (link.accounts[0] if link.accounts else "")
+        account = draft.account or self._default_account.on(link) or ""
         try:
             instrument = await self._broker.resolve(draft.query)
             positions = await self._broker.positions(account)

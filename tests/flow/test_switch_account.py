@@ -23,6 +23,15 @@ async def test_later_calls_mean_the_new_account_until_they_name_another() -> Non
         assert [(one["account"], one["is_default"]) for one in entries] == [(FIRST, False), (SECOND, True)]
 
 
+async def test_what_is_closed_is_the_position_of_the_chosen_account() -> None:
+    async with running() as world:
+        world.gateway.add_position(SECOND, "MSFT", 5, "20.00")
+        assert (await world.call("close_position", symbol="MSFT"))["code"] == "NO_POSITION"
+        await world.call("switch_account", account=SECOND)
+        closed = await world.call("close_position", symbol="MSFT")
+        assert (closed["outcome"], closed["filled"], closed["terms"]["account"]) == ("filled", "5", SECOND), closed
+
+
 async def test_account_that_the_broker_does_not_list_is_refused_and_the_old_one_stays() -> None:
     """ACC-05, ACC-11."""
     async with running() as world:
