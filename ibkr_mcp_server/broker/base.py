@@ -28,7 +28,7 @@ from ibkr_mcp_server.domain.operations import (
 )
 from ibkr_mcp_server.domain.options import OptionChain
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution
-from ibkr_mcp_server.domain.quotes import Quote
+from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 from ibkr_mcp_server.domain.research import Article, Headlines, NewsProvider, ScannerVocabulary, ScanQuery, ScanRow
 from ibkr_mcp_server.errors import OutcomeUnknown, ProductError
 
@@ -185,8 +185,14 @@ class BrokerReads(Protocol):
 
     async def search(self, pattern: str) -> Sequence[Candidate]: ...
 
-    async def quotes(self, instruments: Sequence[Instrument]) -> Sequence[Quote | Refusal]:
-        """The newest quote of each, in the order asked; a refusal where the broker gives none."""
+    async def quotes(
+        self, instruments: Sequence[Instrument], wanted: MarketDataType | None = None
+    ) -> Sequence[Quote | Refusal]:
+        """The newest quote of each, in the order asked; a refusal where the broker gives none.
+
+        Without `wanted` it is live, or delayed where the account may not see live data. LIVE takes nothing else;
+        FROZEN and DELAYED_FROZEN also take the last quote of a market that is closed. The quote says what it is.
+        """
         ...
 
     async def option_chains(self, underlying: Instrument) -> Sequence[OptionChain]:

@@ -29,7 +29,7 @@ from ibkr_mcp_server.domain.operations import (
 )
 from ibkr_mcp_server.domain.options import OptionChain
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution
-from ibkr_mcp_server.domain.quotes import Quote
+from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 from ibkr_mcp_server.domain.research import Article, Headlines, NewsProvider, ScannerVocabulary, ScanQuery, ScanRow
 from ibkr_mcp_server.errors import Refused
 
@@ -143,8 +143,10 @@ class IBBroker:
     async def search(self, pattern: str) -> Sequence[Candidate]:
         return await self._link.up().contracts.search(pattern)
 
-    async def quotes(self, instruments: Sequence[Instrument]) -> Sequence[Quote | Refusal]:
-        return await self._link.up().quotes.quotes(instruments)
+    async def quotes(
+        self, instruments: Sequence[Instrument], wanted: MarketDataType | None = None
+    ) -> Sequence[Quote | Refusal]:
+        return await self._link.up().quotes.quotes(instruments, wanted)
 
     async def option_chains(self, underlying: Instrument) -> Sequence[OptionChain]:
         return await self._link.up().option_chains.chains(underlying)

@@ -323,8 +323,13 @@ class Session(ReadMessages):
         finally:
             del self.answers.numbered[req_id]
             end = cancel or (withdraw if answer.done.cancelled() else None)
-            if end is not None and not self.ended.done():
-                self._spawn(self._send_cancel(end, req_id))
+            if end is not None:
+                self.end_subscription(end, req_id)
+
+    def end_subscription(self, cancel: Callable[[int], None], req_id: int) -> None:
+        """Send the cancellation when there is room for it, without anybody waiting."""
+        if not self.ended.done():
+            self._spawn(self._send_cancel(cancel, req_id))
 
     async def _send_cancel(self, cancel: Callable[[int], None], req_id: int) -> None:
         async with self._pacer.permit(Lane.READ):

@@ -25,7 +25,11 @@ class Quote:
 
     con_id: int
     received_at: datetime
-    """When the newest of its prices arrived, aware UTC."""
+    """When the broker last told one of its prices, aware UTC; a price that is told again without a change counts."""
+    changed_at: datetime | None = None
+    """When bid, ask or last became what it is, as far as this connection saw."""
+    last_at: datetime | None = None
+    """When `last` was traded, as the exchange dates it."""
     data_type: MarketDataType
     bid: Decimal | None = None
     ask: Decimal | None = None
@@ -46,5 +50,5 @@ class Quote:
     """Of options only."""
 
     def age_seconds(self, now: datetime) -> float:
-        """Seconds since the newest price arrived; never negative."""
+        """Seconds since the broker last told a price; never negative."""
         return max(0.0, (now - self.received_at).total_seconds())

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from ibkr_mcp_server.broker.base import Refusal
 from ibkr_mcp_server.domain.instruments import Candidate, ContractDetails, Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.domain.quotes import Quote
+from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 from ibkr_mcp_server.errors import Refused, Unavailable
 from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.operations.progress import Progress, silent, told_meanwhile
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
 from ibkr_mcp_server.safety.decision import CODES, Code
 
@@ -26,10 +27,18 @@ class QuoteEntry:
     refusal: Refusal | None = None
 
 
-async def market_data(operation: Operation, desk: Desk) -> Answer[Sequence[QuoteEntry]]:
+async def market_data(
+    operation: Operation, desk: Desk, *, wanted: MarketDataType | None = None, progress: Progress = silent
+) -> Answer[Sequence[QuoteEntry]]:
     """The newest quote for each symbol of the operation; one unknown symbol does not spoil the others."""
+    queries = [InstrumentQuery(symbol=symbol) for symbol in operation.symbols]
 
-    return await quotes_of(operation, [InstrumentQuery(symbol=symbol) for symbol in operation.symbols], desk)
+    async def act(access: Access) -> Sequence[QuoteEntry]:
+        reading = quoted(access, operation.symbols, queries, wanted)
+        text = f"Waiting for {len(queries)} quotes."
+        return await told_meanwhile(reading, progress=progress, clock=desk.clock, text=text)
+
+    return await safe_trading_operation(operation, act, desk=desk)
 
 
 async def quotes_of(
@@ -43,12 +52,17 @@ async def quotes_of(
     return await safe_trading_operation(operation, act, desk=desk)
 
 
-async def quoted(access: Access, symbols: Sequence[str], queries: Sequence[InstrumentQuery]) -> Sequence[QuoteEntry]:
+async def quoted(
+    access: Access,
+    symbols: Sequence[str],
+    queries: Sequence[InstrumentQuery],
+    wanted: MarketDataType | None = None,
+) -> Sequence[QuoteEntry]:
     """The newest quote of each query, or the reason for none; `symbols` names them in the same order."""
     asked = zip(symbols, queries, strict=True)
     entries = await asyncio.gather(*(_resolved(access, symbol, query) for symbol, query in asked))
     known = [entry.instrument for entry in entries if entry.instrument is not None]
-    answers = iter(await access.broker.quotes(known) if known else ())
+    answers = iter(await access.broker.quotes(known, wanted) if known else ())
     return [entry if entry.instrument is None else _with(entry, next(answers)) for entry in entries]
 
 

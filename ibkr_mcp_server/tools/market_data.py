@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from ibkr_mcp_server.broker.base import Refusal
 from ibkr_mcp_server.domain.operations import OperationClass
+from ibkr_mcp_server.domain.quotes import MarketDataType
 from ibkr_mcp_server.operations import market_data as operations
 from ibkr_mcp_server.operations.market_data import QuoteEntry
 from ibkr_mcp_server.tools.arguments import Arguments, InstrumentArguments, SymbolList
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
 from ibkr_mcp_server.tools.results import Exact, Facts, Failure, Part, Unknown
 from ibkr_mcp_server.tools.text import cleaned
-from ibkr_mcp_server.tools.views import CandidateView, InstrumentView, age, candidate_view, instrument_view
+from ibkr_mcp_server.tools.views import CandidateView, InstrumentView, age, candidate_view, instrument_view, magnifier
 
 
 class MarketDataArguments(Arguments):
     also_called: ClassVar = {"symbol": "symbols"}
 
     symbols: SymbolList = Field(description='1 to 50, e.g. ["AAPL", "EUR.USD"]; each counts against the rate limit')
+    market_data_type: Literal["live", "frozen", "delayed", "delayed-frozen"] | SkipJsonSchema[None] = Field(
+        default=None, description="Else live, or delayed where not subscribed; frozen: also a closed market's last"
+    )
 
 
 class QuoteRefusal(Part):
@@ -55,6 +60,9 @@ class QuoteView(Part):
     data_type: str | Unknown = None
     received_at: datetime | Unknown = None
     age_seconds: float | Unknown = None
+    unchanged_seconds: float | Unknown = None
+    last_traded_at: datetime | Unknown = None
+    price_magnifier: int | Unknown = None
     refused: QuoteRefusal | Unknown = None
 
 
@@ -63,7 +71,13 @@ class MarketDataFacts(Facts):
 
 
 async def get_market_data(call: Call, arguments: MarketDataArguments) -> Reply:
-    answer = await operations.market_data(call.operation(symbols=tuple(arguments.symbols)), call.desk)
+    kind = arguments.market_data_type
+    answer = await operations.market_data(
+        call.operation(symbols=tuple(arguments.symbols)),
+        call.desk,
+        wanted=None if kind is None else MarketDataType(kind),
+        progress=call.progress,
+    )
     now = call.desk.clock.now()
     entries = answer.result or ()
     facts = MarketDataFacts(quotes=tuple(_quote(entry, now) for entry in entries))
@@ -100,6 +114,9 @@ def _quote(entry: QuoteEntry, now: datetime) -> QuoteView:
             "data_type": str(quote.data_type),
             "received_at": quote.received_at,
             "age_seconds": age(quote.received_at, now),
+            "unchanged_seconds": None if quote.changed_at is None else age(quote.changed_at, now),
+            "last_traded_at": quote.last_at,
+            "price_magnifier": None if instrument is None else magnifier(instrument),
         }
     )
 
@@ -147,10 +164,10 @@ TOOLS = (
     Tool(
         name="get_market_data",
         title="Quotes",
-        description="The newest bid, ask, last, sizes and the day's range of up to 50 symbols, each with its age in "
-        "seconds and whether it is live, delayed or frozen. Prices are decimal text in the quote's currency; a "
-        "missing one is unknown. A symbol without a quote carries its own `refused` reason and does not spoil the "
-        "others. Not for judging an order: check_order does that at a fresh quote.",
+        description="The newest bid, ask, last, sizes and the day's range of up to 50 symbols. Each has its age (since "
+        "the broker last stated it; quiet lines are asked anew), for how long it has not changed, and whether it is "
+        "live, delayed or frozen. Prices are decimal text; a missing one is unknown. A symbol without a quote carries "
+        "its own `refused` reason. Not for judging an order: check_order does that at a fresh quote.",
         toolset=Toolset.MARKET_DATA,
         operation_class=OperationClass.MARKET_DATA,
         arguments=MarketDataArguments,

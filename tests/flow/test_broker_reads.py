@@ -15,7 +15,7 @@ from ibkr_mcp_server.domain.money import Money
 from ibkr_mcp_server.domain.orders import OrderStatus
 from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 from ibkr_mcp_server.errors import Refused, Unavailable
-from ibkr_mcp_server.simulator.requests import ReqContractDetails, ReqMarketData
+from ibkr_mcp_server.simulator.requests import ReqContractDetails
 from ibkr_mcp_server.simulator.server import PaperGateway
 from tests.contract.clients import NEWEST_VERSION
 from tests.flow.broker_kit import (
@@ -190,22 +190,6 @@ async def test_quote_is_live_dated_and_complete(gateway: PaperGateway, clock: Ma
         assert quote.received_at == clock.now()
         assert quote.bid_size is not None
         assert quote.close is not None
-
-
-async def test_second_quote_comes_from_the_open_line_and_tells_its_age(
-    gateway: PaperGateway, clock: ManualClock
-) -> None:
-    gateway.market.set_quote(265598, bid="199.98", ask="200.00")
-    async with connected(gateway, clock) as broker:
-        instrument = await aapl(broker)
-        [first] = await broker.quotes([instrument])
-        clock.step_wall(timedelta(seconds=90))
-        [second] = await broker.quotes([instrument])
-        assert isinstance(first, Quote)
-        assert isinstance(second, Quote)
-        assert second.age_seconds(clock.now()) == 90
-        asked = [entry for entry in gateway.received if isinstance(entry.request, ReqMarketData)]
-        assert len(asked) == 1
 
 
 async def test_currency_pair_without_last_price_is_quoted(gateway: PaperGateway, clock: ManualClock) -> None:

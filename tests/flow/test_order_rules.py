@@ -223,10 +223,10 @@ async def test_a_quote_that_cannot_be_true_is_no_price(run: Run, gateway: PaperG
 
 
 async def test_a_price_older_than_allowed_is_no_price(run: Run, gateway: PaperGateway) -> None:
-    """ORD-08: a line that went quiet is not a line that stands still."""
+    """ORD-08: a line that went dead is not a price that stands still; see also test_quote_age.py."""
     async with run(quote_max_age_seconds=15) as world:
         assert (await world.call("place_limit_order", **BUY))["success"]
-        gateway.faults.freeze_quotes()
+        gateway.faults.farm_lost("market")
         await world.clock.advance(16)
         refused = await world.call("place_limit_order", **BUY)
         assert refused["code"] == "NO_REFERENCE_PRICE", refused
