@@ -332,6 +332,7 @@ class Session(ReadMessages):
             self._spawn(self._send_cancel(cancel, req_id))
 
     async def _send_cancel(self, cancel: Callable[[int], None], req_id: int) -> None:
+        self.check_alive()  # one that begins after the end would wait among those of the next connection
         async with self._pacer.permit(Lane.READ):
             self.check_alive()
             cancel(req_id)
@@ -344,6 +345,7 @@ class Session(ReadMessages):
 
     async def _hear_out(self, what: str, send: Callable[[], None], call: Call) -> list[Any]:
         async with self._turn(what):
+            self.check_alive()
             async with self._pacer.permit(Lane.READ):
                 self.check_alive()
                 answer = self._begin(what)
