@@ -141,6 +141,13 @@ def seconds(highest: int) -> Rule:
     return _positive_float(f"a number of seconds above 0, at most {highest:,}", highest)
 
 
+def pause(highest: int) -> Rule:
+    def read(text: str) -> float:
+        return float(_number_between(text, Decimal(0), Decimal(highest)))
+
+    return Rule(allowed=f"a number of seconds from 0 (off) to {highest:,}", read=read)
+
+
 def factor(highest: int) -> Rule:
     return _positive_float(f"a number above 0, at most {highest:,}", highest)
 

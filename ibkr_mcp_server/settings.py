@@ -207,7 +207,44 @@ class Settings(BaseSettings):
         default=(TimeInForce.DAY, TimeInForce.GTC), description="Times in force that may be used."
     )
 
+    max_spread_pct: Annotated[Decimal, rules.percent("0.01", "50")] = Field(
+        default=Decimal(1), description="Spread, of its middle, above which nothing is opened; not of options."
+    )
+    max_quote_jump_pct: Annotated[Decimal, rules.percent("1", "100")] = Field(
+        default=Decimal(10), description="Jump of a quote, without a trade there, after which nothing is opened."
+    )
+    max_price_walk_pct: Annotated[Decimal, rules.percent("0.1", "100")] = Field(
+        default=Decimal(5), description="How far own opening prices in one instrument may walk in the time below."
+    )
+    price_walk_seconds: Annotated[float, rules.seconds(86_400)] = Field(
+        default=300.0, description="The time over which own opening prices are compared."
+    )
+
     # Limits
+    order_cooldown_seconds: Annotated[float, rules.pause(3_600)] = Field(
+        default=10.0, description="Pause between opening orders on the same instrument and side."
+    )
+    repeated_order_seconds: Annotated[float, rules.pause(3_600)] = Field(
+        default=10.0, description="How long an opening order that says the same under another key is held back."
+    )
+    max_working_orders: Annotated[int, rules.whole_number(1, 10_000)] = Field(
+        default=10, description="Working orders in an account above which nothing more is opened."
+    )
+    max_working_orders_per_symbol: Annotated[int, rules.whole_number(1, 10_000)] = Field(
+        default=3, description="Working orders in one instrument above which nothing more is opened in it."
+    )
+    max_stop_loss_orders: Annotated[int, rules.whole_number(1, 10_000)] = Field(
+        default=25, description="Working stops above which nothing more is opened; a protective stop always passes."
+    )
+    max_cycle_value_usd: Annotated[Decimal, rules.us_dollars(100_000_000)] = Field(
+        default=Decimal(25_000), description="Worst-case value of all opening orders in one cycle."
+    )
+    cycle_seconds: Annotated[float, rules.seconds(86_400)] = Field(
+        default=3_600.0, description="Length of the rolling cycle."
+    )
+    max_daily_value_usd: Annotated[Decimal, rules.us_dollars(1_000_000_000)] = Field(
+        default=Decimal(50_000), description="Worst-case value of all opening orders in one trading day."
+    )
     max_orders_per_minute: Annotated[int, rules.whole_number(1, BROKER_MESSAGES_PER_MINUTE)] = Field(
         default=5, description="Opening orders in any 60 seconds; at most the daily limit."
     )

@@ -33,6 +33,15 @@ from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.tools.server import TradingServer
 
+WITHOUT_PAUSES: dict[str, Any] = {
+    "order_cooldown_seconds": 0,
+    "repeated_order_seconds": 0,
+    "max_working_orders": 1_000,
+    "max_working_orders_per_symbol": 1_000,
+    "max_cycle_value_usd": 10_000_000,
+    "max_daily_value_usd": 10_000_000,
+}
+"""Most tests are about one rule and place several orders at one moment; those about a pause or a count set it."""
 PATIENCE_SECONDS = 10.0
 """Far longer than anything takes; a wait that reaches it is a failure."""
 
@@ -163,7 +172,7 @@ async def running(
         if tmp_path is None:
             tmp_path = Path(stack.enter_context(TemporaryDirectory()))
         clock = clock or ManualClock()
-        chosen = {"enable_trading": True, **settings}
+        chosen = {"enable_trading": True, **WITHOUT_PAUSES, **settings}
         if gateway is not None:
             chosen = {"broker_mode": "paper", "port": gateway.port, **chosen}
         state = open_state_directory(tmp_path / "state", allow_temporary=True)

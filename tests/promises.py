@@ -815,4 +815,42 @@ PROMISES: dict[str, Promise] = {
         "Every answer names its venue, and the paper gateway's is simulator.",
         "tests/flow/test_tools_reads.py::test_accounts_summary_and_connection_name_their_venue_times_and_currencies",
     ),
+    # ---- what works already, and who may write
+    "ORD-12": held(
+        "With as many working stops as allowed nothing more is opened, and protection of a position still passes.",
+        "tests/flow/test_order_path.py::test_with_enough_stops_entries_are_refused_and_protection_passes",
+    ),
+    "ORD-13": held(
+        "Working orders are capped per account and per instrument; only entries are refused.",
+        "tests/flow/test_order_path.py::test_working_orders_are_counted_per_symbol_and_per_account",
+    ),
+    "ORD-14": held(
+        "Opening orders on the same instrument and side keep a pause between them.",
+        "tests/flow/test_order_path.py::test_a_second_buy_of_the_same_instrument_waits_for_the_cooldown",
+    ),
+    "ORD-15": held(
+        "The worst-case value of opening orders in a rolling cycle is capped, changes counted once.",
+        "tests/flow/test_order_path.py::test_opening_value_in_a_cycle_and_in_a_day_is_capped",
+        "tests/flow/test_order_path.py::test_changing_an_order_counts_its_value_once",
+    ),
+    "ORD-21": held(
+        "The same order under another key, a moment later, is held back.",
+        "tests/flow/test_order_path.py::test_the_same_order_under_another_key_is_held_back",
+    ),
+    "ORD-24": held(
+        "No entry can trade against an own working order.",
+        "tests/flow/test_order_path.py::test_an_entry_that_could_trade_with_an_own_order_is_refused",
+    ),
+    "ORD-25": held(
+        "One absurd tick opens nothing; the next plausible one does.",
+        "tests/flow/test_order_path.py::test_one_absurd_tick_opens_nothing_and_the_next_plausible_one_does",
+    ),
+    "ORD-26": held(
+        "Own prices cannot walk away step by step.",
+        "tests/flow/test_order_path.py::test_own_prices_may_not_walk_away_step_by_step",
+    ),
+    "RL-06": held(
+        "The worst-case value of opening orders in a trading day is capped.",
+        "tests/flow/test_order_path.py::test_opening_value_in_a_cycle_and_in_a_day_is_capped",
+    ),
 }

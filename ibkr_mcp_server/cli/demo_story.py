@@ -41,7 +41,7 @@ async def play(scene: Scene) -> None:
     resting = await trade(scene, price)
     await stop(scene, resting, price)
     await operator_resets(scene)
-    await resume(scene, price)
+    await resume(scene)
 
 
 async def look_around(scene: Scene) -> Decimal:
@@ -232,17 +232,19 @@ async def operator_resets(scene: Scene) -> None:
     _terminal_step(stage, "The right one ends the stop", right, exit_code=0, shows="The kill switch is off")
 
 
-async def resume(scene: Scene, price: float) -> None:
+async def resume(scene: Scene) -> None:
     agent, stage = scene.agent, scene.stage
     stage.chapter("Trading resumes, and everything is on record")
 
     await _state_is(scene, "NORMAL", "The running server knows at once")
+    market = await agent.ask("get_market_data", symbols=["IBM"])  # AAPL has to cool down after the earlier order
+    bid = Decimal(market["quotes"][0]["bid"])
     placed = await agent.ask(
         "place_limit_order",
-        symbol="AAPL",
+        symbol="IBM",
         action="BUY",
         quantity=10,
-        limit_price=price,
+        limit_price=float((bid * RESTING).quantize(CENT)),
         client_request_id="demo-after-reset",
     )
     stage.step(

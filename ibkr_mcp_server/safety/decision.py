@@ -88,6 +88,16 @@ class Code(StrEnum):
     NO_REFERENCE_PRICE = "NO_REFERENCE_PRICE"
     NO_LIVE_DATA = "NO_LIVE_DATA"
     PRICE_COLLAR = "PRICE_COLLAR"
+    COOLDOWN = "COOLDOWN"
+    CYCLE_VALUE_LIMIT = "CYCLE_VALUE_LIMIT"
+    DAILY_VALUE_LIMIT = "DAILY_VALUE_LIMIT"
+    WORKING_ORDERS_LIMIT = "WORKING_ORDERS_LIMIT"
+    STOP_LOSS_ORDERS_LIMIT = "STOP_LOSS_ORDERS_LIMIT"
+    SELF_MATCH = "SELF_MATCH"
+    ILLIQUID = "ILLIQUID"
+    IMPLAUSIBLE_QUOTE = "IMPLAUSIBLE_QUOTE"
+    PRICE_WALK = "PRICE_WALK"
+    REPEATED_ORDER = "REPEATED_ORDER"
     # idempotency and unknown outcomes
     IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
     IN_PROGRESS = "IN_PROGRESS"
@@ -356,6 +366,46 @@ CODES: dict[Code, CodeText] = {
     Code.PRICE_COLLAR: CodeText(
         meaning="The price crosses the market by more than the collar.",
         remedy="Use a price inside `limit`.",
+    ),
+    Code.COOLDOWN: CodeText(
+        meaning="The last opening order on this instrument and side was too short a time ago.",
+        remedy="Wait for `retry_after_s`.",
+    ),
+    Code.CYCLE_VALUE_LIMIT: CodeText(
+        meaning="The opening orders of the rolling cycle would be worth more than allowed.",
+        remedy="Wait for `retry_after_s`, or make the order smaller.",
+    ),
+    Code.DAILY_VALUE_LIMIT: CodeText(
+        meaning="The opening orders of this trading day would be worth more than allowed.",
+        remedy="Wait for the next trading day, or make the order smaller. Reductions still work.",
+    ),
+    Code.WORKING_ORDERS_LIMIT: CodeText(
+        meaning="Too many orders work already, in the account or in this instrument.",
+        remedy="Cancel one that is not needed any more, or wait until one is done.",
+    ),
+    Code.STOP_LOSS_ORDERS_LIMIT: CodeText(
+        meaning="As many stop orders as allowed work already, so nothing more is opened.",
+        remedy="Cancel a stop that protects nothing, or close a position. Protective stops still pass.",
+    ),
+    Code.SELF_MATCH: CodeText(
+        meaning="The order could trade against an own working order.",
+        remedy="Cancel that order first, or choose a price that does not cross it.",
+    ),
+    Code.ILLIQUID: CodeText(
+        meaning="The market is too wide, or quoted on one side only.",
+        remedy="Wait for a narrower market; get_market_data shows it.",
+    ),
+    Code.IMPLAUSIBLE_QUOTE: CodeText(
+        meaning="The price jumped, and no trade confirms it.",
+        remedy="Ask for the quote again; one plausible tick is enough.",
+    ),
+    Code.PRICE_WALK: CodeText(
+        meaning="Own prices in this instrument have walked too far in a short time.",
+        remedy="Stay inside `limit`, or wait some minutes.",
+    ),
+    Code.REPEATED_ORDER: CodeText(
+        meaning="The same order was accepted a moment ago under another key.",
+        remedy="If a second one is meant, wait for `retry_after_s`; if not, look at the first with get_order_status.",
     ),
     Code.IDEMPOTENCY_MISMATCH: CodeText(
         meaning="The client_request_id was used before with other parameters.",

@@ -298,11 +298,14 @@ class TradingSafetyManager:
         if not operation.operation_class.writes_orders:
             return Recorded(state=state)
         key = operation.client_request_id
+        longest = max(MINUTE_SECONDS, self._settings.cycle_seconds, self._settings.price_walk_seconds)
+        openings = intents.openings(connection, self._clock, longest)
         return Recorded(
             state=state,
             not_the_writer=self.writer.objection(connection),
-            opening_ages_seconds=tuple(intents.opening_in_window(connection, self._clock, MINUTE_SECONDS)),
-            opening_today=intents.opening_on(connection, trading_day(self._clock.now())),
+            opening_ages_seconds=tuple(o.age_seconds for o in openings if o.age_seconds < MINUTE_SECONDS),
+            opening_today=sum(opening.is_today for opening in openings),
+            openings=tuple(openings),
             unresolved=tuple(intents.unresolved(connection)),
             same_key=None if key is None else _holder(connection, operation, key),
             fingerprint=asked,

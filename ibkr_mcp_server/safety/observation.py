@@ -53,6 +53,7 @@ from ibkr_mcp_server.safety.exposure import (
     weakens_protection,
 )
 from ibkr_mcp_server.safety.identity import order_ref_for
+from ibkr_mcp_server.safety.plausible import PlausiblePrices
 from ibkr_mcp_server.safety.snapshot import Observed
 from ibkr_mcp_server.safety.state import Action
 from ibkr_mcp_server.settings import Settings
@@ -70,6 +71,7 @@ class Observer:
         self._clock = clock
         self._collar_pct = settings.price_collar_pct
         self._quote_max_age = float(settings.quote_max_age_seconds)
+        self._plausible = PlausiblePrices(max_jump_pct=settings.max_quote_jump_pct)
         self._account_max_age = float(settings.account_verification_max_age_seconds)
 
     async def observe(self, operation: Operation) -> Observed:
@@ -192,6 +194,7 @@ class Observer:
             usd_per_unit=usd_per_unit,
             usd_source=usd_source,
             reference_price=reference,
+            earlier_price=self._plausible.before(quote, reference, now),
             value_usd=valuation.worst_case_value_usd(order, worst, usd_per_unit),
         )
 
@@ -362,7 +365,20 @@ def classified(
     value = observed.value_usd
     if action is Action.OPEN and valuation.writes_option(order):
         value = valuation.with_obligation(order, value, observed.usd_per_unit)
-    return replace(observed, exposure=exposure, action=action, value_usd=value, weakens_protection=weakens)
+    return replace(
+        observed,
+        exposure=exposure,
+        action=action,
+        value_usd=value,
+        weakens_protection=weakens,
+        working=tuple(
+            working
+            for working in holdings.orders
+            if working.is_working
+            and working.order.account == order.account
+            and (current is None or working.perm_id != current.perm_id)
+        ),
+    )
 
 
 def _match(reference: OrderReference, orders: Sequence[BrokerOrder]) -> BrokerOrder | None:

@@ -19,8 +19,10 @@ from ibkr_mcp_server.safety.checks.gates import TradingGates
 from ibkr_mcp_server.safety.checks.idempotency import Idempotency
 from ibkr_mcp_server.safety.checks.market_data_rate import MarketDataRate
 from ibkr_mcp_server.safety.checks.market_hours import MarketOrderHours
+from ibkr_mcp_server.safety.checks.market_quality import Liquidity, PlausibleQuote
 from ibkr_mcp_server.safety.checks.order_form import OrderForm
 from ibkr_mcp_server.safety.checks.order_kind import OrderKind
+from ibkr_mcp_server.safety.checks.order_pace import OrderCooldown, PriceWalk, RepeatedOrder, TradedValue
 from ibkr_mcp_server.safety.checks.order_price import OrderPrice
 from ibkr_mcp_server.safety.checks.order_rate import OrderRate
 from ibkr_mcp_server.safety.checks.order_size import OrderSize
@@ -29,6 +31,7 @@ from ibkr_mcp_server.safety.checks.registered_tool import RegisteredTool
 from ibkr_mcp_server.safety.checks.safety_state import CauseGroup, StateCheck
 from ibkr_mcp_server.safety.checks.stop_side import StopSide
 from ibkr_mcp_server.safety.checks.unresolved_order import UnresolvedOrder
+from ibkr_mcp_server.safety.checks.working_orders import SelfMatch, StopLossOrders, WorkingOrders
 from ibkr_mcp_server.safety.checks.writer import TheWriter
 from ibkr_mcp_server.safety.decision import Code, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
@@ -95,14 +98,56 @@ class Policy:
         stop_side = Rule(name="stop_side", step=9, check=StopSide())
         bracket = Rule(name="bracket", step=9, check=Bracket(collar_pct=settings.price_collar_pct))
         closes = Rule(name="closes_only", step=9, check=ClosesOnly())
+        pace = (
+            Rule(
+                name="order_cooldown",
+                step=9,
+                check=OrderCooldown(seconds=settings.order_cooldown_seconds),
+                is_limit=True,
+            ),
+            Rule(
+                name="traded_value",
+                step=6,
+                check=TradedValue(
+                    per_cycle_usd=settings.max_cycle_value_usd,
+                    cycle_seconds=settings.cycle_seconds,
+                    per_day_usd=settings.max_daily_value_usd,
+                ),
+                is_limit=True,
+            ),
+            Rule(
+                name="price_walk",
+                step=9,
+                check=PriceWalk(pct=settings.max_price_walk_pct, seconds=settings.price_walk_seconds),
+            ),
+            Rule(name="repeated_order", step=12, check=RepeatedOrder(seconds=settings.repeated_order_seconds)),
+        )
+        working = (
+            Rule(
+                name="working_orders",
+                step=9,
+                check=WorkingOrders(
+                    per_account=settings.max_working_orders, per_symbol=settings.max_working_orders_per_symbol
+                ),
+                is_limit=True,
+            ),
+            Rule(
+                name="stop_loss_orders", step=9, check=StopLossOrders(most=settings.max_stop_loss_orders), is_limit=True
+            ),
+            Rule(name="self_match", step=9, check=SelfMatch()),
+        )
+        market = (
+            Rule(name="liquidity", step=9, check=Liquidity(max_spread_pct=settings.max_spread_pct)),
+            Rule(name="plausible_quote", step=9, check=PlausibleQuote(max_jump_pct=settings.max_quote_jump_pct)),
+        )
         unresolved = Rule(name="unresolved_order", step=12, check=UnresolvedOrder())
         key = Rule(name="idempotency", step=12, check=Idempotency())
 
         self._safety_mode = settings.safety_mode
         switches = (kill, state, safe_mode)
         write_switches = (*switches, writer)
-        limits = (rate, daily, account, form, kind, size, value, price, stop_side, bracket, closes, unresolved, key)
-        order_rules = (known, *write_switches, gates, hours, *limits)
+        rules = (account, form, kind, size, value, price, stop_side, bracket, closes, *market, *working, *pace)
+        order_rules = (known, *write_switches, gates, hours, rate, daily, *rules, unresolved, key)
         read_rules = (*switches, form)
         self.table: dict[OperationClass, tuple[Rule, ...]] = {
             OperationClass.ORDER_PLACEMENT: order_rules,

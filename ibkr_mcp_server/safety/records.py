@@ -45,6 +45,9 @@ def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> 
             "exposure": observed.exposure,
             "opening_last_minute": len(seen.recorded.opening_ages_seconds),
             "opening_today": seen.recorded.opening_today,
+            "openings": seen.recorded.openings,
+            "working": [_working_record(order) for order in observed.working],
+            "earlier_price": observed.earlier_price,
             "unresolved": [intent.intent_id for intent in seen.recorded.unresolved],
             "accounts_verified_at": None if observed.link is None else observed.link.accounts_verified_at,
             "taken_at": observed.taken_at,
@@ -57,6 +60,20 @@ def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> 
             "codes": [found.code for _, found in decision.problems],
         },
     )
+
+
+def _working_record(order: BrokerOrder) -> dict[str, object]:
+    """A working order as the checks look at it."""
+    return {
+        "perm_id": order.perm_id,
+        "con_id": order.order.instrument.con_id,
+        "side": order.order.side,
+        "quantity": order.order.quantity,
+        "order_type": order.order.order_type,
+        "limit_price": order.order.limit_price,
+        "placed_here": order.placed_here,
+        "parent_perm_id": order.parent_perm_id,
+    }
 
 
 def intent_event(

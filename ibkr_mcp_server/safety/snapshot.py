@@ -16,7 +16,7 @@ from ibkr_mcp_server.domain.orders import BrokerOrder, Exits, Order
 from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.safety.exposure import Exposure
 from ibkr_mcp_server.safety.state import Action, EffectiveState
-from ibkr_mcp_server.store.intents import Intent
+from ibkr_mcp_server.store.intents import Intent, Opening
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,10 @@ class Observed:
     reference_price: Decimal | None = None
     value_usd: Decimal | None = None
     """Worst-case value of the order."""
+    working: tuple[BrokerOrder, ...] = ()
+    """Working orders of the account, those of other clients included, without the one that is to be changed."""
+    earlier_price: Decimal | None = None
+    """The last reference price of the instrument that was found plausible, if it was seen lately."""
     account_problems: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()
     """What was wrong with the request itself: arguments, symbol, contract."""
@@ -57,6 +61,8 @@ class Recorded:
     opening_ages_seconds: tuple[float, ...] = ()
     """Ages of the opening intents of the last minute."""
     opening_today: int = 0
+    openings: tuple[Opening, ...] = ()
+    """Opening orders that count in this trading day or in the last hour, youngest first."""
     unresolved: tuple[Intent, ...] = ()
     """Intents whose outcome is not proven."""
     same_key: Intent | None = None

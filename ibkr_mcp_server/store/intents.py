@@ -11,10 +11,10 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, TypedDict, Unpack
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, select, union_all, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, select, union, union_all, update
 from sqlalchemy import insert as insert_into
 
-from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.clock import Clock, trading_day
 from ibkr_mcp_server.errors import Fault
 from ibkr_mcp_server.store.schema import IntentState, intents
 
@@ -25,6 +25,7 @@ __all__ = [
     "Intent",
     "IntentState",
     "KeyTaken",
+    "Opening",
     "Outcome",
     "accepted_placements",
     "advance",
@@ -33,6 +34,7 @@ __all__ = [
     "get",
     "opening_in_window",
     "opening_on",
+    "openings",
     "release",
     "reserve",
     "unresolved",
@@ -104,6 +106,26 @@ class Intent:
     """Why the quota was given back; None while it counts."""
     updated_at: datetime | None = None
     """Set by the store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What the limits need to know of an opening order that was accepted earlier."""
+
+    age_seconds: float
+    is_today: bool
+    """It counts in the present trading day."""
+    con_id: int
+    side: str
+    quantity: Decimal
+    limit_price: Decimal | None
+    stop_price: Decimal | None
+    value_usd: Decimal
+    """At its worst price; an order without a known value is never accepted."""
+    request_key: str
+    order_ref: str
+    is_new: bool
+    """A placement; False for a change of a working order."""
 
 
 class Outcome(TypedDict, total=False):
@@ -203,9 +225,43 @@ def opening_in_window(connection: Connection, clock: Clock, seconds: float) -> l
     return sorted(max(0.0, age) for age in ages if age < seconds)
 
 
-def opening_on(connection: Connection, trading_day: date) -> int:
-    """How many opening intents count on `trading_day` (RL-05, RL-07)."""
-    return connection.execute(_ON_DAY, {"trading_day": trading_day}).scalar_one()
+def openings(connection: Connection, clock: Clock, seconds: float) -> list[Opening]:
+    """The opening orders that count in this trading day or are younger than `seconds`, youngest first."""
+    now, monotonic, today = clock.now(), clock.monotonic(), trading_day(clock.now())
+    rows = connection.execute(
+        _OPENINGS,
+        {
+            "trading_day": today,
+            "boot_id": clock.boot_id,
+            "monotonic_after": monotonic - seconds,
+            "created_after": now - timedelta(seconds=seconds),
+        },
+    )
+    found = [
+        Opening(
+            age_seconds=max(
+                0.0,
+                monotonic - row.monotonic if row.boot_id == clock.boot_id else (now - row.created_at).total_seconds(),
+            ),
+            is_today=row.trading_day == today,
+            con_id=row.con_id,
+            side=row.side,
+            quantity=row.quantity,
+            limit_price=row.limit_price,
+            stop_price=row.stop_price,
+            value_usd=row.worst_case_value_usd or Decimal(0),
+            request_key=row.request_key,
+            order_ref=row.order_ref,
+            is_new=row.kind == "place",
+        )
+        for row in rows
+    ]
+    return sorted(found, key=lambda opening: opening.age_seconds)
+
+
+def opening_on(connection: Connection, day: date) -> int:
+    """How many opening intents count on `day` (RL-05, RL-07)."""
+    return connection.execute(_ON_DAY, {"trading_day": day}).scalar_one()
 
 
 def unresolved(connection: Connection) -> list[Intent]:
@@ -272,6 +328,31 @@ _WORKING_OPENING = (
 _COUNTS = intents.c.opening & intents.c.release_reason.is_(None)
 _ON_DAY = select(func.count()).where(intents.c.trading_day == bindparam("trading_day"), _COUNTS)
 _MOMENTS = select(intents.c.boot_id, intents.c.monotonic, intents.c.created_at).where(_COUNTS)
+_OPENINGS = union(  # three searches instead of OR, so that each walks one index
+    *(
+        select(
+            intents.c.intent_id,
+            intents.c.boot_id,
+            intents.c.monotonic,
+            intents.c.created_at,
+            intents.c.trading_day,
+            intents.c.con_id,
+            intents.c.side,
+            intents.c.quantity,
+            intents.c.limit_price,
+            intents.c.stop_price,
+            intents.c.worst_case_value_usd,
+            intents.c.request_key,
+            intents.c.order_ref,
+            intents.c.kind,
+        ).where(_COUNTS, *condition)
+        for condition in (
+            (intents.c.trading_day == bindparam("trading_day"),),
+            (intents.c.boot_id == bindparam("boot_id"), intents.c.monotonic > bindparam("monotonic_after")),
+            (intents.c.boot_id != bindparam("boot_id"), intents.c.created_at > bindparam("created_after")),
+        )
+    )
+)
 _IN_WINDOW = union_all(  # two halves instead of OR, so that each walks one index
     _MOMENTS.where(intents.c.boot_id == bindparam("boot_id"), intents.c.monotonic > bindparam("monotonic_after")),
     _MOMENTS.where(intents.c.boot_id != bindparam("boot_id"), intents.c.created_at > bindparam("created_after")),

@@ -23,6 +23,7 @@ from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import IntentState
+from tests.harness import WITHOUT_PAUSES
 from tests.private_state import private_state
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,6 +97,7 @@ async def serving(state: Path, gateway: PaperGateway, **settings: str) -> AsyncI
         "IBKR_PORT": str(gateway.port),
         "IBKR_ENABLE_TRADING": "true",
         "IBKR_MAX_ORDERS_PER_MINUTE": "40",
+        **{f"IBKR_{name.upper()}": str(value) for name, value in WITHOUT_PAUSES.items()},
         "IBKR_RESTART_WINDOWS": "",  # the real clock may stand in one
         **settings,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +16,7 @@ from ibkr_mcp_server.broker.base import LinkState, LinkStatus
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.instruments import Instrument, SecType, TradingSession
 from ibkr_mcp_server.domain.operations import Actor, ActorType, Operation, OperationClass
-from ibkr_mcp_server.domain.orders import Order, OrderType, Side, TimeInForce
+from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderStatus, OrderType, Side, TimeInForce
 from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 from ibkr_mcp_server.safety.policy import Policy
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
@@ -23,6 +24,7 @@ from ibkr_mcp_server.safety.state import Action, EffectiveState
 from ibkr_mcp_server.settings import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store.database import Database
+from ibkr_mcp_server.store.intents import Opening
 from tests.harness import running
 
 
@@ -148,6 +150,8 @@ def _as_it_was(record: AuditRecord) -> tuple[Operation, Snapshot]:
         usd_per_unit=_number(seen["usd_per_unit"]),
         action=Action(seen["action"]),
         reference_price=_number(seen["reference_price"]),
+        earlier_price=_number(seen["earlier_price"]),
+        working=tuple(_working(told, order) for told in seen["working"]),
         value_usd=_number(seen["worst_case_value_usd"]),
     )  # fmt: skip
     assert (seen["state"], seen["unresolved"]) == ("NORMAL", [])
@@ -155,6 +159,7 @@ def _as_it_was(record: AuditRecord) -> tuple[Operation, Snapshot]:
         state=EffectiveState(),
         opening_ages_seconds=(0.0,) * seen["opening_last_minute"],
         opening_today=seen["opening_today"],
+        openings=tuple(_opening(told) for told in seen["openings"]),
     )
     assert record.tool is not None
     operation = Operation(
@@ -164,6 +169,35 @@ def _as_it_was(record: AuditRecord) -> tuple[Operation, Snapshot]:
         arguments=record.order_data["arguments"],
     )
     return operation, Snapshot(observed=observed, recorded=stored)
+
+
+def _opening(told: dict[str, Any]) -> Opening:
+    numbers = {name: _number(told[name]) for name in ("quantity", "limit_price", "stop_price", "value_usd")}
+    return Opening(**{**told, **numbers, "age_seconds": float(told["age_seconds"])})
+
+
+def _working(told: dict[str, Any], judged: Order) -> BrokerOrder:
+    order = replace(
+        judged,
+        instrument=replace(judged.instrument, con_id=told["con_id"]),
+        side=Side(told["side"]),
+        quantity=Decimal(told["quantity"]),
+        order_type=OrderType(told["order_type"]),
+        limit_price=_number(told["limit_price"]),
+        cap_price=None,
+    )
+    return BrokerOrder(
+        order=order,
+        perm_id=told["perm_id"],
+        order_id=1,
+        client_id=17,
+        status=OrderStatus.SUBMITTED,
+        filled=Decimal(0),
+        remaining=order.quantity,
+        average_fill_price=None,
+        placed_here=told["placed_here"],
+        parent_perm_id=told["parent_perm_id"],
+    )
 
 
 def _order(record: AuditRecord) -> Order:

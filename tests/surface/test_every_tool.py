@@ -21,11 +21,16 @@ from mcp.client.streamable_http import streamable_http_client
 
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.server import SCHEMAS, listing
-from tests.harness import running, time_passing
+from tests.harness import WITHOUT_PAUSES, running, time_passing
 from tests.surface.shell import Shell, told_url
 from tests.tool_examples import EXAMPLES, call_examples
 
-OPEN: dict[str, Any] = {"enable_trading": "true", "enable_forex_trading": "true", "enable_stop_loss_orders": "true"}
+OPEN: dict[str, Any] = {
+    "enable_trading": "true",
+    "enable_forex_trading": "true",
+    "enable_stop_loss_orders": "true",
+    **{name: str(value) for name, value in WITHOUT_PAUSES.items()},
+}
 ENVIRONMENT = {f"IBKR_{name.upper()}": value for name, value in OPEN.items()}
 TOKEN = "a-token-for-tests-only-0123456789"
 PATIENCE_SECONDS = 60

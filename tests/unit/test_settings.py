@@ -140,7 +140,10 @@ def test_a_number_from_the_command_line_is_held_to_the_same_rule(name: str, numb
         load_settings(environ={}, env_file=None, **{name: number})
 
 
-@pytest.mark.parametrize("name", [name for name in NUMBERS if name not in ("http_port", "simulator_seed")])
+MAY_BE_ZERO = ("http_port", "simulator_seed", "order_cooldown_seconds", "repeated_order_seconds")
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if name not in MAY_BE_ZERO])
 def test_zero_is_refused_where_it_means_nothing(name: str) -> None:
     assert variable_of(name) in the_only_problem(**{name.upper(): "0"})
 

@@ -101,6 +101,8 @@ def test_the_first_failing_rule_in_the_order_of_tw_03_is_the_primary_reason_and_
         Code.TRADING_DISABLED,
         Code.RATE_LIMIT,
         Code.DAILY_LIMIT,
+        Code.CYCLE_VALUE_LIMIT,
+        Code.DAILY_VALUE_LIMIT,
         Code.ACCOUNT_NOT_ACCEPTED,
         Code.ACCOUNT_NOT_SERVED,
         Code.PRICE_TICK,
@@ -338,7 +340,7 @@ def test_safety_mode_off_turns_limits_into_warnings_and_nothing_else() -> None:
     seen = world.snapshot(value_usd=Decimal(50_000), recorded=recorded(opening_today=99))
     validation = Policy(world.settings(safety_mode=False)).review(world.placement(), seen)
     assert validation.is_safe
-    assert len([text for text in validation.warnings if "not enforced" in text]) == 2
+    assert len([text for text in validation.warnings if "not enforced" in text]) == 3
     assert world.codes(replace(seen, recorded=recorded(state=HALTED)), safety_mode=False) == [Code.KILL_SWITCH_ACTIVE]
 
 
@@ -402,7 +404,10 @@ def test_a_modification_is_judged_as_the_whole_resulting_order() -> None:
     before = world.order(quantity=Decimal(10))
     after = replace(before, quantity=Decimal(2000))
     seen = world.snapshot(after, current=world.broker_order(before), value_usd=Decimal(200_000))
-    assert world.codes(seen, change) == [Code.ORDER_SIZE_LIMIT, Code.ORDER_VALUE_LIMIT]
+    assert world.codes(seen, change, max_cycle_value_usd=500_000, max_daily_value_usd=500_000) == [
+        Code.ORDER_SIZE_LIMIT,
+        Code.ORDER_VALUE_LIMIT,
+    ]
 
 
 # ---- derivatives

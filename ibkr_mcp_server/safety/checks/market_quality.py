@@ -1,0 +1,64 @@
+"""Whether the market can be trusted with an opening order: a plausible quote, and a spread that is not too wide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ibkr_mcp_server.domain.operations import Operation
+from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.plausible import jumped
+from ibkr_mcp_server.safety.snapshot import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Liquidity:
+    """Refuses to open while the spread is wider than `max_spread_pct` percent of its middle (ORD-18)."""
+
+    max_spread_pct: Decimal
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        quote, order = seen.observed.quote, seen.order
+        if order is None or quote is None or seen.observed.reference_price is None or not seen.opens:
+            return PASSED  # without a usable quote order_price refuses
+        if order.instrument.is_option:
+            return PASSED  # wide by nature
+        limit = f"{self.max_spread_pct:f} % of the middle"
+        if quote.bid is None or quote.ask is None or quote.bid <= 0 or quote.ask <= 0:
+            text = f"{order.instrument.label} is quoted on one side only (bid {quote.bid}, ask {quote.ask})."
+            return Findings(problems=(problem(Code.ILLIQUID, text, limit=limit),), limit=limit)
+        spread = (quote.ask - quote.bid) / (quote.ask + quote.bid) * 200
+        observed = f"{spread:.2f} %"
+        if spread <= self.max_spread_pct:
+            return Findings(observed=observed, limit=limit)
+        text = f"The spread of {order.instrument.label} is {observed} of its middle (bid {quote.bid}, ask {quote.ask})."
+        return Findings(
+            problems=(problem(Code.ILLIQUID, text, observed=observed, limit=limit),), observed=observed, limit=limit
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlausibleQuote:
+    """Refuses to open on a quote that jumped by more than `max_jump_pct` percent without a trade there (ORD-25)."""
+
+    max_jump_pct: Decimal
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        order, reference, before = seen.order, seen.observed.reference_price, seen.observed.earlier_price
+        if order is None or reference is None or before is None or not seen.opens:
+            return PASSED
+        jump = abs(reference - before) / before * 100
+        observed, limit = f"{jump:.1f} % from {before:f}", f"{self.max_jump_pct:f} %"
+        quote = seen.observed.quote
+        last = None if quote is None else quote.last
+        if not jumped(before, reference, last, self.max_jump_pct):
+            return Findings(observed=observed, limit=limit)
+        text = (
+            f"The price of {order.instrument.label} went from {before:f} to {reference:f} ({jump:.1f} %), and no trade "
+            f"confirms it (last {last})."
+        )
+        return Findings(
+            problems=(problem(Code.IMPLAUSIBLE_QUOTE, text, observed=observed, limit=limit),),
+            observed=observed,
+            limit=limit,
+        )
