@@ -14,7 +14,7 @@ from ibkr_mcp_server.tools.catalogue import schemas_page
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.pages import paper_gateway_page, refusals_page, safety_page, tools_page
+from scripts.pages import broker_codes_page, paper_gateway_page, refusals_page, safety_page, tools_page
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES: dict[Path, Callable[[], str]] = {
@@ -24,6 +24,7 @@ PAGES: dict[Path, Callable[[], str]] = {
     Path("docs/tools.md"): tools_page,
     Path("docs/refusals.md"): refusals_page,
     Path("docs/safety.md"): safety_page,
+    Path("docs/broker-codes.md"): broker_codes_page,
     Path("docs/paper-gateway.md"): paper_gateway_page,
 }
 

@@ -269,6 +269,37 @@ def _rows() -> dict[int, BrokerCode]:
         meaning="Fractional quantities cannot be ordered through the API.",
         next_step="Use a whole number.",
     )
+    add(
+        refused,
+        412,
+        meaning="The contract cannot be traded; an index, for instance, is only a number.",
+        next_step="Trade another instrument, such as an ETF or a future on it.",
+    )
+    add(refused, 413, meaning="A what-if order was sent without being transmitted.", next_step="Report it.")
+    add(refused, 463, meaning="The order lacks its trigger price.", next_step="Give the stop or trigger price.")
+    add(
+        refused,
+        2102,
+        meaning="The order is still being processed and cannot be changed now; it stays as it was.",
+        next_step="Read the order's status, then change it again.",
+        retryable=True,
+    )
+    add(
+        refused,
+        10326,
+        10341,
+        meaning="The group or parent of a placed order cannot be changed.",
+        next_step="Cancel the order and place a new one.",
+    )
+    add(
+        refused,
+        10268,
+        10269,
+        10270,
+        10340,
+        meaning="The order carries an attribute that the broker does not support.",
+        next_step="Leave out the attribute that the quoted text names.",
+    )
     add(refused, 10318, 10327, meaning="The order or its settings are not allowed.", next_step="Read the quoted text.")
 
     # Orders: alive, with a remark, or ended by the broker
@@ -378,6 +409,21 @@ def _rows() -> dict[int, BrokerCode]:
         next_step="Ask again later, or subscribe to the data at IBKR.",
         retryable=True,
     )
+    add(
+        info, 310, meaning="The depth subscription that was to be cancelled does not exist.", next_step="Nothing to do."
+    )
+    add(
+        refused,
+        10092,
+        meaning="There is no market depth for this instrument at this exchange.",
+        next_step="Use quotes instead.",
+    )
+    add(
+        refused,
+        10187,
+        meaning="There are no historical ticks of this kind for this instrument.",
+        next_step="Ask for bars, or for ticks of another kind.",
+    )
     add(refused, 10189, meaning="No permission for tick-by-tick data.", next_step="Use quotes instead.")
     add(refused, 430, 10358, meaning="Fundamental data is not offered any more.", next_step="Use another source.")
 
@@ -439,3 +485,8 @@ def _rows() -> dict[int, BrokerCode]:
 
 _TABLE = _rows()
 KNOWN_CODES = frozenset(_TABLE)
+
+
+def known_codes() -> list[BrokerCode]:
+    """The whole table, by code."""
+    return [_TABLE[code] for code in sorted(_TABLE)]

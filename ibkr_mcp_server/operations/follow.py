@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -17,7 +18,7 @@ from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.broker.reconcile import Finding, Unresolved, reconcile
 from ibkr_mcp_server.domain.operations import SYSTEM
-from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, OrderType, Side, fill_of
+from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, OrderStatus, OrderType, Side, fill_of
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.comparison import Difference, Kind
@@ -244,12 +245,11 @@ class OrderFollower:
                 after = intents.release(connection, intent.intent_id, "the server ended before it was sent", now)
             else:
                 finding = findings[intent.intent_id]
-                if finding.order is not None:
-                    state, _ = state_of(intent.kind, finding.order)
-                    after = follow(connection, intent, state, finding.order, now)
-                elif intent.kind == "place" and finding.is_absent and up_for >= QUIET_SECONDS:
-                    never = {"code": "NEVER_ARRIVED", "message": "The broker has no such order."}
-                    after = intents.advance(connection, intent.intent_id, IntentState.REJECTED, now=now, result=never)
+                fate = fate_of(intent, finding, is_quiet=up_for >= QUIET_SECONDS)
+                if fate is not None and fate.result is None and finding.order is not None:
+                    after = follow(connection, intent, fate.state, finding.order, now)
+                elif fate is not None:
+                    after = intents.advance(connection, intent.intent_id, fate.state, now=now, result=fate.result)
                 elif intent.state is IntentState.SENT:
                     after = intents.advance(connection, intent.intent_id, IntentState.UNKNOWN, now=now)
                 else:
@@ -260,6 +260,54 @@ class OrderFollower:
 
 
 _OF_ORDERS = (BrokerEventKind.ORDER_CHANGED, BrokerEventKind.EXECUTION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fate:
+    """What became of an intent whose outcome was lost."""
+
+    state: IntentState
+    result: dict[str, str] | None = None
+    """Why it came to nothing; None where the order's own record says it all."""
+
+
+def fate_of(intent: Intent, finding: Finding, *, is_quiet: bool) -> Fate | None:
+    """What the broker's records prove about `intent`; None while they prove nothing.
+
+    That something is missing from them proves nothing before a quiet period has passed (`is_quiet`, ID-10).
+    """
+    order = finding.order
+    if finding.conflicts:
+        return None
+    if order is None:
+        if not is_quiet:
+            return None
+        if intent.kind == "place":
+            return Fate(state=IntentState.REJECTED, result=_never("The broker has no such order."))
+        return Fate(state=IntentState.EXPIRED, result=_never("The broker does not list the order any more."))
+    if intent.kind == "cancel":
+        if order.status is OrderStatus.CANCELLED or order.status is OrderStatus.PENDING_CANCEL:
+            return Fate(state=state_of(intent.kind, order)[0])
+        if not order.is_working:
+            return Fate(state=IntentState.REJECTED, result=_never(f"The order ended as {order.status} before that."))
+        return Fate(state=IntentState.REJECTED, result=_never("The order still works.")) if is_quiet else None
+    if intent.kind == "modify" and order.is_working and not _holds(order, intent):
+        return Fate(state=IntentState.REJECTED, result=_never("The order is as it was.")) if is_quiet else None
+    return Fate(state=state_of(intent.kind, order)[0])
+
+
+def _holds(order: BrokerOrder, intent: Intent) -> bool:
+    """Whether the broker holds the order as a modification asked for it."""
+    held = order.order
+    return (held.quantity, held.limit_price, held.stop_price) == (
+        intent.quantity,
+        intent.limit_price,
+        intent.stop_price,
+    )
+
+
+def _never(message: str) -> dict[str, str]:
+    return {"code": "NEVER_ARRIVED", "message": message}
 
 
 def _reconcile(

@@ -15,6 +15,7 @@ from ibkr_mcp_server.broker.error_codes import KNOWN_CODES, Kind, explain, order
 from ibkr_mcp_server.errors import Refused, Unavailable
 from ibkr_mcp_server.safety.decision import Code
 
+SENDERS = {"replies.error", "OrderRefusal", "OrderMessage"}
 ERRORS = {"Refused", "Unavailable", "Fault", "OutcomeUnknown", "Refusal"}
 
 OF_THE_GUIDE = (
@@ -27,6 +28,22 @@ OF_THE_GUIDE = (
 
 def test_every_code_that_gateways_were_seen_to_send_is_explained() -> None:
     assert set() == OF_THE_GUIDE - KNOWN_CODES
+
+
+def test_every_code_that_the_paper_gateway_sends_is_explained() -> None:
+    sent = set()
+    for file in (Path(error_codes.__file__).parent.parent / "simulator").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                "replies.error",
+                "OrderRefusal",
+                "OrderMessage",
+            ):
+                values = [*node.args, *(keyword.value for keyword in node.keywords)]
+                numbers = (value.value for value in values if isinstance(value, ast.Constant))
+                sent |= {number for number in numbers if isinstance(number, int) and number >= 100}
+    assert len(sent) > 20
+    assert set() == sent - KNOWN_CODES
 
 
 @pytest.mark.parametrize("code", sorted(KNOWN_CODES))
