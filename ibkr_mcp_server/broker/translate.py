@@ -133,9 +133,7 @@ def instrument_from_details(
         long_name=details.longName,
         multiplier=plain.multiplier,
         min_tick=price(details.minTick),
-        price_increments=tuple(
-            sorted((Decimal(str(rule.lowEdge)), Decimal(str(rule.increment))) for rule in increments or ())
-        ),
+        price_increments=tuple(sorted((quantity(rule.lowEdge), quantity(rule.increment)) for rule in increments or ())),
         price_magnifier=details.priceMagnifier or 1,
         size_increment=size_increment,
         min_size=min_size,
