@@ -186,6 +186,10 @@ LISTED = ("success", "venue", "at", "decision_id", "warnings", "next_step", "err
 """Of the envelope, what every listed schema names: the rest is the same for all refusals, and documented once."""
 
 
+ECHOED = ("OrderTerms",)
+"""Parts that repeat what was asked for, under the names of the arguments: listed as objects, not once more in full."""
+
+
 def output_schema(facts: type[Facts]) -> dict[str, Any]:  # Any: JSON schema
     """The listed schema of a tool: its facts and the envelope; required is only what a refusal has, too.
 
@@ -198,7 +202,7 @@ def output_schema(facts: type[Facts]) -> dict[str, Any]:  # Any: JSON schema
         "properties": {name: envelope["properties"][name] for name in LISTED} | own.get("properties", {}),
         "required": ["success", "venue", "at"],
     }
-    definitions = own.get("$defs", {})
+    definitions = {name: {"type": "object"} if name in ECHOED else part for name, part in own.get("$defs", {}).items()}
     return schema | ({"$defs": definitions} if definitions else {})
 
 
