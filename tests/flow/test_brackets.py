@@ -130,6 +130,16 @@ async def test_a_bracket_is_one_opening_order_in_every_count_and_each_order_has_
         assert len(decisions) == 3
 
 
+async def test_a_bracket_needs_room_for_three_working_orders(run: Run) -> None:
+    """ORD-13, ORD-20."""
+    async with run(max_working_orders_per_symbol=3) as world:
+        await world.buy(limit_price=round(await world.last_price("AAPL") * 0.97, 2))
+        refused = await bracket(world)
+        assert (refused["code"], world.sent) == ("WORKING_ORDERS_LIMIT", 1)
+        await world.call("cancel_all_orders")
+        assert (await bracket(world))["success"]
+
+
 async def test_a_market_entry_fills_and_its_exits_work(run: Run) -> None:
     async with run() as world:
         placed = await bracket(world, order_type="MKT", limit_price=None)

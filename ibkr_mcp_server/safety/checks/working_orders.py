@@ -31,10 +31,11 @@ class WorkingOrders:
         observed = f"{len(working)} working, {len(same)} of them in {order.instrument.label}"
         limit = f"{self.per_account} per account, {self.per_symbol} per symbol"
         found = []
-        if len(same) >= self.per_symbol:
+        added = len(seen.placed)  # a bracket adds three (ORD-20)
+        if len(same) + added > self.per_symbol:
             text = f"{len(same)} orders in {order.instrument.label} work already; the limit is {self.per_symbol}."
             found.append(problem(Code.WORKING_ORDERS_LIMIT, text, observed=observed, limit=limit))
-        elif len(working) >= self.per_account:
+        elif len(working) + added > self.per_account:
             text = f"{len(working)} orders work in the account already; the limit is {self.per_account}."
             found.append(problem(Code.WORKING_ORDERS_LIMIT, text, observed=observed, limit=limit))
         return Findings(problems=tuple(found), observed=observed, limit=limit)
