@@ -292,6 +292,7 @@ FIELD_DEFECTS: dict[str, Promise] = {
     ),
     "FD-59": held(
         "Text that others wrote crosses marked and cleaned.",
+        "tests/flow/test_research.py::test_hostile_headlines_and_articles_arrive_only_inside_the_marked_field_and_clean",
         "tests/flow/test_tools_orders.py::test_broker_rejection_carries_its_code_and_quoted_text",
         "tests/flow/test_tools_reads.py::test_symbol_resolves_to_one_contract_with_its_grid",
     ),

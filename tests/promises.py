@@ -373,6 +373,7 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/safety/test_policy.py::test_market_data_counts_symbols_and_caps_a_call",
         "tests/flow/test_limits.py::test_market_data_is_limited_by_symbol_not_by_call",
         "tests/flow/test_tools_reads.py::test_quotes_are_counted_by_symbol",
+        "tests/flow/test_options.py::test_each_option_counts_for_the_rate_of_market_data",
     ),
     "RL-03": held(
         "Windows follow elapsed time; a step of the wall clock neither frees nor freezes them.",
@@ -798,6 +799,8 @@ PROMISES: dict[str, Promise] = {
     # ---- what agents are shown
     "LLM-02": held(
         "Text from outside is cut, cleaned and marked as untrusted.",
+        "tests/flow/test_research.py::test_hostile_headlines_and_articles_arrive_only_inside_the_marked_field_and_clean",
+        "tests/surface/test_article_text.py::test_what_the_page_hides_from_readers_is_left_out",
         "tests/flow/test_tools_orders.py::test_broker_rejection_carries_its_code_and_quoted_text",
         "tests/surface/test_tools_bad_input.py::test_cleaned_text_is_bounded_and_visible",
         "tests/unit/broker/test_error_codes.py::test_quoted_text_is_one_short_visible_line",

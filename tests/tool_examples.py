@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
-from typing import Any
+from typing import Any, ClassVar
+
+Ask = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+"""Calls a tool and returns its answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +22,61 @@ class NearBid:
     symbol: str
     factor: str
 
+    without_gateway = 150.0
+
+    async def found(self, ask: Ask) -> float:
+        [quote] = (await ask("get_market_data", {"symbols": [self.symbol]}))["quotes"]
+        return self.of(quote)
+
     def of(self, quote: dict[str, Any]) -> float:
         price = Decimal(quote["bid"]) * Decimal(self.factor)
         return float(price.quantize(Decimal("0.01"), ROUND_DOWN))
 
+
+@dataclass(frozen=True, kw_only=True)
+class NextExpiry:
+    """The nearest expiration of the options on a symbol that is not today's."""
+
+    symbol: str
+
+    without_gateway = "20261218"
+
+    async def found(self, ask: Ask) -> str:
+        [chain, *_] = (await ask("get_option_chain", {"symbol": self.symbol}))["chains"]
+        return str(chain["expirations"][1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearStrikes:
+    """The strikes nearest to a symbol's price."""
+
+    symbol: str
+    how_many: int
+
+    without_gateway: ClassVar = [150.0]
+
+    async def found(self, ask: Ask) -> list[float]:
+        wanted = {"symbol": self.symbol, "max_strikes": self.how_many}
+        [chain, *_] = (await ask("get_option_chain", wanted))["chains"]
+        return [float(strike) for strike in chain["strikes"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewestArticle:
+    """A field of the newest headline about a symbol."""
+
+    symbol: str
+    field: str
+
+    without_gateway = "BRFG"
+
+    async def found(self, ask: Ask) -> str:
+        [headline, *_] = (await ask("get_news", {"symbol": self.symbol}))["headlines"]
+        return str(headline[self.field])
+
+
+Lookup = NearBid | NextExpiry | NearStrikes | NewestArticle
+"""An argument that has to be asked for first."""
 
 ORDER = {"symbol": "AAPL", "action": "BUY", "quantity": 1}
 PROFIT, LOSS = NearBid(symbol="AAPL", factor="1.05"), NearBid(symbol="AAPL", factor="0.9")
@@ -42,6 +96,19 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "convert_currency": {"amount": 1000, "from_currency": "JPY", "to_currency": "CHF"},
     "switch_account": {"account": "DU9000001"},
     "get_tool_documentation": {"tool_name": "place_limit_order"},
+    "get_option_chain": {"symbol": "AAPL", "max_strikes": 5},
+    "get_option_quotes": {
+        "symbol": "AAPL",
+        "last_trade_date": NextExpiry(symbol="AAPL"),
+        "strikes": NearStrikes(symbol="AAPL", how_many=2),
+    },
+    "run_scanner": {"scan_code": "TOP_PERC_GAIN", "number_of_rows": 5},
+    "get_scanner_parameters": {"search": "gain"},
+    "get_news": {"symbol": "AAPL", "total_results": 5},
+    "get_news_article": {
+        "provider": NewestArticle(symbol="AAPL", field="provider"),
+        "article_id": NewestArticle(symbol="AAPL", field="article_id"),
+    },
     "check_order": ORDER | {"order_type": "MKT"},
     "place_market_order": ORDER | {"client_request_id": "example-market"},
     "place_limit_order": ORDER | {"limit_price": RESTING, "client_request_id": "example-limit"},
@@ -67,16 +134,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 """Ends with the stop, after which nothing can be placed."""
 
-Ask = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
-
 
 async def call_example(name: str, ask: Ask) -> dict[str, Any]:
-    """Make the example call of one tool by `ask`; prices are taken from a quote first."""
+    """Make the example call of one tool by `ask`, after what its arguments have to be looked up with."""
     arguments = dict(EXAMPLES[name])
     for key, value in arguments.items():
-        if isinstance(value, NearBid):
-            [quote] = (await ask("get_market_data", {"symbols": [value.symbol]}))["quotes"]
-            arguments[key] = value.of(quote)
+        if isinstance(value, Lookup):
+            arguments[key] = await value.found(ask)
     return await ask(name, arguments)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from ibkr_mcp_server.broker.research_rows import unescaped
 from ibkr_mcp_server.broker.session import Session
 from ibkr_mcp_server.domain.instruments import Instrument
 from ibkr_mcp_server.domain.research import Article, ArticleForm, Headline, Headlines, NewsProvider
@@ -57,7 +58,7 @@ class News:
             f"the article {article_id!r} of {provider!r}",
             lambda req_id: client.reqNewsArticle(req_id, provider, article_id, []),
         )
-        return Article(form=ArticleForm.TEXT if form == 0 else ArticleForm.PDF, body=body)
+        return Article(form=ArticleForm.TEXT if form == 0 else ArticleForm.PDF, body=unescaped(body))
 
 
 def _asked(moment: datetime | None) -> str:

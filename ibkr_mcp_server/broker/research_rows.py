@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -93,10 +94,19 @@ def scan_row(
     )
 
 
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
+
+
+def unescaped(text: str) -> str:
+    """News as it was written: gateways send what is not ASCII as `\\u20ac` or `\\xe9`, and clients have to read it."""
+    raw = _ESCAPE.sub(lambda found: chr(int(found[1] or found[2], 16)), text)
+    return raw.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # two escapes can be one character
+
+
 def headline_of(time: str, provider: str, article_id: str, text: str) -> Headline | None:
     """A headline, its time read as the UTC that it is; None when that cannot be read: it would look like news."""
     try:
         published = datetime.fromisoformat(time.strip()).replace(tzinfo=UTC)
     except ValueError:
         return None
-    return Headline(provider=provider, article_id=article_id, published_at=published, text=text)
+    return Headline(provider=provider, article_id=article_id, published_at=published, text=unescaped(text))

@@ -173,7 +173,7 @@ class DataDesk:
         client.send(replies.market_data_type(request.req_id, self._announced_type(client, listing, delayed=delayed)))
         if "market" not in self._faults.broken_farms:
             self._send_all(client, self._ticks(feed, self._market.quote(listing.con_id)))
-            first = generics.at_first(request.req_id, listing.con_id, self._market, self._clock.now())
+            first = generics.at_first(request.req_id, listing, self._market, self._clock.now())
             self._send_all(client, first)
         if request.snapshot:
             client.send(replies.tick_snapshot_end(request.req_id))

@@ -12,13 +12,15 @@ from datetime import datetime
 from decimal import Decimal
 
 from ibkr_mcp_server.simulator import replies
+from ibkr_mcp_server.simulator.instruments import Listing
 from ibkr_mcp_server.simulator.market import Market, MarketQuote
 from ibkr_mcp_server.simulator.replies import Message
 
-YEAR_OF_PRICES, MARK_PRICE, TRADES, SHORTABLE, NEWS, LAST_REGULAR = 165, 221, 233, 236, 292, 318
+OPEN_INTEREST, YEAR_OF_PRICES, MARK_PRICE, TRADES = 101, 165, 221, 233
+SHORTABLE, NEWS, LAST_REGULAR = 236, 292, 318
 LEGAL = {
     100: "Option Volume",
-    101: "Option Open Interest",
+    OPEN_INTEREST: "Option Open Interest",
     104: "Historical Volatility",
     105: "Average Option Volume",
     106: "Option Implied Volatility",
@@ -45,6 +47,7 @@ LEGAL = {
 }
 PRICE_TICKS = {"13 W": (15, 16), "26 W": (17, 18), "52 W": (19, 20)}
 """The tick types of the low and the high of a quarter, half a year and a year."""
+_CALL_OPEN_INTEREST, _PUT_OPEN_INTEREST = 27, 28
 _WEEKS_OF_VOLUME = 13
 _AVERAGE_VOLUME, _RT_VOLUME, _SHORTABLE, _SHARES, _MARK, _LAST_REGULAR = 21, 48, 46, 89, 37, 57
 _EASY_TO_BORROW = 3
@@ -79,8 +82,12 @@ class GenericTicks:
                 raise ValueError(f"Incorrect generic tick list of {text}. Legal ones for ({sec_type}) are: {legal}")
         return GenericTicks(wanted=frozenset(wanted), ordinary=ordinary, news_providers=providers)
 
-    def at_first(self, req_id: int, con_id: int, market: Market, now: datetime) -> Iterator[Message]:
+    def at_first(self, req_id: int, listing: Listing, market: Market, now: datetime) -> Iterator[Message]:
         """What is told once, when the subscription begins."""
+        con_id = listing.con_id
+        if OPEN_INTEREST in self.wanted and listing.sec_type == "OPT":
+            tick = _CALL_OPEN_INTEREST if listing.right == "C" else _PUT_OPEN_INTEREST
+            yield replies.tick_size(req_id, tick, Decimal(market.open_interest(con_id)))
         if YEAR_OF_PRICES in self.wanted:
             yield from _year_of_prices(req_id, con_id, market, now)
         if SHORTABLE in self.wanted and market.quote(con_id).volume is not None:

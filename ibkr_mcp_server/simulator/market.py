@@ -23,7 +23,7 @@ from ibkr_mcp_server.simulator.derived_bars import VOLATILITY_SESSIONS, bid_ask_
 from ibkr_mcp_server.simulator.history import SHIPPED, History, shipped_history
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
 from ibkr_mcp_server.simulator.market_rules import grid_of
-from ibkr_mcp_server.simulator.option_paths import OptionTerms
+from ibkr_mcp_server.simulator.option_paths import OptionTerms, open_interest
 from ibkr_mcp_server.simulator.option_pricing import Computation, computation, implied_volatility
 from ibkr_mcp_server.simulator.price_paths import PricePaths
 from ibkr_mcp_server.simulator.sessions import Sessions, last_us_open
@@ -210,6 +210,16 @@ class Market:
         if volatility is None:
             return None
         return computation(terms.right, float(underlying), terms.strike, years, volatility)
+
+    def open_interest(self, con_id: int) -> int:
+        """Contracts of an option that were open after the last settlement.
+
+        Raises:
+            KeyError: no such option.
+        """
+        listing = self._option(con_id)
+        _, years = self._terms(listing)
+        return open_interest(listing, reference=float(self.reference_price(listing.under_con_id)), years=years)
 
     def option_price_at(self, con_id: int, *, volatility: float, underlying_price: float) -> Computation:
         """What an option would be worth now (reqCalculateOptionPrice).

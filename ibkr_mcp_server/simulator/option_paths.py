@@ -45,6 +45,19 @@ class OptionTerms:
         return option_price(self.right, underlying, self.strike, self.years(block), self.volatility)
 
 
+def open_interest(listing: Listing, *, reference: float, years: float) -> int:
+    """Contracts open after the last settlement; fixed for the day. Most are open where most is traded."""
+    assert listing.strike is not None
+    days_of_trading = Random(f"{listing.con_id}:open interest").uniform(5.0, 20.0)
+    return int(class_of(listing).volume * days_of_trading * _liveliness(float(listing.strike), reference, years))
+
+
+def _liveliness(strike: float, price: float, years: float) -> float:
+    """The part of a class's trading that one option has: the most at the money and in the nearest expiries."""
+    away = math.log(strike / price) / 0.08
+    return math.exp(-away * away / 2) / (1.0 + 8.0 * years)
+
+
 class OptionPath:
     """A replay day of one option; see `day_paths.Path`. It is cheap: nothing is worked out before it is asked for."""
 
@@ -117,11 +130,9 @@ class OptionPath:
 
     @cached_property
     def _volume(self) -> int:
-        """Most is traded at the money and in the nearest expiries."""
         opening = self._underlying.at(0) * self._underlying_tick
-        away = math.log(self._terms.strike / opening) / 0.08
-        nearness = 1.0 / (1.0 + 8.0 * self._terms.years(0))
-        return int(self._busy * math.exp(-away * away / 2) * nearness * Random(self._key).uniform(0.3, 1.7))
+        part = _liveliness(self._terms.strike, opening, self._terms.years(0))
+        return int(self._busy * part * Random(self._key).uniform(0.3, 1.7))
 
     def _priced(self, underlying: int, block: int) -> int:
         return self._in_ticks(self._terms.price(underlying * self._underlying_tick, block))

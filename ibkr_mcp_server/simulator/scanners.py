@@ -259,8 +259,7 @@ def parameters_xml(catalogue: Catalogue) -> str:
         _element(scans, "ScanType", displayName=ranking.name, scanCode=code, instruments=instruments)
     filters = ElementTree.SubElement(root, "FilterList", varName="filterList")
     for code, rule in FILTERS.items():
-        field = ElementTree.SubElement(ElementTree.SubElement(filters, "RangeFilter"), "AbstractField", type="Double")
-        _element(field, "field", code=code, displayName=rule.name)
+        _element(ElementTree.SubElement(filters, "RangeFilter"), "AbstractField", code=code, displayName=rule.name)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=False)
 

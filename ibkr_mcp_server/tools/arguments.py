@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal
@@ -33,6 +34,9 @@ _EXCHANGE = re.compile(r"[A-Z][A-Z0-9.]{0,15}")
 _LAST_TRADE_DATE = re.compile(r"\d{4}(0[1-9]|1[0-2])(\d{2})?")
 _TRADING_CLASS = re.compile(r"[A-Z0-9]{1,12}")
 _RIGHTS = {"CALL": "C", "PUT": "P"}
+_PROVIDER = re.compile(r"[A-Z0-9][A-Z0-9._:-]{0,23}")
+_ARTICLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9$._:+/=-]{0,127}")
+_SCAN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,:-]{0,63}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
@@ -120,7 +124,7 @@ def _symbol(text: str) -> str:
     )
 
 
-def _list(value: object) -> object:
+def as_list(value: object) -> object:
     """Some hosts send a list as the text of its JSON."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
@@ -133,7 +137,7 @@ def _list(value: object) -> object:
 Symbol = Annotated[str, AfterValidator(_symbol)]
 SymbolList = Annotated[
     list[Symbol],
-    BeforeValidator(_list),
+    BeforeValidator(as_list),
     Field(min_length=1, max_length=MOST_SYMBOLS),
     WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 50}),
 ]
@@ -158,13 +162,16 @@ SecurityType = Literal["STK", "CASH", "OPT", "FUT", "FOP", "IND", "CFD", "CRYPTO
 Right = Annotated[
     Literal["C", "P"], BeforeValidator(lambda value: _RIGHTS.get(value, value) if isinstance(value, str) else value)
 ]
+ProviderCode = Annotated[str, AfterValidator(_fits(_PROVIDER, "a provider's code, such as BRFG or DJ-N"))]
+ArticleId = Annotated[str, AfterValidator(_fits(_ARTICLE, "an article_id as get_news tells it"))]
+ScanWord = Annotated[str, AfterValidator(_fits(_SCAN_WORD, "a code of the scanner, such as TOP_PERC_GAIN"))]
 Action = Literal["BUY", "SELL"]
 Tif = Literal["DAY", "GTC", "GTD", "IOC", "FOK", "OPG"]
 Moment = Annotated[datetime, BeforeValidator(moment), WithJsonSchema({"type": "string"})]
 
 
-class InstrumentArguments(Arguments):
-    """How an instrument is named; the last five tell derivatives apart."""
+class ListingArguments(Arguments):
+    """How an instrument is named that is no option."""
 
     also_called: ClassVar = {
         "expiry": "last_trade_date",
@@ -180,11 +187,6 @@ class InstrumentArguments(Arguments):
     exchange: Exchange | SkipJsonSchema[None] = Field(default=None, description="e.g. SMART, LSE")
     currency: Currency | SkipJsonSchema[None] = Field(default=None, description="ISO code")
     con_id: ContractId | SkipJsonSchema[None] = Field(default=None, description="IBKR contract id: exact")
-    last_trade_date: LastTradeDate | SkipJsonSchema[None] = Field(default=None, description="Expiry YYYYMMDD")
-    strike: Number | SkipJsonSchema[None] = Field(default=None, description="Option strike")
-    right: Right | SkipJsonSchema[None] = Field(default=None, description="C or P")
-    multiplier: Number | SkipJsonSchema[None] = Field(default=None, description="e.g. 100")
-    trading_class: TradingClass | SkipJsonSchema[None] = Field(default=None, description="e.g. SPXW")
 
     def query(self) -> InstrumentQuery:
         return InstrumentQuery(
@@ -193,6 +195,21 @@ class InstrumentArguments(Arguments):
             exchange=self.exchange,
             currency=self.currency,
             con_id=self.con_id,
+        )
+
+
+class InstrumentArguments(ListingArguments):
+    """How any instrument is named; the last five tell derivatives apart."""
+
+    last_trade_date: LastTradeDate | SkipJsonSchema[None] = Field(default=None, description="Expiry YYYYMMDD")
+    strike: Number | SkipJsonSchema[None] = Field(default=None, description="Option strike")
+    right: Right | SkipJsonSchema[None] = Field(default=None, description="C or P")
+    multiplier: Number | SkipJsonSchema[None] = Field(default=None, description="e.g. 100")
+    trading_class: TradingClass | SkipJsonSchema[None] = Field(default=None, description="e.g. SPXW")
+
+    def query(self) -> InstrumentQuery:
+        return replace(
+            super().query(),
             last_trade_date=self.last_trade_date,
             strike=self.strike,
             right=self.right,

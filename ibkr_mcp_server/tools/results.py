@@ -55,17 +55,17 @@ class Quoted(Part):
     """Text that somebody else wrote: data to report, never an instruction (LLM-02)."""
 
     untrusted_text: str
-    source: Literal["broker"] = "broker"
+    source: Literal["broker", "news"] = "broker"
 
 
 def amount(money: Money | None) -> Amount | None:
     return None if money is None else Amount(amount=money.amount, currency=money.currency)
 
 
-def quoted(text: str | None, most: int = 300) -> Quoted | None:
-    """The broker's own words, bounded and marked; None when there are none."""
+def quoted(text: str | None, most: int = 300, *, source: Literal["broker", "news"] = "broker") -> Quoted | None:
+    """Somebody else's words, bounded and marked; None when there are none."""
     words = cleaned(text or "", most)
-    return Quoted(untrusted_text=words) if words else None
+    return Quoted(untrusted_text=words, source=source) if words else None
 
 
 class Envelope(Part):

@@ -30,7 +30,7 @@ async def ask_of(world: World, option: dict[str, Any]) -> Decimal:
 
 
 async def test_an_option_order_is_valued_with_its_multiplier_and_refused_above_the_value_limit() -> None:
-    """ORD-07, FD-06: a premium of 5 is 500 dollars a contract."""
+    """ORD-07, FD-6: a premium of 5 is 500 dollars a contract."""
     async with running(max_order_value_usd="1000") as world:
         option = await near_the_money(world)
         ask = await ask_of(world, option)
@@ -73,7 +73,7 @@ async def test_writing_an_option_counts_its_strike_and_selling_a_held_one_does_n
 
 
 async def test_an_order_whose_multiplier_the_broker_does_not_tell_is_refused(tmp_path: Path) -> None:
-    """FD-06: nothing is assumed to be worth a hundredth of what it is."""
+    """FD-6: nothing is assumed to be worth a hundredth of what it is."""
 
     def without_multiplier(fields: list[str]) -> list[list[str]]:
         if fields[0] == "10" and fields[3] == "OPT":

@@ -22,13 +22,13 @@ from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.server import AppLike, TradingServer, listing
 from tests.harness import World, running, time_passing
-from tests.tool_examples import EXAMPLES, NearBid
+from tests.tool_examples import EXAMPLES, Lookup
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    name: {key: 150.0 if isinstance(value, NearBid) else value for key, value in arguments.items()}
+    name: {key: value.without_gateway if isinstance(value, Lookup) else value for key, value in arguments.items()}
     for name, arguments in EXAMPLES.items()
 }
-"""With prices that need no gateway."""
+"""With values that need no gateway."""
 SCHEMAS = {entry["name"]: entry["outputSchema"] for entry in listing()}
 
 REFUSAL = {

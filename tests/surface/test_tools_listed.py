@@ -22,6 +22,8 @@ NAMES = {
     *("get_connection_status", "get_accounts", "get_account_summary", "get_portfolio", "get_pnl"),
     *("switch_account", "get_forex_rates", "convert_currency", "get_tool_documentation"),
     *("get_market_data", "resolve_symbol", "get_contract_details", "get_historical_bars"),
+    *("get_option_chain", "get_option_quotes"),
+    *("run_scanner", "get_scanner_parameters", "get_news", "get_news_article"),
     *("check_order", "place_market_order", "place_limit_order", "modify_order", "cancel_order"),
     *("place_stop_loss", "get_stop_losses", "modify_stop_loss", "cancel_stop_loss", "close_position"),
     *("place_bracket_order", "cancel_all_orders", "wait_for_order"),

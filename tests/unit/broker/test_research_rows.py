@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from ibkr_mcp_server.broker.research_rows import chain_of, greeks_of, headline_of, merged_chains
+from ibkr_mcp_server.broker.research_rows import chain_of, greeks_of, headline_of, merged_chains, unescaped
 from ibkr_mcp_server.broker.scanner import subscription_for, vocabulary_of
 from ibkr_mcp_server.domain.options import GreeksBasis
 from ibkr_mcp_server.domain.research import ScannerWord, ScanQuery
@@ -53,6 +53,14 @@ def test_headline_times_are_utc_and_a_headline_without_one_is_left_out() -> None
     assert headline is not None
     assert headline.published_at == datetime(2026, 11, 20, 14, 30, tzinfo=UTC)
     assert headline_of("yesterday", "BRFG", "BRFG$1", "Apple rises") is None
+
+
+def test_what_the_wire_escapes_is_read_and_a_lone_half_of_a_character_does_no_harm() -> None:
+    assert unescaped("5 \\u20ac, caf\\xe9, \\ud83d\\ude00, C:\\user") == "5 €, café, 😀, C:\\user"
+    assert unescaped("\\ud83d alone").endswith(" alone")
+    headline = headline_of("2026-11-20 14:30:00.0", "BRFG", "BRFG$1", "5 \\u20ac")
+    assert headline is not None
+    assert headline.text == "5 €"
 
 
 XML = """<?xml version="1.0" encoding="UTF-8"?>

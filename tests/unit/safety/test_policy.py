@@ -435,7 +435,7 @@ def test_an_option_is_worth_its_premium_times_its_multiplier() -> None:
 
 
 def test_a_derivative_whose_multiplier_is_unknown_has_no_value_and_is_refused() -> None:
-    """T-07, FD-06."""
+    """T-07, FD-6."""
     for sec_type in (SecType.OPT, SecType.FUT):
         placed = world.order(instrument=option(multiplier=None, sec_type=sec_type), limit_price=Decimal("3.00"))
         value = valuation.worst_case_value_usd(placed, Decimal("3.00"), Decimal(1))
