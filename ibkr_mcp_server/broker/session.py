@@ -209,8 +209,6 @@ class Session(ReadMessages):
         """End this connection politely."""
         self._end_all(LinkProblem(text="The connection was closed."))
         self.client.disconnect()
-        for task in self._tasks:
-            task.cancel()  # one may wait for its turn, and would only hear that the link is gone
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _end_all(self, problem: LinkProblem) -> None:
