@@ -335,7 +335,7 @@ async def test_a_link_that_dies_between_the_orders_transmits_nothing_and_says_so
 
 async def test_one_key_is_one_bracket(run: Run) -> None:
     """ID-01, ID-03, ID-04."""
-    async with run(max_price_walk_pct=100) as world:
+    async with run() as world:
         first = await bracket(world, client_request_id="one-bracket-1")
         again = await bracket(world, client_request_id="one-bracket-1")
         assert (again["success"], again["replayed"], world.sent) == (True, True, 3), again

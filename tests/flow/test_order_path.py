@@ -155,7 +155,7 @@ async def test_one_absurd_tick_opens_nothing_and_the_next_plausible_one_does(
 async def test_own_prices_may_not_walk_away_step_by_step(run: Any, clock: ManualClock, gateway: PaperGateway) -> None:
     """ORD-26: steps of 2 % are each inside the collar; the third stands more than 5 % from the first."""
     prices = [round(180.0 * 1.02**step, 2) for step in range(4)]
-    async with run() as world:
+    async with run(max_price_walk_pct=5) as world:
         answers = [await buy(world, price) for price in prices]
         assert [answer["success"] for answer in answers] == [True, True, True, False]
         assert answers[-1]["code"] == "PRICE_WALK"

@@ -32,7 +32,6 @@ def run(tmp_path: Path, gateway: PaperGateway, clock: ManualClock) -> Run:
         enable_stop_loss_orders=True,
         allowed_order_types=EVERY_TYPE,
         allowed_time_in_force=EVERY_TIF,
-        max_price_walk_pct=100,
     )
 
 
