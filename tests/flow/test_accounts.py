@@ -61,7 +61,8 @@ async def test_accounts_are_verified_again_when_the_last_word_of_the_broker_is_t
         gateway.set_accounts("U1234567")
         await clock.advance(61)
         refused = await world.buy()
-        assert refused["code"] in ("ACCOUNT_NOT_ACCEPTED", "ACCOUNT_UNVERIFIED"), refused
+        told = {detail.partition(":")[0] for detail in refused["details"]}
+        assert told & {"ACCOUNT_NOT_ACCEPTED", "ACCOUNT_UNVERIFIED"}, refused
         verified = await world.records(EventType.ACCOUNT_VERIFIED)
         rejected = await world.records(EventType.ACCOUNT_REJECTED)
     assert world.sent == 1
