@@ -38,6 +38,13 @@ def test_the_tools_are_exactly_those_of_the_product() -> None:
     assert {tool.name for tool in TOOLS} == NAMES
 
 
+def test_the_readme_lists_every_tool_once_and_no_other() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("## What an agent can do")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and "`" in line]
+    assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(NAMES)
+
+
 def test_no_tool_can_loosen_anything() -> None:
     """KS-10, T-36: agents can only make it stricter."""
     assert [
