@@ -1,5 +1,6 @@
 # setup   make the environment in .venv            check   lint, types, architecture, generated pages
 # test    the whole suite                          demo    a scripted agent on the built-in paper gateway
+# soak    an hour of simulated trading with random faults, for each of several seeds
 # docs    write the generated pages                bench   print the figures, each beside its anchor
 # test-ib-insync   the adapter's suite with the archived ib_insync in place of ib_async, in an environment of its own
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-pyproject
 
-.PHONY: setup check test test-ib-insync demo docs bench
+.PHONY: setup check test test-ib-insync soak demo docs bench
 
 setup: $(STAMP)
 
@@ -42,6 +43,9 @@ $(INSYNC_STAMP): pyproject.toml
 test-ib-insync: $(INSYNC_STAMP)
 	$(INSYNC)/bin/python -m pytest -n auto --dist loadgroup tests/contract tests/unit/broker tests/flow/test_broker_*.py \
 		tests/flow/test_tools_*.py tests/flow/test_crashes.py --ignore=tests/contract/store
+
+soak: setup
+	SOAK_MINUTES=60 SOAK_SEEDS=1,2,3,4 $(BIN)/python -m pytest -n auto tests/flow/test_soak.py
 
 demo: setup
 	$(BIN)/ibkr-mcp-server demo

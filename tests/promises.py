@@ -633,16 +633,19 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_broker_writes.py::test_link_lost_around_an_order_is_an_unknown_outcome_until_the_reconnected_truth",
         "tests/flow/test_tools_orders.py::test_lost_answer_is_unknown_and_says_how_to_find_out",
         "tests/contract/store/test_intents.py::test_unresolved_and_working_intents_are_found",
+        "tests/flow/test_lost_acknowledgement.py::test_other_opening_orders_in_the_instrument_wait_while_one_is_unknown",
     ),
     "ID-09": held(
         "Orders of unknown outcome are looked for until the broker shows them or their absence is proven.",
         "tests/flow/test_brackets.py::test_a_bracket_whose_answer_is_lost_is_unknown_and_found_whole",
         "tests/flow/test_lost_outcomes.py::test_while_an_outcome_is_unknown_its_quota_stays_and_nothing_more_opens_there",
         "tests/flow/test_lost_outcomes.py::test_an_order_that_never_arrived_is_not_credited_with_one_that_got_its_id",
+        "tests/flow/test_lost_acknowledgement.py::test_order_that_shows_at_the_broker_29_seconds_late_is_found_and_not_repeated",
     ),
     "ID-10": held(
         "Nothing is sent again: absence, after a quiet time on a living link, only settles that it never arrived.",
         "tests/flow/test_lost_outcomes.py::test_an_order_that_never_arrived_is_not_credited_with_one_that_got_its_id",
+        "tests/flow/test_lost_acknowledgement.py::test_order_whose_link_dies_before_the_acknowledgement_is_one_order_or_none",
     ),
     "ID-12": held(
         "An order counts as dead when the broker says so, whatever a client library makes of a remark.",
@@ -655,6 +658,41 @@ PROMISES: dict[str, Promise] = {
         "tests/contract/store/test_fills.py::test_a_correction_names_what_it_replaces_and_the_older_version_is_no_news_after_it",
         "tests/flow/test_broker_reads.py::test_replayed_executions_count_once",
         "tests/unit/broker/test_book.py::test_fill_told_twice_counts_once_and_a_correction_replaces_it",
+    ),
+    "ID-14": held(
+        "Orders and trades of others are imported, counted and labelled; nothing is held back for them.",
+        "tests/flow/test_reconciliation.py::test_trade_by_hand_is_explained_by_its_fill_and_counted",
+    ),
+    "ID-15": held(
+        "Orders, fills, positions and cash are compared at the start, after outages, twice a minute and each evening.",
+        "tests/flow/test_reconciliation.py::test_position_that_no_fill_explains_holds_trading_back_until_a_fill_does",
+        "tests/flow/test_reconciliation.py::test_difference_is_still_held_against_trading_after_a_restart",
+        "tests/flow/test_reconciliation.py::test_cash_follows_from_the_fills_and_what_does_not_is_told_once",
+        "tests/flow/test_reconciliation.py::test_quiet_day_is_one_report_that_grows_and_its_end_is_one_of_its_own",
+        "tests/flow/test_soak.py::test_after_random_trading_with_random_faults_both_sides_hold_the_same",
+    ),
+    "SU-01": held(
+        "The start takes its steps in order, and writes are refused as STARTING before the last.",
+        "tests/flow/test_reconciliation.py::test_start_takes_its_steps_in_order_and_then_accepts_writes",
+        "tests/flow/test_reconciliation.py::test_writes_are_refused_as_starting_until_the_records_were_compared",
+    ),
+    "SU-02": held(
+        "What must be true of an account is looked at before anything is opened in it, and named where it is not.",
+        "tests/flow/test_reconciliation.py::test_account_without_equity_is_not_traded_in",
+        "tests/flow/test_reconciliation.py::test_negative_cash_and_a_short_holding_hold_a_cash_account_back",
+    ),
+    "SU-05": held(
+        "An audit log that does not verify starts halted and serves reads.",
+        "tests/flow/test_reconciliation.py::test_altered_audit_log_starts_halted_and_still_serves_reads",
+    ),
+    "SU-06": held(
+        "After a run that did not end in order nothing is opened before the records agree.",
+        "tests/flow/test_reconciliation.py::test_run_that_ended_by_a_crash_is_told_until_the_records_agree",
+    ),
+    "EM-03": held(
+        "After an outage entry orders are cancelled, protection stays, and it can be switched off.",
+        "tests/flow/test_reconciliation.py::test_entry_orders_are_cancelled_after_an_outage_and_protection_stays",
+        "tests/flow/test_reconciliation.py::test_entry_orders_survive_an_outage_where_that_is_configured",
     ),
     "SU-04": held(
         "What an earlier run left unfinished is resolved from the broker's truth after the restart.",
