@@ -220,6 +220,22 @@ class Settings(BaseSettings):
         default=300.0, description="The time over which own opening prices are compared."
     )
 
+    # Hours
+    trading_hours_only: Annotated[bool, rules.switch()] = Field(
+        default=True, description="Opens only in the regular hours of the instrument's own exchange."
+    )
+    allow_weekend_trading: Annotated[bool, rules.switch()] = Field(
+        default=False,
+        description="Opens on Saturdays and Sundays too, where an exchange trades; the simulated market that never "
+        "closes always may.",
+    )
+    no_entry_first_minutes: Annotated[int, rules.whole_number(0, 120)] = Field(
+        default=0, description="Minutes after the beginning of regular hours in which nothing is opened."
+    )
+    no_entry_last_minutes: Annotated[int, rules.whole_number(0, 120)] = Field(
+        default=5, description="Minutes before the end of regular hours in which nothing is opened."
+    )
+
     # Limits
     order_cooldown_seconds: Annotated[float, rules.pause(3_600)] = Field(
         default=10.0, description="Pause between opening orders on the same instrument and side."
@@ -331,6 +347,12 @@ class Settings(BaseSettings):
     def no_entry_windows(self) -> tuple[DailyWindow, ...]:
         """The restart windows that apply: the built-in gateway has none."""
         return () if self.broker_mode is BrokerMode.SIMULATOR else self.restart_windows
+
+    @property
+    def opens_on_weekends(self) -> bool:
+        """Whether orders may open on a weekend: the built-in market that never closes has none."""
+        never_closes = self.broker_mode is BrokerMode.SIMULATOR and self.simulator_market_always_open
+        return self.allow_weekend_trading or never_closes
 
     @property
     def state_directory(self) -> Path:

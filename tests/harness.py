@@ -41,6 +41,7 @@ WITHOUT_PAUSES: dict[str, Any] = {
     "max_cycle_value_usd": 10_000_000,
     "max_daily_value_usd": 10_000_000,
     "max_price_walk_pct": 100,
+    "allow_weekend_trading": True,
 }
 """Most tests are about one rule and place several orders at one moment; those about a pause or a count set it."""
 PATIENCE_SECONDS = 10.0

@@ -894,4 +894,32 @@ PROMISES: dict[str, Promise] = {
         "The worst-case value of opening orders in a trading day is capped.",
         "tests/flow/test_order_path.py::test_opening_value_in_a_cycle_and_in_a_day_is_capped",
     ),
+    "TM-01": held(
+        "Entries keep to the regular hours of the instrument's own exchange, holidays and early closes included.",
+        "tests/flow/test_trading_hours.py::test_entries_keep_to_the_exchanges_own_hours_holidays_and_early_closes_included",
+        "tests/flow/test_trading_hours.py::test_a_foreign_listing_follows_its_own_exchange",
+        "tests/flow/test_trading_hours.py::test_the_refusal_tells_when_the_next_session_begins",
+        "tests/flow/test_trading_hours.py::test_with_regular_hours_not_asked_for_only_the_weekend_holds_back",
+    ),
+    "TM-02": held(
+        "Nothing is opened on a weekend of the exchange; the week of currencies begins on Sunday evening.",
+        "tests/flow/test_trading_hours.py::test_the_week_of_currencies_begins_on_sunday_evening",
+        "tests/flow/test_trading_hours.py::test_entries_keep_to_the_exchanges_own_hours_holidays_and_early_closes_included",
+        "tests/flow/test_trading_hours.py::test_with_regular_hours_not_asked_for_only_the_weekend_holds_back",
+    ),
+    "TM-03": held(
+        "The hour holds back neither cancels nor protection nor reductions.",
+        "tests/flow/test_trading_hours.py::test_cancels_and_reductions_are_not_held_back_by_the_hour",
+        "tests/unit/safety/test_policy.py::test_unknown_hours_open_nothing_and_reduce_as_ever",
+    ),
+    "TM-04": held(
+        "Unknown trading hours open nothing.",
+        "tests/unit/safety/test_policy.py::test_unknown_hours_open_nothing_and_reduce_as_ever",
+    ),
+    "TM-07": held(
+        "Nothing is opened in the last minutes of regular hours, nor in the first where the operator says so.",
+        "tests/flow/test_trading_hours.py::test_entries_keep_to_the_exchanges_own_hours_holidays_and_early_closes_included",
+        "tests/flow/test_trading_hours.py::test_the_refusal_tells_when_the_next_session_begins",
+        "tests/flow/test_trading_hours.py::test_a_market_that_never_closes_has_no_edges_and_the_built_in_one_no_weekend",
+    ),
 }

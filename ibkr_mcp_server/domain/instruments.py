@@ -41,6 +41,9 @@ VALUED_BY_PRICE = frozenset(
 )
 """Types that are worth price × quantity × multiplier; bonds, for one, are quoted in percent of their face."""
 
+SATURDAY = 5
+"""As `datetime.weekday` counts."""
+
 
 class HoursUnknown(ValueError):
     """Trading hours that cannot be read: treated as closed (TM-04)."""
@@ -165,6 +168,45 @@ class Instrument:
     def in_regular_hours(self, moment: datetime) -> bool:
         """Whether the instrument's own exchange trades regularly at `moment`; unknown hours are closed (TM-04)."""
         return any(session.contains(moment) for session in self.liquid_hours or ())
+
+    def knows_hours(self, moment: datetime) -> bool:
+        """Whether the broker told what the exchange does at `moment`, open or closed."""
+        known_until = self.hours_known_until
+        return self.liquid_hours is not None and (known_until is None or moment < known_until)
+
+    def regular_session(self, moment: datetime) -> TradingSession | None:
+        """The regular session at `moment`; sessions that follow one another without a pause are one."""
+        sessions = self.liquid_hours or ()
+        found = next((session for session in sessions if session.contains(moment)), None)
+        if found is None:
+            return None
+        start, end = found.start, found.end
+        for session in sorted(sessions, key=lambda one: one.start):
+            end = session.end if session.start <= end < session.end else end
+        for session in sorted(sessions, key=lambda one: one.end, reverse=True):
+            start = session.start if session.start < start <= session.end else start
+        return TradingSession(start=start, end=end)
+
+    def next_regular_start(self, moment: datetime) -> datetime | None:
+        """When the next regular session after `moment` begins; None when the broker tells of none."""
+        return min((session.start for session in self.liquid_hours or () if session.start > moment), default=None)
+
+    def is_weekend(self, moment: datetime) -> bool:
+        """Whether it is Saturday or Sunday at the exchange (TM-02).
+
+        A session that begins on Sunday and bears Monday's name belongs to Monday: the week of currencies and futures.
+
+        Raises:
+            ZoneInfoNotFoundError: the broker named a time zone that nobody knows.
+        """
+        zone = ZoneInfo(self.time_zone_id)
+        local = moment.astimezone(zone)
+        if local.weekday() < SATURDAY:
+            return False
+        for session in (*(self.liquid_hours or ()), *(self.trading_hours or ())):
+            if session.contains(moment) and session.start.astimezone(zone).date() == local.date():
+                return (session.end - timedelta.resolution).astimezone(zone).weekday() >= SATURDAY
+        return True
 
 
 NON_US_EXCHANGES = frozenset(

@@ -40,6 +40,9 @@ class Code(StrEnum):
     PROTECTIVE_ORDER = "PROTECTIVE_ORDER"
     # time
     OUTSIDE_REGULAR_HOURS = "OUTSIDE_REGULAR_HOURS"
+    HOURS_UNKNOWN = "HOURS_UNKNOWN"
+    WEEKEND = "WEEKEND"
+    SESSION_EDGE = "SESSION_EDGE"
     # limits
     NOT_THE_WRITER = "NOT_THE_WRITER"
     RATE_LIMIT = "RATE_LIMIT"
@@ -199,8 +202,21 @@ CODES: dict[Code, CodeText] = {
         remedy="Ask the operator; the protection stays in place.",
     ),
     Code.OUTSIDE_REGULAR_HOURS: CodeText(
-        meaning="Market orders are accepted only in the regular hours of the instrument's exchange.",
-        remedy="Wait for the regular session, or use a limit order.",
+        meaning="Opening orders, and market orders of any kind, are accepted only in the regular hours of the "
+        "instrument's exchange.",
+        remedy="Wait for the regular session. A limit order that reduces a position is not held back.",
+    ),
+    Code.HOURS_UNKNOWN: CodeText(
+        meaning="The broker does not tell when the instrument's exchange trades, which counts as closed.",
+        remedy="Try again later; cancels and reducing limit orders are not held back.",
+    ),
+    Code.WEEKEND: CodeText(
+        meaning="It is Saturday or Sunday at the instrument's exchange; nothing is opened.",
+        remedy="Wait for the week to begin. Cancels and reducing limit orders are not held back.",
+    ),
+    Code.SESSION_EDGE: CodeText(
+        meaning="Regular hours have only just begun or are about to end; nothing is opened.",
+        remedy="Wait for `retry_after_s`. Cancels and reductions still work.",
     ),
     Code.NOT_THE_WRITER: CodeText(
         meaning="Another process on the same state directory trades for this account; this one only reads.",

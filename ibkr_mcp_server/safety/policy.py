@@ -18,7 +18,7 @@ from ibkr_mcp_server.safety.checks.existing_order import ExistingOrder
 from ibkr_mcp_server.safety.checks.gates import TradingGates
 from ibkr_mcp_server.safety.checks.idempotency import Idempotency
 from ibkr_mcp_server.safety.checks.market_data_rate import MarketDataRate
-from ibkr_mcp_server.safety.checks.market_hours import MarketOrderHours
+from ibkr_mcp_server.safety.checks.market_hours import MarketOrderHours, TradingHours
 from ibkr_mcp_server.safety.checks.market_quality import Liquidity, PlausibleQuote
 from ibkr_mcp_server.safety.checks.order_form import OrderForm
 from ibkr_mcp_server.safety.checks.order_kind import OrderKind
@@ -63,6 +63,16 @@ class Policy:
         safe_mode = Rule(name="safe_mode", step=3, check=StateCheck(group=CauseGroup.SAFE_MODE))
         gates = Rule(name="trading_gates", step=3, check=trading_gates(settings))
         hours = Rule(name="market_order_hours", step=4, check=MarketOrderHours())
+        opening_hours = Rule(
+            name="trading_hours",
+            step=4,
+            check=TradingHours(
+                regular_only=settings.trading_hours_only,
+                weekends=settings.opens_on_weekends,
+                first_minutes=settings.no_entry_first_minutes,
+                last_minutes=settings.no_entry_last_minutes,
+            ),
+        )
         rate = Rule(
             name="order_rate", step=5, check=OrderRate(per_minute=settings.max_orders_per_minute), is_limit=True
         )
@@ -147,7 +157,7 @@ class Policy:
         switches = (kill, state, safe_mode)
         write_switches = (*switches, writer)
         rules = (account, form, kind, size, value, price, stop_side, bracket, closes, *market, *working, *pace)
-        order_rules = (known, *write_switches, gates, hours, rate, daily, *rules, unresolved, key)
+        order_rules = (known, *write_switches, gates, hours, opening_hours, rate, daily, *rules, unresolved, key)
         read_rules = (*switches, form)
         self.table: dict[OperationClass, tuple[Rule, ...]] = {
             OperationClass.ORDER_PLACEMENT: order_rules,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.domain.accounts import masked
+from ibkr_mcp_server.domain.instruments import TradingSession
 from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderStatus
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.safety.decision import Code, Decision
@@ -168,6 +169,14 @@ def _outcome_record(intent: Intent, outcome: BrokerOrder | BaseException | None)
     return {"state": intent.state, **error_record(outcome)}
 
 
+def _sessions_near(sessions: tuple[TradingSession, ...] | None, now: datetime) -> list[TradingSession] | None:
+    """The sessions that a verdict of this moment can rest on: of the day before, now, and next."""
+    if sessions is None:
+        return None
+    lately = [session for session in sessions if session.end > now - timedelta(days=1)]
+    return sorted(lately, key=lambda session: session.start)[:4]
+
+
 def _order_record(order: Order, now: datetime) -> dict[str, object]:
     instrument, price = order.instrument, order.limit_price or order.stop_price
     return {
@@ -182,7 +191,10 @@ def _order_record(order: Order, now: datetime) -> dict[str, object]:
         "price_increment": instrument.min_tick if price is None else instrument.price_increment(price),
         "size_increment": instrument.size_increment,
         "min_size": instrument.min_size,
-        "in_regular_hours": instrument.in_regular_hours(now),
+        "time_zone_id": instrument.time_zone_id,
+        "hours_known_until": instrument.hours_known_until,
+        "liquid_hours": _sessions_near(instrument.liquid_hours, now),
+        "trading_hours": _sessions_near(instrument.trading_hours, now),
         "account": masked(order.account),
         "side": order.side,
         "quantity": order.quantity,

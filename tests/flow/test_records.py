@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -202,8 +202,6 @@ def _working(told: dict[str, Any], judged: Order) -> BrokerOrder:
 
 def _order(record: AuditRecord) -> Order:
     told = record.order_data["order"]
-    at, hour = _time(record.validation_result["taken_at"]), timedelta(hours=1)
-    session = TradingSession(start=at - hour, end=at + hour)
     is_pair = told["sec_type"] == SecType.CASH
     instrument = Instrument(
         con_id=told["con_id"],
@@ -218,7 +216,10 @@ def _order(record: AuditRecord) -> Order:
         price_magnifier=told["price_magnifier"],
         size_increment=_number(told["size_increment"]),
         min_size=_number(told["min_size"]),
-        liquid_hours=(session,) if told["in_regular_hours"] else (),
+        time_zone_id=told["time_zone_id"],
+        hours_known_until=_time(told["hours_known_until"]),
+        liquid_hours=_sessions(told["liquid_hours"]),
+        trading_hours=_sessions(told["trading_hours"]),
     )
     return Order(
         instrument=instrument,
@@ -232,6 +233,10 @@ def _order(record: AuditRecord) -> Order:
         time_in_force=TimeInForce(told["time_in_force"]),
         outside_rth=told["outside_rth"],
     )
+
+
+def _sessions(told: list[dict[str, str]]) -> tuple[TradingSession, ...]:
+    return tuple(TradingSession(start=_time(one["start"]), end=_time(one["end"])) for one in told)
 
 
 def _quote(told: Mapping[str, Any] | None) -> Quote | None:

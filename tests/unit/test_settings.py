@@ -140,7 +140,14 @@ def test_a_number_from_the_command_line_is_held_to_the_same_rule(name: str, numb
         load_settings(environ={}, env_file=None, **{name: number})
 
 
-MAY_BE_ZERO = ("http_port", "simulator_seed", "order_cooldown_seconds", "repeated_order_seconds")
+MAY_BE_ZERO = (
+    "http_port",
+    "simulator_seed",
+    "order_cooldown_seconds",
+    "repeated_order_seconds",
+    "no_entry_first_minutes",
+    "no_entry_last_minutes",
+)
 
 
 @pytest.mark.parametrize("name", [name for name in NUMBERS if name not in MAY_BE_ZERO])

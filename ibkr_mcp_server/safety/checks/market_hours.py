@@ -1,10 +1,16 @@
-"""Market orders only while the instrument's own exchange trades regularly (ORD-10, TM-04)."""
+"""When orders may be placed, by the hours that the broker tells of the instrument's own exchange.
+
+Market orders of any kind only in regular hours (ORD-10); what opens only in regular hours, not on weekends and not in
+the last minutes (TM-01, TM-02, TM-04, TM-07). Nothing here holds back a reducing or protective order (TM-03).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from ibkr_mcp_server.domain.operations import Operation
+from ibkr_mcp_server.domain.instruments import Instrument
+from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.order_types import CAPPED_AS
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
@@ -24,15 +30,63 @@ class MarketOrderHours:
         if instrument.liquid_hours is None:
             text = f"The trading hours of {instrument.label} are not known, so they count as closed."
             return refuses(problem(Code.OUTSIDE_REGULAR_HOURS, text, observed=f"{seen.now:%Y-%m-%d %H:%M} UTC"))
-        upcoming = [session.start for session in instrument.liquid_hours if session.start > seen.now]
-        until = f"; the next regular session begins {min(upcoming):%Y-%m-%d %H:%M} UTC" if upcoming else ""
-        text = f"{instrument.label} is outside its regular hours{until}."
-        wait = (min(upcoming) - seen.now).total_seconds() if upcoming else None
-        return refuses(
-            problem(
-                Code.OUTSIDE_REGULAR_HOURS,
-                text,
-                observed=f"{seen.now:%Y-%m-%d %H:%M} UTC",
-                retry_after_seconds=wait,
-            )
-        )
+        return refuses(_outside(instrument, seen.now))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TradingHours:
+    """Holds opening orders to the regular hours of the exchange, away from their edges, and off weekends."""
+
+    regular_only: bool
+    weekends: bool
+    first_minutes: int
+    """After the beginning of regular hours, in which nothing is opened."""
+    last_minutes: int
+    """Before their end."""
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        order = seen.order
+        if order is None or not seen.opens:
+            return PASSED
+        instrument, now = order.instrument, seen.now
+        is_regular = instrument.in_regular_hours(now)
+        if order.order_type in CAPPED_AS and not is_regular:
+            return PASSED  # refused by market_order_hours
+        if not instrument.knows_hours(now):
+            text = f"The trading hours of {instrument.label} are not known, so they count as closed."
+            return refuses(problem(Code.HOURS_UNKNOWN, text, observed=f"{now:%Y-%m-%d %H:%M} UTC"))
+        if not self.weekends and instrument.is_weekend(now):
+            text = f"It is the weekend at the exchange of {instrument.label}: nothing is opened."
+            return refuses(problem(Code.WEEKEND, text, observed=f"{now:%A %H:%M} UTC"))
+        if self.regular_only and not is_regular:
+            return refuses(_outside(instrument, now))
+        return self._edges(instrument, now)
+
+    def _edges(self, instrument: Instrument, now: datetime) -> Findings:
+        session = instrument.regular_session(now)
+        if session is None:
+            return PASSED
+        limit = f"not in the first {self.first_minutes} and the last {self.last_minutes} min of regular hours"
+        opens = session.start + timedelta(minutes=self.first_minutes)
+        closes = session.end - timedelta(minutes=self.last_minutes)
+        observed = f"{now:%H:%M:%S} UTC in {session.start:%H:%M} to {session.end:%H:%M} UTC"
+        if opens <= now < closes:
+            return Findings(observed=observed, limit=limit)
+        if now < opens:
+            text = f"The regular hours of {instrument.label} began only at {session.start:%H:%M} UTC."
+            again: datetime | None = opens
+        else:
+            text = f"The regular hours of {instrument.label} end at {session.end:%H:%M} UTC."
+            upcoming = instrument.next_regular_start(now)
+            again = None if upcoming is None else upcoming + timedelta(minutes=self.first_minutes)
+        wait = None if again is None else (again - now).total_seconds()
+        refusal = problem(Code.SESSION_EDGE, text, observed=observed, limit=limit, retry_after_seconds=wait)
+        return Findings(problems=(refusal,), observed=observed, limit=limit)
+
+
+def _outside(instrument: Instrument, now: datetime) -> Problem:
+    upcoming = instrument.next_regular_start(now)
+    until = "" if upcoming is None else f"; the next regular session begins {upcoming:%Y-%m-%d %H:%M} UTC"
+    text = f"{instrument.label} is outside its regular hours{until}."
+    wait = None if upcoming is None else (upcoming - now).total_seconds()
+    return problem(Code.OUTSIDE_REGULAR_HOURS, text, observed=f"{now:%Y-%m-%d %H:%M} UTC", retry_after_seconds=wait)

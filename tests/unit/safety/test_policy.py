@@ -482,3 +482,28 @@ def test_derivatives_listed_abroad_need_the_flag_for_foreign_listings() -> None:
     abroad = world.order(instrument=option(exchange="EUREX"))
     assert Code.INTERNATIONAL_DISABLED in world.codes(world.snapshot(abroad))
     assert world.codes(world.snapshot(world.order(instrument=option()))) == []
+
+
+@pytest.mark.parametrize(
+    ("hours", "required", "else_"),
+    [
+        ({"liquid_hours": None}, ["HOURS_UNKNOWN"], ["HOURS_UNKNOWN"]),
+        ({"hours_known_until": world.NOON}, ["HOURS_UNKNOWN"], ["HOURS_UNKNOWN"]),
+        ({"hours_known_until": world.NOON + timedelta(seconds=1)}, [], []),
+        ({"liquid_hours": ()}, ["OUTSIDE_REGULAR_HOURS"], []),
+        ({"time_zone_id": "Mars/Olympus"}, ["CHECK_ERROR"], ["CHECK_ERROR"]),
+    ],
+)
+def test_unknown_hours_open_nothing_and_reduce_as_ever(
+    hours: dict[str, Any], required: list[str], else_: list[str]
+) -> None:
+    """TM-03, TM-04: regular hours required or not; the hours that a broker told of have an end."""
+    placed = world.order(instrument=world.instrument(**hours))
+
+    def codes(action: Action, **changes: Any) -> list[str]:
+        seen = world.snapshot(placed, action=action)
+        return world.codes(seen, simulator_market_always_open=False, **changes)
+
+    assert codes(Action.OPEN) == required
+    assert codes(Action.OPEN, trading_hours_only=False) == else_
+    assert codes(Action.REDUCE) == []
