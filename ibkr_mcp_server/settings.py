@@ -274,6 +274,18 @@ class Settings(BaseSettings):
     max_market_data_requests_per_minute: Annotated[int, rules.whole_number(1, BROKER_MESSAGES_PER_MINUTE)] = Field(
         default=30, description="Market-data requests in any 60 seconds, counted per symbol."
     )
+    max_attempts_per_minute: Annotated[int, rules.whole_number(1, 100_000)] = Field(
+        default=60, description="Calls of one agent in any 60 seconds, refused ones included; one more is a timeout."
+    )
+    agent_timeout_seconds: Annotated[float, rules.seconds(86_400)] = Field(
+        default=300.0, description="How long an agent that called too often is refused; cancels and stops never are."
+    )
+    max_account_reads_per_minute: Annotated[int, rules.whole_number(1, BROKER_MESSAGES_PER_MINUTE)] = Field(
+        default=30, description="Reads of account and orders in any 60 seconds."
+    )
+    max_modifications_per_minute: Annotated[int, rules.whole_number(1, BROKER_MESSAGES_PER_MINUTE)] = Field(
+        default=10, description="Changes of working orders in any 60 seconds; those of orders that close always pass."
+    )
 
     # Stop
     kill_cancel_entry_orders: Annotated[bool, rules.switch()] = Field(

@@ -42,6 +42,9 @@ WITHOUT_PAUSES: dict[str, Any] = {
     "max_daily_value_usd": 10_000_000,
     "max_price_walk_pct": 100,
     "allow_weekend_trading": True,
+    "max_attempts_per_minute": 100_000,
+    "max_account_reads_per_minute": 3_000,
+    "max_modifications_per_minute": 3_000,
 }
 """Most tests are about one rule and place several orders at one moment; those about a pause or a count set it."""
 PATIENCE_SECONDS = 10.0

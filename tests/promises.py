@@ -922,4 +922,18 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_trading_hours.py::test_the_refusal_tells_when_the_next_session_begins",
         "tests/flow/test_trading_hours.py::test_a_market_that_never_closes_has_no_edges_and_the_built_in_one_no_weekend",
     ),
+    "RL-10": held(
+        "An agent that calls too often, refused calls included, is in timeout; restarts do not end it.",
+        "tests/flow/test_agent_pace.py::test_the_sixty_first_refused_call_of_a_minute_is_a_timeout_with_one_alert",
+        "tests/flow/test_agent_pace.py::test_a_loop_slower_than_the_limit_is_no_loop",
+        "tests/flow/test_agent_pace.py::test_a_timeout_survives_a_restart",
+        "tests/flow/test_agent_pace.py::test_an_agent_in_timeout_can_cancel_stop_and_ask_for_the_state",
+        "tests/flow/test_agent_pace.py::test_the_same_request_again_counts_as_an_attempt",
+    ),
+    "RL-11": held(
+        "Reads and changes are limited; cancelling, stopping and asking for the safety status never are.",
+        "tests/flow/test_agent_pace.py::test_the_thirty_first_read_of_a_minute_is_refused_and_the_safety_status_is_not",
+        "tests/flow/test_agent_pace.py::test_changes_of_entries_are_limited_and_those_of_protection_and_cancels_are_not",
+        "tests/flow/test_agent_pace.py::test_an_agent_in_timeout_can_cancel_stop_and_ask_for_the_state",
+    ),
 }

@@ -23,7 +23,7 @@ from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.errors import ConfigurationError, ProductError
 from ibkr_mcp_server.operations.status import Headroom, gates, limits
 from ibkr_mcp_server.safety.kill_switch import KillStatus
-from ibkr_mcp_server.safety.manager import MINUTE_SECONDS
+from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
 from ibkr_mcp_server.setting_rules import Privacy
 from ibkr_mcp_server.settings import Settings, load_settings, rule_of, variable_of
 from ibkr_mcp_server.store import intents

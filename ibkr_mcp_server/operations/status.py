@@ -17,7 +17,8 @@ from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
 from ibkr_mcp_server.safety.decision import Code
 from ibkr_mcp_server.safety.kill_switch import KillStatus
-from ibkr_mcp_server.safety.manager import MINUTE_SECONDS, Violation
+from ibkr_mcp_server.safety.manager import Violation
+from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
 from ibkr_mcp_server.safety.policy import account_check, closed_live_locks
 from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.settings import Settings
@@ -67,14 +68,14 @@ async def safety_status(operation: Operation, desk: Desk) -> Answer[SafetyStatus
 
     async def act(access: Access) -> SafetyStatus:
         try:
-            return await desk.database.read(lambda connection: read_status(connection, desk))
+            return await desk.database.read(lambda connection: read_status(connection, desk, operation.actor.id))
         except (ProductError, OSError) as error:
             return status_without_store(desk, str(error))
 
     return await safe_trading_operation(operation, act, desk=desk)
 
 
-def read_status(connection: Connection, desk: Desk) -> SafetyStatus:
+def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
     """Read everything in one transaction, so that the parts belong together."""
     settings, now = desk.settings, desk.clock.now()
     minute = len(intents.opening_in_window(connection, desk.clock, MINUTE_SECONDS))
@@ -90,7 +91,7 @@ def read_status(connection: Connection, desk: Desk) -> SafetyStatus:
         trading_enabled=settings.enable_trading,
         gates=gates(settings),
         closed_live_locks=closed_live_locks(settings),
-        limits=limits(settings, minute, today),
+        limits=(*limits(settings, minute, today), *_agent_limits(connection, desk, agent)),
         opening_today=today,
         unresolved=tuple(intents.unresolved(connection)),
         violations=desk.safety.recent_violations(),
@@ -153,6 +154,24 @@ def limits(settings: Settings, minute: int, today: int) -> tuple[Headroom, ...]:
         _per_order("order_size_units", settings.max_order_size),
         _per_order("order_value_usd", settings.max_order_value_usd),
         _per_order("price_collar_pct", settings.price_collar_pct),
+    )
+
+
+def _agent_limits(connection: Connection, desk: Desk, agent: str) -> tuple[Headroom, ...]:
+    """Those on how often may be asked; attempts are the caller's own, the others are shared."""
+    settings, safety = desk.settings, desk.safety
+    changed = intents.modifications_in_window(connection, desk.clock, MINUTE_SECONDS)
+    return (
+        _counted("attempts_per_minute", safety.throttle.used(agent), settings.max_attempts_per_minute),
+        _counted(
+            "account_reads_per_minute",
+            len(safety.account_reads.ages_seconds()),
+            settings.max_account_reads_per_minute,
+        ),
+        _counted("modifications_per_minute", len(changed), settings.max_modifications_per_minute),
+        _counted(
+            "market_data_per_minute", len(safety.quoted.ages_seconds()), settings.max_market_data_requests_per_minute
+        ),
     )
 
 

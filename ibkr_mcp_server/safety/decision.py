@@ -47,6 +47,9 @@ class Code(StrEnum):
     NOT_THE_WRITER = "NOT_THE_WRITER"
     RATE_LIMIT = "RATE_LIMIT"
     DAILY_LIMIT = "DAILY_LIMIT"
+    AGENT_THROTTLED = "AGENT_THROTTLED"
+    ACCOUNT_READ_LIMIT = "ACCOUNT_READ_LIMIT"
+    MODIFICATION_LIMIT = "MODIFICATION_LIMIT"
     MARKET_DATA_LIMIT = "MARKET_DATA_LIMIT"
     TOO_MANY_SYMBOLS = "TOO_MANY_SYMBOLS"
     # accounts
@@ -229,6 +232,19 @@ CODES: dict[Code, CodeText] = {
     Code.DAILY_LIMIT: CodeText(
         meaning="The number of opening orders of this trading day is used up.",
         remedy="Wait for the next trading day (17:00 New York time). Cancels and reductions still work.",
+    ),
+    Code.AGENT_THROTTLED: CodeText(
+        meaning="This agent called tools more often than it may, refused calls included, and is in timeout.",
+        remedy="Stop calling, look for a loop, and wait for `retry_after_s`. Cancelling, stopping and "
+        "get_safety_status still work.",
+    ),
+    Code.ACCOUNT_READ_LIMIT: CodeText(
+        meaning="The number of reads of account and orders in a rolling minute is used up.",
+        remedy="Wait for `retry_after_s`; get_safety_status is not limited.",
+    ),
+    Code.MODIFICATION_LIMIT: CodeText(
+        meaning="The number of changes of working orders in a rolling minute is used up.",
+        remedy="Wait for `retry_after_s`, or cancel the order: cancelling is never limited.",
     ),
     Code.MARKET_DATA_LIMIT: CodeText(
         meaning="The number of quotes in a rolling minute is used up; each symbol counts.",

@@ -37,11 +37,13 @@ from ibkr_mcp_server.domain.operations import (
 from ibkr_mcp_server.domain.orders import BrokerOrder, Order
 from ibkr_mcp_server.errors import Fault, ProductError, Refused
 from ibkr_mcp_server.log import get_logger
+from ibkr_mcp_server.safety.agent_throttle import AgentThrottle
 from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.exposure import ZERO, Holdings
 from ibkr_mcp_server.safety.identity import BRACKET_PARTS, fingerprint, mint_key, order_ref_for, part_key
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
+from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS, MinuteWindow
 from ibkr_mcp_server.safety.observation import Observer, classified
 from ibkr_mcp_server.safety.policy import Policy, account_check
 from ibkr_mcp_server.safety.readiness import Readiness
@@ -55,7 +57,6 @@ from ibkr_mcp_server.store import intents, latches
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import Intent, IntentState
 
-MINUTE_SECONDS = 60.0
 VIOLATIONS_KEPT = 50
 """AUD-10."""
 
@@ -123,7 +124,15 @@ class TradingSafetyManager:
         self._clock = clock
         self._session_id = session_id
         self._observer = Observer(settings=settings, broker=broker, clock=clock, default_account=default_account)
-        self._quoted_at: deque[float] = deque()
+        self.throttle = AgentThrottle(
+            per_minute=settings.max_attempts_per_minute,
+            timeout_seconds=float(settings.agent_timeout_seconds),
+            database=database,
+            audit=audit,
+            clock=clock,
+        )
+        self.quoted = MinuteWindow(clock)
+        self.account_reads = MinuteWindow(clock)
         self._violations: deque[Violation] = deque(maxlen=VIOLATIONS_KEPT)
         self._accepts = account_check(settings).accepts
         self._noted_verification: datetime | None = None
@@ -139,10 +148,12 @@ class TradingSafetyManager:
         write (TW-07).
         """
         decision_id = uuid.uuid4().hex
-        observed = Observed(taken_at=self._clock.now(), action=_strictest_action(operation))
+        left = await self.throttle.attempt(operation)
+        observed = Observed(taken_at=self._clock.now(), action=_strictest_action(operation), timeout_seconds=left)
         try:
             async with asyncio.timeout(float(self._settings.decision_timeout_seconds)):
-                observed = await self._observer.observe(operation)
+                if not left:  # an agent in timeout costs the broker nothing
+                    observed = await self._observer.observe(operation)
         except TimeoutError:
             limit = f"{self._settings.decision_timeout_seconds} s"
             text = f"Looking at contract, account and quote took longer than {limit}."
@@ -180,7 +191,7 @@ class TradingSafetyManager:
         recorded = self._read_store(connection, operation, asked)
         seen = Snapshot(observed=classified(observed, holdings, recorded.unresolved), recorded=recorded)
         earlier = recorded.same_key
-        if earlier is not None and earlier.fingerprint == asked:
+        if earlier is not None and earlier.fingerprint == asked and not observed.timeout_seconds:
             return self._repeat(connection, decision_id, operation, seen, earlier)
         validation = self.policy.review(operation, seen)
         decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
@@ -230,13 +241,19 @@ class TradingSafetyManager:
 
     async def _decide_read(self, decision_id: str, operation: Operation, observed: Observed) -> Admission:
         recorded = await self._database.read(lambda connection: self._read_store(connection, operation, ""))
-        ages = self._quote_ages()
+        recorded = replace(
+            recorded,
+            market_data_ages_seconds=self.quoted.ages_seconds(),
+            account_read_ages_seconds=self.account_reads.ages_seconds(),
+        )
         observed = classified(observed, self._holdings(observed), recorded.unresolved)
-        seen = Snapshot(observed=observed, recorded=replace(recorded, market_data_ages_seconds=ages))
+        seen = Snapshot(observed=observed, recorded=recorded)
         validation = self.policy.review(operation, seen)
         decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
         if validation.is_safe:
-            self._quoted_at.extend([self._clock.monotonic()] * len(operation.symbols))
+            self.quoted.note(len(operation.symbols))
+            if operation.operation_class is OperationClass.ACCOUNT_READ:
+                self.account_reads.note()
         await self._audit.record_soon(decision_event(decision, self._broker.link.venue))
         return Admission(decision=decision)
 
@@ -306,6 +323,11 @@ class TradingSafetyManager:
             opening_ages_seconds=tuple(o.age_seconds for o in openings if o.age_seconds < MINUTE_SECONDS),
             opening_today=sum(opening.is_today for opening in openings),
             openings=tuple(openings),
+            modification_ages_seconds=tuple(
+                intents.modifications_in_window(connection, self._clock, MINUTE_SECONDS)
+                if operation.operation_class is OperationClass.ORDER_MODIFICATION
+                else ()
+            ),
             unresolved=tuple(intents.unresolved(connection)),
             same_key=None if key is None else _holder(connection, operation, key),
             fingerprint=asked,
@@ -335,12 +357,6 @@ class TradingSafetyManager:
                 )
                 found.append(Cause(state=SafetyState.OBSERVE, code=Code.RESTART_WINDOW, reason=text, is_latch=False))
         return tuple(found)
-
-    def _quote_ages(self) -> tuple[float, ...]:
-        now = self._clock.monotonic()
-        while self._quoted_at and now - self._quoted_at[0] >= MINUTE_SECONDS:
-            self._quoted_at.popleft()
-        return tuple(now - stamp for stamp in self._quoted_at)
 
     def state(self, connection: Connection) -> EffectiveState:
         """The effective state now, for the status."""

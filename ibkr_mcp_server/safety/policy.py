@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ibkr_mcp_server.domain.operations import Operation, OperationClass
 from ibkr_mcp_server.safety.checks import Check
 from ibkr_mcp_server.safety.checks.account import AccountCheck
+from ibkr_mcp_server.safety.checks.agent_pace import AccountReadRate, AgentTimeout, ModificationRate
 from ibkr_mcp_server.safety.checks.bracket import Bracket
 from ibkr_mcp_server.safety.checks.closes_only import ClosesOnly
 from ibkr_mcp_server.safety.checks.daily_orders import DailyOrders
@@ -80,6 +81,19 @@ class Policy:
             name="market_data_rate",
             step=5,
             check=MarketDataRate(per_minute=settings.max_market_data_requests_per_minute),
+            is_limit=True,
+        )
+        timeout = Rule(name="agent_timeout", step=5, check=AgentTimeout(per_minute=settings.max_attempts_per_minute))
+        reads = Rule(
+            name="account_read_rate",
+            step=5,
+            check=AccountReadRate(per_minute=settings.max_account_reads_per_minute),
+            is_limit=True,
+        )
+        changes = Rule(
+            name="modification_rate",
+            step=5,
+            check=ModificationRate(per_minute=settings.max_modifications_per_minute),
             is_limit=True,
         )
         daily = Rule(
@@ -157,17 +171,18 @@ class Policy:
         switches = (kill, state, safe_mode)
         write_switches = (*switches, writer)
         rules = (account, form, kind, size, value, price, stop_side, bracket, closes, *market, *working, *pace)
-        order_rules = (known, *write_switches, gates, hours, opening_hours, rate, daily, *rules, unresolved, key)
-        read_rules = (*switches, form)
+        paces = (timeout, rate, daily)
+        order_rules = (known, *write_switches, gates, hours, opening_hours, *paces, *rules, unresolved, key)
+        read_rules = (*switches, timeout, form)
         self.table: dict[OperationClass, tuple[Rule, ...]] = {
             OperationClass.ORDER_PLACEMENT: order_rules,
-            OperationClass.ORDER_MODIFICATION: (*order_rules, existing),
+            OperationClass.ORDER_MODIFICATION: (*order_rules, existing, changes),
             # Never refused for a quota or a flag: somebody can always cancel (TW-09, invariant 6).
             OperationClass.ORDER_CANCELLATION: (*write_switches, form, existing, key),
             OperationClass.MARKET_DATA: (*read_rules, quotes),
             OperationClass.FOREX: (*read_rules, quotes),
-            OperationClass.ACCOUNT_READ: read_rules,
-            OperationClass.ACCOUNT_MANAGEMENT: (*switches, account, form),
+            OperationClass.ACCOUNT_READ: (*read_rules, reads),
+            OperationClass.ACCOUNT_MANAGEMENT: (*switches, timeout, account, form),
             OperationClass.SAFETY_STATUS: (form,),
             # Stopping needs nothing, not even well-formed arguments (KS-18).
             OperationClass.SAFETY_STOP: (),

@@ -47,6 +47,8 @@ class Observed:
     earlier_price: Decimal | None = None
     """The last reference price of the instrument that was found plausible, if it was seen lately."""
     account_problems: tuple[Problem, ...] = ()
+    timeout_seconds: float = 0.0
+    """How much longer the agent that asks is in timeout; then nothing else was looked at."""
     problems: tuple[Problem, ...] = ()
     """What was wrong with the request itself: arguments, symbol, contract."""
 
@@ -69,6 +71,10 @@ class Recorded:
     fingerprint: str = ""
     market_data_ages_seconds: tuple[float, ...] = field(default=())
     """Ages of the quotes asked for in the last minute, one for each symbol."""
+    account_read_ages_seconds: tuple[float, ...] = ()
+    """Ages of the reads of account and orders in the last minute."""
+    modification_ages_seconds: tuple[float, ...] = ()
+    """Ages of the changes of working orders in the last minute."""
 
 
 @dataclass(frozen=True, kw_only=True)

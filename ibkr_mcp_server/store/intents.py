@@ -11,7 +11,19 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, TypedDict, Unpack
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, select, union, union_all, update
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    func,
+    select,
+    union,
+    union_all,
+    update,
+)
 from sqlalchemy import insert as insert_into
 
 from ibkr_mcp_server.clock import Clock, trading_day
@@ -32,6 +44,7 @@ __all__ = [
     "find_by_key",
     "find_by_ref",
     "get",
+    "modifications_in_window",
     "opening_in_window",
     "opening_on",
     "openings",
@@ -209,9 +222,13 @@ def opening_in_window(connection: Connection, clock: Clock, seconds: float) -> l
     Under the same boot id the monotonic clock decides, so steps of the wall clock change nothing. Readings of another
     boot do not compare: there the wall clock decides, and what seems to come from the future is 0 seconds old.
     """
+    return _ages(connection, _IN_WINDOW, clock, seconds)
+
+
+def _ages(connection: Connection, query: CompoundSelect[Any], clock: Clock, seconds: float) -> list[float]:
     now, monotonic = clock.now(), clock.monotonic()
     rows = connection.execute(
-        _IN_WINDOW,
+        query,
         {
             "boot_id": clock.boot_id,
             "monotonic_after": monotonic - seconds,
@@ -223,6 +240,11 @@ def opening_in_window(connection: Connection, clock: Clock, seconds: float) -> l
         for row in rows
     )
     return sorted(max(0.0, age) for age in ages if age < seconds)
+
+
+def modifications_in_window(connection: Connection, clock: Clock, seconds: float) -> list[float]:
+    """As `opening_in_window`, of the changes of working orders, whatever they do (RL-11)."""
+    return _ages(connection, _MODIFICATIONS, clock, seconds)
 
 
 def openings(connection: Connection, clock: Clock, seconds: float) -> list[Opening]:
@@ -327,7 +349,6 @@ _WORKING_OPENING = (
 )
 _COUNTS = intents.c.opening & intents.c.release_reason.is_(None)
 _ON_DAY = select(func.count()).where(intents.c.trading_day == bindparam("trading_day"), _COUNTS)
-_MOMENTS = select(intents.c.boot_id, intents.c.monotonic, intents.c.created_at).where(_COUNTS)
 _OPENINGS = union(  # three searches instead of OR, so that each walks one index
     *(
         select(
@@ -353,10 +374,19 @@ _OPENINGS = union(  # three searches instead of OR, so that each walks one index
         )
     )
 )
-_IN_WINDOW = union_all(  # two halves instead of OR, so that each walks one index
-    _MOMENTS.where(intents.c.boot_id == bindparam("boot_id"), intents.c.monotonic > bindparam("monotonic_after")),
-    _MOMENTS.where(intents.c.boot_id != bindparam("boot_id"), intents.c.created_at > bindparam("created_after")),
-)
+
+
+def _in_window(counts: ColumnElement[bool]) -> CompoundSelect[Any]:
+    """The moments of what counts in a window: two halves instead of OR, so that each walks one index."""
+    moments = select(intents.c.boot_id, intents.c.monotonic, intents.c.created_at).where(counts)
+    return union_all(
+        moments.where(intents.c.boot_id == bindparam("boot_id"), intents.c.monotonic > bindparam("monotonic_after")),
+        moments.where(intents.c.boot_id != bindparam("boot_id"), intents.c.created_at > bindparam("created_after")),
+    )
+
+
+_IN_WINDOW = _in_window(_COUNTS)
+_MODIFICATIONS = _in_window((intents.c.kind == "modify") & intents.c.release_reason.is_(None))
 
 _FIELDS = tuple(field.name for field in fields(Intent))
 

@@ -153,6 +153,7 @@ def _as_it_was(record: AuditRecord) -> tuple[Operation, Snapshot]:
         earlier_price=_number(seen["earlier_price"]),
         working=tuple(_working(told, order) for told in seen["working"]),
         value_usd=_number(seen["worst_case_value_usd"]),
+        timeout_seconds=float(seen["timeout_seconds"]),
     )  # fmt: skip
     assert (seen["state"], seen["unresolved"]) == ("NORMAL", [])
     stored = Recorded(
@@ -160,6 +161,7 @@ def _as_it_was(record: AuditRecord) -> tuple[Operation, Snapshot]:
         opening_ages_seconds=(0.0,) * seen["opening_last_minute"],
         opening_today=seen["opening_today"],
         openings=tuple(_opening(told) for told in seen["openings"]),
+        modification_ages_seconds=tuple(map(float, seen["modification_ages_seconds"])),
     )
     assert record.tool is not None
     operation = Operation(
