@@ -7,13 +7,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import anyio
+import httpx2
 from anyio.abc import Process
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from ibkr_mcp_server.__main__ import run
 from ibkr_mcp_server.cli.terminal import Session, at_terminal
@@ -94,13 +98,42 @@ def new_shell() -> Iterator[Shell]:
         yield Shell(state)
 
 
-async def told_url(process: Process, *, secret: str | None = None) -> str:
+@asynccontextmanager
+async def serving_http(shell: Shell, token: str, *, mode: str, **settings: str) -> AsyncIterator[Client]:
+    """A client of `serve --http` as a process; the server is told to end when the body is through, and does."""
+    environment = shell.environment | settings | {"IBKR_HTTP_TOKEN": token, "IBKR_HTTP_PORT": "0"}
+    process = await anyio.open_process(
+        [*PROGRAM, "serve", "--http"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        url = await _told_url(process, secret=token)
+        headers = {"Authorization": f"Bearer {token}"}
+        async with (
+            httpx2.AsyncClient(headers=headers, timeout=LONGEST_SECONDS) as http,
+            Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+        ):
+            yield client
+        process.terminate()
+        with anyio.fail_after(LONGEST_SECONDS):
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()  # whatever went wrong, it is told at once and nothing goes on
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+
+
+async def _told_url(process: Process, *, secret: str) -> str:
     """Where a server says that it serves HTTP; it must not say its `secret` beside it."""
     assert process.stderr is not None
     told = ""
     async for part in process.stderr:
         told += part.decode()
         if found := re.search(r"http://127\.0\.0\.1:\d+/mcp", told):
-            assert secret is None or secret not in told
+            assert secret not in told
             return found[0]
     raise AssertionError(f"no address was told: {told}")

@@ -6,23 +6,18 @@ The servers are the real program with the paper gateway behind it. One process s
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 from typing import Any
 
 import anyio
-import httpx2
 import jsonschema
 import pytest
 from mcp import Client, StdioServerParameters
-from mcp.client.streamable_http import streamable_http_client
 
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.server import SCHEMAS, listing
 from tests.harness import WITHOUT_PAUSES, running, time_passing
-from tests.surface.shell import Shell, told_url
+from tests.surface.shell import Shell, serving_http
 from tests.tool_examples import EXAMPLES, call_examples
 
 OPEN: dict[str, Any] = {
@@ -69,24 +64,9 @@ async def test_over_stdio(shell: Shell, era: str) -> None:
 
 @ERAS
 async def test_over_http(shell: Shell, era: str) -> None:
-    environment = shell.environment | ENVIRONMENT | {"IBKR_HTTP_TOKEN": TOKEN, "IBKR_HTTP_PORT": "0"}
-    process = await anyio.open_process(
-        [sys.executable, "-m", "ibkr_mcp_server", "serve", "--http"],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
     with anyio.fail_after(PATIENCE_SECONDS):
-        async with process:
-            url = await told_url(process)
-            async with (
-                httpx2.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}) as http,
-                Client(streamable_http_client(url, http_client=http), mode=era) as client,
-            ):
-                await _all_succeed(client)
-            os.kill(process.pid, signal.SIGTERM)
-            await process.wait()
+        async with serving_http(shell, TOKEN, mode=era, **ENVIRONMENT) as client:
+            await _all_succeed(client)
 
 
 async def _all_succeed(client: Client) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,17 +13,16 @@ import anyio
 import httpx2
 import pytest
 from mcp import Client, StdioServerParameters
-from mcp.client.streamable_http import streamable_http_client
 
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.http import LARGEST_BODY, BearerToken, http_app, kept_token
 from ibkr_mcp_server.tools.server import TradingServer
-from tests.surface.shell import Shell, told_url
+from tests.surface.shell import Shell, serving_http
 
 TOKEN = "a-token-for-tests-only"
 HOST = "127.0.0.1:8765"
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 # ---- stdio
@@ -147,26 +145,10 @@ def test_empty_or_short_token_protects_nothing_and_is_not_accepted() -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_http_serves_clients_with_the_token_and_ends_in_order(shell: Shell, mode: str) -> None:
-    environment = shell.environment | {"IBKR_HTTP_TOKEN": TOKEN + "-0123456789abcdef", "IBKR_HTTP_PORT": "0"}
-    process = await anyio.open_process(
-        [sys.executable, "-m", "ibkr_mcp_server", "serve", "--http"],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
     with anyio.fail_after(PATIENCE_SECONDS):
-        async with process:
-            url = await told_url(process, secret=environment["IBKR_HTTP_TOKEN"])
-            headers = {"Authorization": "Bearer " + environment["IBKR_HTTP_TOKEN"]}
-            async with (
-                httpx2.AsyncClient(headers=headers) as http,
-                Client(streamable_http_client(url, http_client=http), mode=mode) as client,
-            ):
-                assert len((await client.list_tools()).tools) == len(TOOLS)
-                told = (await client.call_tool("get_safety_status", {})).structured_content
-                assert isinstance(told, dict)
-                assert told["success"] is True
-            os.kill(process.pid, signal.SIGTERM)
-            await process.wait()
+        async with serving_http(shell, TOKEN + "-0123456789abcdef", mode=mode) as client:
+            assert len((await client.list_tools()).tools) == len(TOOLS)
+            told = (await client.call_tool("get_safety_status", {})).structured_content
+            assert isinstance(told, dict)
+            assert told["success"] is True
     assert "SERVER_STOP" in shell.run("audit", "tail", "--json").stdout
