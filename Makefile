@@ -2,13 +2,14 @@
 # test    the whole suite                          demo    a scripted agent on the built-in paper gateway
 # soak    an hour of simulated trading with random faults, for each of several seeds
 # docs    write the generated pages                bench   print the figures, each beside its anchor
+# mutations  disable each check of the policy in turn and print which test notices
 # test-ib-insync   the adapter's suite with the archived ib_insync in place of ib_async, in an environment of its own
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-pyproject
 
-.PHONY: setup check test test-ib-insync soak demo docs bench
+.PHONY: setup check test test-ib-insync soak demo docs bench mutations
 
 setup: $(STAMP)
 
@@ -55,3 +56,6 @@ docs: setup
 
 bench: setup
 	$(BIN)/python -m scripts.bench
+
+mutations: setup
+	$(BIN)/python -m scripts.mutations

@@ -350,6 +350,7 @@ PROMISES: dict[str, Promise] = {
         "A bracket is judged and reserved as one unit, and counts as one opening order.",
         "tests/flow/test_brackets.py::test_a_bracket_is_one_opening_order_in_every_count_and_each_order_has_its_record",
         "tests/flow/test_brackets.py::test_three_orders_go_live_together_and_the_exits_wait_for_the_entry",
+        "tests/flow/test_brackets.py::test_a_bracket_whose_parts_do_not_fit_is_refused_whole",
         "tests/flow/test_brackets.py::test_ten_at_once_with_room_for_one_send_exactly_one_whole_bracket",
         "tests/flow/test_brackets.py::test_a_stop_in_the_middle_of_a_bracket_leaves_nothing_that_can_trade",
         "tests/flow/test_brackets.py::test_when_the_last_order_is_refused_the_staged_ones_are_withdrawn",
@@ -749,6 +750,13 @@ PROMISES: dict[str, Promise] = {
         "The trading day begins at 17:00 in New York.",
         "tests/flow/test_limits.py::test_the_day_warns_refuses_and_begins_anew_at_seventeen_in_new_york",
         "tests/flow/test_limits.py::test_the_trading_day_follows_new_york_through_daylight_saving",
+    ),
+    "QA-05": held(
+        "Each rule of the policy names a test that fails without it; `make mutations` shows that it does.",
+        "tests/test_mutations.py::test_every_rule_of_the_policy_names_a_test_that_notices_its_absence",
+        "tests/test_mutations.py::test_every_test_of_the_mutations_exists",
+        "tests/test_mutations.py::test_a_disabled_check_observes_and_never_objects",
+        "tests/test_mutations.py::test_only_a_failed_test_counts_as_noticed",
     ),
     # ---- the audit log
     "AUD-01": held(
