@@ -648,6 +648,11 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_lost_outcomes.py::test_an_order_that_never_arrived_is_not_credited_with_one_that_got_its_id",
         "tests/flow/test_lost_acknowledgement.py::test_order_whose_link_dies_before_the_acknowledgement_is_one_order_or_none",
     ),
+    "ID-11": held(
+        "An order that stays unknown holds trading back and then stops it; no setting switches that off.",
+        "tests/flow/test_lost_acknowledgement.py::test_order_that_stays_unknown_holds_trading_back_after_a_minute_and_stops_it_after_five",
+        "tests/flow/test_lost_acknowledgement.py::test_two_orders_that_stay_unknown_stop_trading_after_a_minute",
+    ),
     "ID-12": held(
         "An order counts as dead when the broker says so, whatever a client library makes of a remark.",
         "tests/flow/test_broker_writes.py::test_remark_about_a_living_order_does_not_kill_it",

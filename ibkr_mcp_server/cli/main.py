@@ -21,6 +21,7 @@ GROUPS = {
     "portfolio-halt": "halt",
     "reset": "operator",
     "operator": "operator",
+    "reconciliation": "reconciliation",
     "audit": "audit",
     "config": "config",
     "tools": "tools",

@@ -35,9 +35,9 @@ def reset(
     env_file: EnvFile = None,
 ) -> None:
     """End a stop. Asks for the operator's passphrase at the terminal."""
-    _refuse_passphrase_in_the_open(passphrase)
+    refuse_passphrase_in_the_open(passphrase)
     with open_workspace(settings_of(env_file)) as workspace:
-        door = _door(workspace)
+        door = operator_door(workspace)
         if not workspace.kill_switch.status_now().active:
             raise Refused("NOT_ACTIVE", "The kill switch is off; there is nothing to reset.")
         if not door.has_passphrase:
@@ -60,9 +60,9 @@ def reset(
 
 def set_passphrase(user: User = None, passphrase: Passphrase = None, env_file: EnvFile = None) -> None:
     """Set the operator's passphrase, or change it; changing asks for the current one."""
-    _refuse_passphrase_in_the_open(passphrase)
+    refuse_passphrase_in_the_open(passphrase)
     with open_workspace(settings_of(env_file)) as workspace:
-        door, name = _door(workspace), user or local_user()
+        door, name = operator_door(workspace), user or local_user()
         if door.has_passphrase:
             current = typed_secret("Current operator passphrase: ")
             proof = asyncio.run(door.open(current, claimed_name=name))
@@ -72,7 +72,7 @@ def set_passphrase(user: User = None, passphrase: Passphrase = None, env_file: E
     typer.echo("The operator's passphrase is set. Only its hash is stored; nobody can read it back.")
 
 
-def _door(workspace: Workspace) -> OperatorDoor:
+def operator_door(workspace: Workspace) -> OperatorDoor:
     return OperatorDoor(
         path=workspace.state.operator, database=workspace.database, audit=workspace.audit, clock=workspace.clock
     )
@@ -85,7 +85,7 @@ def _typed_twice() -> str:
     return first
 
 
-def _refuse_passphrase_in_the_open(given: str | None) -> None:
+def refuse_passphrase_in_the_open(given: str | None) -> None:
     variables = [name for name in os.environ if name.upper().startswith("IBKR_") and "PASSPHRASE" in name.upper()]
     if given is None and not variables:
         return

@@ -98,6 +98,10 @@ class OrderFollower:
         intent = intents.find_by_ref(connection, order.order.order_ref)
         if intent is None:
             return
+        held = order.order
+        if (held.instrument.con_id, held.side, held.account) != (intent.con_id, intent.side, intent.account):
+            _log.error("an order under a reference of ours contradicts its record", perm_id=order.perm_id)
+            return  # nothing is credited to an order that is another one (ID-07); the comparison holds trading back
         state, event_type = state_of(intent.kind, order)
         after = follow(connection, intent, state, order, self._desk.clock.now())
         if (after.state, after.broker_status) != (intent.state, intent.broker_status):
@@ -167,7 +171,7 @@ class OrderFollower:
                 told = (state, finding.order.filled)
                 if told != (intent.state, intent.filled_quantity):
                     after = follow(connection, intent, state, finding.order, self._desk.clock.now())
-            elif self._link_up_for() >= QUIET_SECONDS:
+            elif self.link_up_for() >= QUIET_SECONDS:
                 gone = {"code": "ORDER_GONE", "message": "The broker does not list the order any more."}
                 now = self._desk.clock.now()
                 after = intents.advance(connection, intent.intent_id, IntentState.EXPIRED, now=now, result=gone)
@@ -219,7 +223,8 @@ class OrderFollower:
             _log.exception("looking for lost orders failed")
         return True
 
-    def _link_up_for(self) -> float:
+    def link_up_for(self) -> float:
+        """Seconds for which the link has been up without a break; 0 while it is down."""
         return 0.0 if self._link_up_since is None else self._desk.clock.monotonic() - self._link_up_since
 
     def _is_lost(self, intent: Intent) -> bool:
@@ -238,7 +243,7 @@ class OrderFollower:
 
     def _resolve(self, connection: Connection, lost: Sequence[Intent], findings: dict[str, Finding]) -> None:
         now = self._desk.clock.now()
-        up_for = self._link_up_for()
+        up_for = self.link_up_for()
         for intent in lost:
             if intent.state is IntentState.RESERVED:
                 # An earlier run reserved it and never marked it as sent: it provably did not leave.

@@ -43,9 +43,13 @@ from ibkr_mcp_server.operations.stop import cancel_own_entries
 from ibkr_mcp_server.safety.readiness import Step
 from ibkr_mcp_server.store import intents, reconciliations
 from ibkr_mcp_server.store.database import Database
+from ibkr_mcp_server.store.latches import KillMode
 from ibkr_mcp_server.store.reconciliations import Report
 from ibkr_mcp_server.store.runs import unclean_run_before
 
+LOST_SECONDS, LOST_LONG_SECONDS, LOST_MANY = 60.0, 300.0, 2
+"""ID-11, CB-29: an order that is still unknown after a minute of looking holds trading back; two, or one that is after
+five minutes, stop it until a person looked."""
 AGAIN_SECONDS = 1.0
 """After a comparison that the broker did not answer."""
 
@@ -188,6 +192,7 @@ class Reconciler:
             readiness.step = Step.RECONCILIATION
         await self._follower.settled()
         await self._follower.look_for_lost()
+        await self._escalate()
         with_marks = occasion is not Occasion.PERIODIC or bool(readiness.broken_invariants)
         verdict = await self._verdict(with_marks=with_marks)
         report = await desk.database.run(lambda connection: self._keep(connection, occasion, verdict))
@@ -208,6 +213,22 @@ class Reconciler:
             if was_outage and occasion is Occasion.LINK_RESTORED:
                 await self._after_outage()
         return report
+
+    async def _escalate(self) -> None:
+        """Orders whose outcome stays unknown although the broker answers: no setting switches this off (ID-11)."""
+        desk, now, up_for = self._desk, self._desk.clock.now(), self._follower.link_up_for()
+        ages = {
+            intent.request_key: min(up_for, (now - (intent.updated_at or intent.created_at)).total_seconds())
+            for intent in await desk.database.read(intents.unresolved)
+            if intent.state is intents.IntentState.UNKNOWN
+        }
+        late = tuple(key for key, age in ages.items() if age >= LOST_SECONDS)
+        self._readiness.lost_orders = late
+        if len(late) < LOST_MANY and not any(age >= LOST_LONG_SECONDS for age in ages.values()):
+            return
+        if not (await desk.database.read(desk.safety.kill_switch.status)).active:
+            reason = f"The outcome of {', '.join(late)} stays unknown although the broker answers."
+            await desk.safety.kill_switch.activate(KillMode.HALT_ONLY, reason, SYSTEM)
 
     async def _after_outage(self) -> None:
         """EM-03: what may have lost its reason while nobody could watch it goes; protection stays."""
@@ -339,8 +360,3 @@ def _chain_problem(store_location: str) -> str | None:
     finally:
         database.close()
     return None if report.ok else f"{report.reason} (first bad record: {report.first_bad_seq})"
-
-
-def differences_of(report: Report) -> Sequence[str]:
-    """The sentences of a stored report."""
-    return [found["text"] for found in report.report["differences"]]

@@ -162,7 +162,8 @@ CODES: dict[Code, CodeText] = {
     ),
     Code.RECORDS_DISAGREE: CodeText(
         meaning="The broker's positions or orders differ from what its own fills and our records explain.",
-        remedy="Tell the operator what the message names. It ends when the broker explains the difference.",
+        remedy="Tell the operator what the message names. It ends when a fill explains the difference, or "
+        "when a person accepts the broker's figures.",
     ),
     Code.INVARIANT_BROKEN: CodeText(
         meaning="Something that must be true of an account before trading is not.",

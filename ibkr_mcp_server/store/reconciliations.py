@@ -35,6 +35,11 @@ class Report:
     accepted_by: str | None = None
     accepted_reason: str | None = None
 
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """One sentence for each difference that was found."""
+        return tuple(found["text"] for found in self.report["differences"])
+
 
 def add(
     connection: Connection,

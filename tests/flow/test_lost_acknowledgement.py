@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.domain.orders import Side
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store.intents import IntentState
 from tests.flow.broker_kit import Gate, aapl, approved, connected, resting
@@ -86,3 +88,49 @@ async def test_order_that_shows_at_the_broker_29_seconds_late_is_found_and_not_r
             assert await ended(world) is IntentState.ACCEPTED
         assert (await world.intent(KEY)).perm_id == placed.perm_id
         assert len([one for one in gateway.exchange.orders() if one.terms.order_ref == lost.order_ref]) == 1
+
+
+async def contradicted(world: World, gateway: PaperGateway, clock: ManualClock, key: str) -> None:
+    """An order of unknown outcome whose reference comes back on an order of the other side: it stays unknown."""
+    gateway.faults.disconnect_before_order()
+    symbol = "AAPL" if key == KEY else "MSFT"
+    price = round(await world.last_price(symbol) * 0.9, 2)
+    told = await world.buy(1, symbol=symbol, client_request_id=key, limit_price=price)
+    assert told["code"] == "OUTCOME_UNKNOWN"
+    reference = (await world.intent(key)).order_ref
+    await world.reconnected()
+    async with connected(gateway, clock, client_id=9 if key == KEY else 10) as other:
+        order = resting(await aapl(other), side=Side.SELL, limit_price=Decimal("9999.00"), order_ref=reference)
+        await other.place_order(approved(order), Gate())
+
+
+async def passing(world: World, seconds: int) -> None:
+    for _ in range(seconds // 5):
+        await world.clock.advance(5)
+        await asyncio.sleep(0.02)
+
+
+async def test_order_that_stays_unknown_holds_trading_back_after_a_minute_and_stops_it_after_five(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """ID-11, CB-29: by default."""
+    async with running(tmp_path, gateway, clock) as world:
+        await contradicted(world, gateway, clock, KEY)
+        await passing(world, 120)
+        assert (await world.intent(KEY)).state is IntentState.UNKNOWN
+        refused = await world.buy(1, symbol="SPY")
+        assert refused["code"] == "UNRESOLVED_ORDER"
+        assert (await world.call("get_safety_status"))["effective_state"] == "SAFE"
+        await passing(world, 300)
+        assert (await world.call("get_safety_status"))["kill_switch_active"]
+        assert (await world.buy(1, symbol="SPY"))["code"] == "KILL_SWITCH_ACTIVE"
+
+
+async def test_two_orders_that_stay_unknown_stop_trading_after_a_minute(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    async with running(tmp_path, gateway, clock) as world:
+        for key in (KEY, "another-lost-order"):
+            await contradicted(world, gateway, clock, key)
+        await passing(world, 120)
+        assert (await world.call("get_safety_status"))["kill_switch_active"]

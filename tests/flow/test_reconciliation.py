@@ -13,6 +13,9 @@ import pytest
 
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.errors import Refused
+from ibkr_mcp_server.operations.acceptance import accept_figures, report_to_accept
+from ibkr_mcp_server.safety.operator import OperatorDoor
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store import reconciliations
 from ibkr_mcp_server.store.reconciliations import Report
@@ -249,3 +252,27 @@ async def test_negative_cash_and_a_short_holding_hold_a_cash_account_back(
         refused = await world.buy(symbol="MSFT")
         assert "NEGATIVE_CASH: -5.00 EUR" in refused["error"]
         assert "NEGATIVE_QUANTITY: -3" in refused["error"]
+
+
+async def test_person_accepts_the_figures_of_the_broker_and_trading_goes_on(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """What no fill explains, such as a transfer of shares, ends by a person with a reason, and by nobody else."""
+    async with running(tmp_path, gateway, clock) as world:
+        desk = world.app.desk
+        gateway.add_position(ACCOUNT, "MSFT", 7, 100)
+        assert not (await compared(world)).clean
+        assert not (await compared(world)).clean
+        report = await asyncio.to_thread(report_to_accept, desk.database)
+        door = OperatorDoor(path=world.state.operator, database=desk.database, audit=desk.audit, clock=clock)
+        await door.set_passphrase("correct horse battery", claimed_name="ann")
+        proof = await door.open("correct horse battery", claimed_name="ann")
+        with pytest.raises(Refused):
+            await accept_figures(desk.database, desk.audit, proof, report, " ")
+        await accept_figures(desk.database, desk.audit, proof, report, "transferred from another broker")
+        assert (await compared(world)).clean
+        assert (await world.buy())["success"]
+        with pytest.raises(Refused):
+            await asyncio.to_thread(report_to_accept, desk.database)
+        [told] = [one for one in await world.records(EventType.RECONCILED) if one.outcome.get("accepted")]
+        assert told.actor["id"] == "ann"

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from ibkr_mcp_server.cli.main import GROUPS
 from tests.surface.shell import Shell
 
 
@@ -77,7 +78,7 @@ def test_help_and_version_answer_without_settings(shell: Shell) -> None:
     listed = shell.call("--help", IBKR_ENABLE_TRADNG="true")
 
     assert listed.returncode == 0
-    for command in ("serve", "demo", "simulate", "status", "portfolio-halt", "reset", "operator", "audit", "config"):
+    for command in (*GROUPS, "serve"):
         assert f" {command} " in listed.stdout
     assert shell.call("--version").stdout.startswith("ibkr-mcp-server ")
     assert "--legacy-stdio" in shell.call("serve", "--help").stdout
