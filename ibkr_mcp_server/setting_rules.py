@@ -137,6 +137,15 @@ def percent(lowest: str, highest: str) -> Rule:
     return Rule(allowed=f"percent points from {lowest} to {highest} (3 means 3 %)", read=read)
 
 
+def times(highest: int) -> Rule:
+    """A multiple, kept exact."""
+
+    def read(text: str) -> Decimal:
+        return _number_between(text, Decimal(0), Decimal(highest), above=True)
+
+    return Rule(allowed=f"a number above 0, at most {highest:,}", read=read)
+
+
 def seconds(highest: int) -> Rule:
     return _positive_float(f"a number of seconds above 0, at most {highest:,}", highest)
 

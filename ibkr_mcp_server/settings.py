@@ -287,6 +287,34 @@ class Settings(BaseSettings):
         default=10, description="Changes of working orders in any 60 seconds; those of orders that close always pass."
     )
 
+    # Portfolio
+    max_position_size_pct: Annotated[Decimal, rules.percent("0.01", "30")] = Field(
+        default=Decimal(5), description="Of the equity, the most that one instrument may come to; at most the total."
+    )
+    max_position_value_usd: Annotated[Decimal, rules.us_dollars(10_000_000)] = Field(
+        default=Decimal(10_000), description="The most that one instrument may come to; at most the total."
+    )
+    max_total_exposure_pct: Annotated[Decimal, rules.percent("0.1", "400")] = Field(
+        default=Decimal(90), description="Of the equity, the most that all positions may come to, long and short."
+    )
+    max_total_exposure_usd: Annotated[Decimal, rules.us_dollars(100_000_000)] = Field(
+        default=Decimal(50_000), description="The most that all positions may come to, long and short."
+    )
+    max_concurrent_positions: Annotated[int, rules.whole_number(1, 1_000)] = Field(
+        default=10, description="Instruments that may be held or about to be; adding to one is no new one."
+    )
+    max_leverage: Annotated[Decimal, rules.times(4)] = Field(
+        default=Decimal(1),
+        description="How many times the equity all positions may come to; above 2 in live mode only with the "
+        "acknowledgement.",
+    )
+    allow_short: Annotated[bool, rules.switch()] = Field(
+        default=False, description="Allows selling more than is held; currency pairs do not need it."
+    )
+    balances_max_age_seconds: Annotated[float, rules.seconds(600)] = Field(
+        default=60.0, description="How old the broker's word about the equity may be when something is opened."
+    )
+
     # Stop
     kill_cancel_entry_orders: Annotated[bool, rules.switch()] = Field(
         default=True, description="A stop also cancels working orders that would open or add to a position."
@@ -553,6 +581,14 @@ def _simulator_elsewhere(settings: Settings) -> str | None:
     )
 
 
+def _leverage_without_acknowledgement(settings: Settings) -> str | None:
+    """C-08."""
+    acknowledged = settings.live_trading_ack == LIVE_TRADING_ACKNOWLEDGEMENT
+    if settings.max_leverage <= 2 or settings.broker_mode is not BrokerMode.LIVE or acknowledged:
+        return None
+    return f"IBKR_MAX_LEVERAGE is {settings.max_leverage:f}; above 2 in live mode it needs IBKR_LIVE_TRADING_ACK."
+
+
 def _prefix_of_live_accounts(settings: Settings) -> str | None:
     """IBKR's paper accounts begin with D (DU, DF, DI); any other prefix would let a live account pass as one."""
     others = [prefix for prefix in settings.allowed_account_prefixes if not prefix.startswith("D")]
@@ -591,6 +627,9 @@ def _one_file_for_two_logs(settings: Settings) -> str | None:
 _CONTRADICTIONS: tuple[tuple[tuple[str, ...], Contradiction], ...] = (
     _in_order("daily_orders_warning", "max_daily_orders"),
     _in_order("max_orders_per_minute", "max_daily_orders"),
+    _in_order("max_position_size_pct", "max_total_exposure_pct"),
+    _in_order("max_position_value_usd", "max_total_exposure_usd"),
+    (("max_leverage", "broker_mode", "live_trading_ack"), _leverage_without_acknowledgement),
     (("heartbeat_seconds", "link_dead_after_seconds"), _dead_before_asked),
     _only_off_with_the_simulator("safety_mode"),
     _only_off_with_the_simulator("require_paper_account_verification"),

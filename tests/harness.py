@@ -45,6 +45,13 @@ WITHOUT_PAUSES: dict[str, Any] = {
     "max_attempts_per_minute": 100_000,
     "max_account_reads_per_minute": 3_000,
     "max_modifications_per_minute": 3_000,
+    "max_position_size_pct": 30,
+    "max_position_value_usd": 10_000_000,
+    "max_total_exposure_pct": 400,
+    "max_total_exposure_usd": 100_000_000,
+    "max_concurrent_positions": 1_000,
+    "max_leverage": 2,
+    "allow_short": True,
 }
 """Most tests are about one rule and place several orders at one moment; those about a pause or a count set it."""
 PATIENCE_SECONDS = 10.0

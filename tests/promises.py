@@ -887,6 +887,45 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_order_path.py::test_opening_value_in_a_cycle_and_in_a_day_is_capped",
         "tests/flow/test_order_path.py::test_changing_an_order_counts_its_value_once",
     ),
+    # ---- the portfolio that would result
+    "PL-01": held(
+        "Every layer of the portfolio's limits that fails is told, in the order of the layers.",
+        "tests/unit/safety/test_portfolio.py::test_every_layer_that_fails_is_told_in_the_order_of_the_layers",
+        "tests/flow/test_exposure.py::test_a_preview_shows_every_layer_and_leaves_no_rejection",
+    ),
+    "PL-02": held(
+        "One instrument takes at most its share of the equity: held, working, decided on and asked for together.",
+        "tests/unit/safety/test_portfolio.py::test_equal_to_a_limit_passes_and_above_it_is_refused",
+        "tests/unit/safety/test_portfolio.py::test_in_any_sequence_an_order_is_accepted_if_and_only_if_all_that_may_fill_stays_within_the_limits",
+        "tests/flow/test_exposure.py::test_two_orders_of_three_percent_do_not_fit_into_five",
+    ),
+    "PL-03": held(
+        "One instrument comes to at most its value in US dollars, orders of other clients counted.",
+        "tests/unit/safety/test_portfolio.py::test_equal_to_a_limit_passes_and_above_it_is_refused",
+        "tests/flow/test_exposure.py::test_an_order_of_another_client_counts",
+        "tests/flow/test_exposure.py::test_orders_at_once_cannot_use_the_same_room",
+    ),
+    "PL-05": held(
+        "All positions, long and short, take at most their share of the equity.",
+        "tests/unit/safety/test_portfolio.py::test_equal_to_a_limit_passes_and_above_it_is_refused",
+        "tests/unit/safety/test_portfolio.py::test_positions_working_orders_and_reserved_intents_count_besides_the_order",
+    ),
+    "PL-06": held(
+        "All positions come to at most their value in US dollars; a cancelled entry makes room.",
+        "tests/flow/test_exposure.py::test_the_sum_over_instruments_is_limited_and_a_cancelled_entry_makes_room",
+    ),
+    "PL-07": held(
+        "The number of instruments is capped; adding to one of them is no new one.",
+        "tests/flow/test_exposure.py::test_a_new_instrument_is_refused_when_the_portfolio_is_full_and_adding_to_one_is_not",
+    ),
+    "PL-09": held(
+        "All positions are at most so many times the equity.",
+        "tests/unit/safety/test_portfolio.py::test_leverage_is_gross_over_equity",
+    ),
+    "PL-15": held(
+        "An order that breaks a limit of the portfolio is recorded with layer, observed value and limit.",
+        "tests/flow/test_exposure.py::test_a_working_order_uses_up_its_instruments_limit_and_the_refusal_is_audited_with_its_layer",
+    ),
     "ORD-21": held(
         "The same order under another key, a moment later, is held back.",
         "tests/flow/test_order_path.py::test_the_same_order_under_another_key_is_held_back",

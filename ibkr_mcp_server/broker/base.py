@@ -7,7 +7,7 @@ incomplete) or `Refused` (the broker said no to the request). Writes also raise 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -267,8 +267,13 @@ class BrokerReads(Protocol):
         """Positions as last told by the broker; None before the first synchronisation."""
         ...
 
-    def unsettled(self, account: str, con_id: int) -> Decimal:
-        """Signed quantity of the newest fills that the broker's last word about the position may not include yet."""
+    def unsettled(self, account: str) -> Mapping[int, Decimal]:
+        """By contract id, the signed quantity of the newest fills that the broker's last word about the positions of
+        `account` may not include yet."""
+        ...
+
+    def known_balances(self, account: str) -> AccountSummary | None:
+        """Balances as the broker told them last, at their `received_at`; None before it ever did."""
         ...
 
 

@@ -15,7 +15,7 @@ from ibkr_mcp_server.broker import translate
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.broker.library import ib_async
 from ibkr_mcp_server.clock import Clock
-from ibkr_mcp_server.domain.accounts import Position
+from ibkr_mcp_server.domain.accounts import AccountSummary, Position
 from ibkr_mcp_server.domain.instruments import Instrument
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, Order, OrderStatus, fill_of
 
@@ -44,6 +44,7 @@ class Book:
         self._positions: dict[tuple[str, int], Position] | None = None
         self._valued: dict[tuple[str, int], ib_async.PortfolioItem] = {}
         self._unsettled: dict[tuple[str, int], list[tuple[float, Decimal]]] = {}
+        self._balances: dict[str, AccountSummary] = {}
 
     # ------------------------------------------------------------------------------------------------------ answers
 
@@ -79,11 +80,18 @@ class Book:
             return None
         return [self._with_prices(key, held) for key, held in self._positions.items()]
 
-    def unsettled(self, account: str, con_id: int) -> Decimal:
+    def unsettled(self, account: str) -> dict[int, Decimal]:
         """See `BrokerReads.unsettled`."""
         since = self._clock.monotonic() - SETTLING_SECONDS
-        fills = self._unsettled.get((account, con_id), ())
-        return sum((quantity for at, quantity in fills if at > since), Decimal())
+        return {
+            con_id: sum((quantity for at, quantity in fills if at > since), Decimal())
+            for (owner, con_id), fills in self._unsettled.items()
+            if owner == account
+        }
+
+    def balances(self, account: str) -> AccountSummary | None:
+        """See `BrokerReads.known_balances`."""
+        return self._balances.get(account)
 
     def instrument(self, con_id: int) -> Instrument | None:
         return self._instruments.get(con_id)
@@ -299,6 +307,10 @@ class Book:
     def forget_values(self) -> None:
         """Valuations are of another account from here on; the old ones are not kept up."""
         self._valued.clear()
+
+    def balanced(self, summary: AccountSummary) -> None:
+        """The broker told the balances of an account."""
+        self._balances[summary.account] = summary
 
     def valued(self, item: ib_async.PortfolioItem) -> None:
         """The broker's valuation of one holding."""

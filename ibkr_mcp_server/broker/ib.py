@@ -7,7 +7,7 @@ opened.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -202,8 +202,11 @@ class IBBroker:
     def known_positions(self) -> Sequence[Position] | None:
         return self._book.positions()
 
-    def unsettled(self, account: str, con_id: int) -> Decimal:
-        return self._book.unsettled(account, con_id)
+    def unsettled(self, account: str) -> Mapping[int, Decimal]:
+        return self._book.unsettled(account)
+
+    def known_balances(self, account: str) -> AccountSummary | None:
+        return self._book.balances(account)
 
     def _require_served(self, account: str) -> None:
         self._link.up()

@@ -92,7 +92,10 @@ class Records:
                 f"The broker sent no balances for account {account}.",
                 next_step="Name one of the accounts in the connection status.",
             )
-        return translate.account_summary(account, rows, self._clock.now())
+        now = self._clock.now()
+        for told in {row.account for row in rows}:
+            self._book.balanced(translate.account_summary(told, rows, now))
+        return translate.account_summary(account, rows, now)
 
     async def verify_accounts(self) -> None:
         await self._session.unnumbered("managed accounts", self._session.client.reqManagedAccts)

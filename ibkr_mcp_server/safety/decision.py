@@ -104,6 +104,17 @@ class Code(StrEnum):
     IMPLAUSIBLE_QUOTE = "IMPLAUSIBLE_QUOTE"
     PRICE_WALK = "PRICE_WALK"
     REPEATED_ORDER = "REPEATED_ORDER"
+    # the portfolio
+    EQUITY_UNKNOWN = "EQUITY_UNKNOWN"
+    NO_EQUITY = "NO_EQUITY"
+    EXPOSURE_UNKNOWN = "EXPOSURE_UNKNOWN"
+    POSITION_SIZE_LIMIT = "POSITION_SIZE_LIMIT"
+    POSITION_VALUE_LIMIT = "POSITION_VALUE_LIMIT"
+    EXPOSURE_PCT_LIMIT = "EXPOSURE_PCT_LIMIT"
+    EXPOSURE_VALUE_LIMIT = "EXPOSURE_VALUE_LIMIT"
+    POSITIONS_LIMIT = "POSITIONS_LIMIT"
+    LEVERAGE_LIMIT = "LEVERAGE_LIMIT"
+    SHORT_NOT_ALLOWED = "SHORT_NOT_ALLOWED"
     # idempotency and unknown outcomes
     IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
     IN_PROGRESS = "IN_PROGRESS"
@@ -440,6 +451,47 @@ CODES: dict[Code, CodeText] = {
         meaning="The same order was accepted a moment ago under another key.",
         remedy="If a second one is meant, wait for `retry_after_s`; if not, look at the first with get_order_status.",
     ),
+    Code.EQUITY_UNKNOWN: CodeText(
+        meaning="The broker has not told lately what the account is worth, so its limits cannot be judged.",
+        remedy="Call get_account_summary, then try again; reductions still work.",
+    ),
+    Code.NO_EQUITY: CodeText(
+        meaning="The account is worth nothing, or less.",
+        remedy="Tell the operator. Nothing is opened; reductions still work.",
+    ),
+    Code.EXPOSURE_UNKNOWN: CodeText(
+        meaning="A position or a working order cannot be valued in US dollars, so the sum is unknown.",
+        remedy="Call get_portfolio, then try again; what the message names needs a price. Reductions still work.",
+    ),
+    Code.POSITION_SIZE_LIMIT: CodeText(
+        meaning="The instrument would take a larger share of the equity than allowed, with everything counted "
+        "that works or was decided on.",
+        remedy="Make the order smaller, or cancel orders in the instrument; only the operator can change the limit.",
+    ),
+    Code.POSITION_VALUE_LIMIT: CodeText(
+        meaning="The instrument would be worth more than allowed, with all counted that works or was decided on.",
+        remedy="Make the order smaller, or cancel orders in the instrument; only the operator can change the limit.",
+    ),
+    Code.EXPOSURE_PCT_LIMIT: CodeText(
+        meaning="All positions together, long and short, would take a larger share of the equity than allowed.",
+        remedy="Make the order smaller, or reduce a position or cancel an entry first.",
+    ),
+    Code.EXPOSURE_VALUE_LIMIT: CodeText(
+        meaning="All positions together, long and short, would be worth more than allowed.",
+        remedy="Make the order smaller, or reduce a position or cancel an entry first.",
+    ),
+    Code.POSITIONS_LIMIT: CodeText(
+        meaning="As many instruments as allowed are held or about to be; adding to one of them is still possible.",
+        remedy="Close a position, or cancel the entry of one that has not filled.",
+    ),
+    Code.LEVERAGE_LIMIT: CodeText(
+        meaning="All positions together would be more times the equity than allowed.",
+        remedy="Make the order smaller, or reduce a position or cancel an entry first.",
+    ),
+    Code.SHORT_NOT_ALLOWED: CodeText(
+        meaning="If all sells of the instrument filled, more would be sold than is held, and selling short is off.",
+        remedy="Sell at most what is held and not already being sold; get_portfolio and get_open_orders show it.",
+    ),
     Code.IDEMPOTENCY_MISMATCH: CodeText(
         meaning="The client_request_id was used before with other parameters.",
         remedy="Use a new client_request_id for a new order.",
@@ -512,6 +564,10 @@ CODES: dict[Code, CodeText] = {
         meaning="The product itself failed.", remedy="Report it with the decision_id; the log has the details."
     ),
 }
+
+
+PORTFOLIO_STEPS = frozenset({10, 11})
+"""Of TW-03: the limits of the portfolio, and of the cash that must stay."""
 
 
 def problem(

@@ -6,8 +6,8 @@ never crosses zero, counting every working order that could fill before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
@@ -46,8 +46,8 @@ class Holdings:
 
     positions: Sequence[Position] | None
     orders: Sequence[BrokerOrder]
-    unsettled: Decimal = ZERO
-    """Fills of the instrument in question that the position may not include yet, signed."""
+    unsettled: Mapping[int, Decimal] = field(default_factory=dict)
+    """Fills of the account in question that its positions may not include yet: signed quantity by contract id."""
 
 
 def exposure_of(
@@ -75,27 +75,31 @@ def exposure_of(
         parent = None if replaced is None else working_parent(replaced, orders)
         if parent is not None:
             position += parent.remaining * parent.order.side.sign
-    left_out = None if replaced is None else _shared_with(replaced)
+    left_out = None if replaced is None else shared_with(replaced)
     working: dict[Side, dict[object, Decimal]] = {Side.BUY: {}, Side.SELL: {}}
     for order in orders:
         same = (order.order.instrument.con_id, order.order.account) == (con_id, account)
-        share = _shared_with(order)
+        share = shared_with(order)
         if same and order.is_working and share != left_out:
-            parent = working_parent(order, orders)
-            may_fill = order.remaining if parent is None else min(order.remaining, parent.filled)
             shares = working[order.order.side]
-            shares[share] = max(shares.get(share, ZERO), may_fill)
+            shares[share] = max(shares.get(share, ZERO), may_fill(order, orders))
     sums = {side: sum(shares.values(), ZERO) for side, shares in working.items()}
     for side, quantity in reserved:
         sums[side] += quantity
     return Exposure(position=position, working_buys=sums[Side.BUY], working_sells=sums[Side.SELL])
 
 
-def _shared_with(order: BrokerOrder) -> object:
+def shared_with(order: BrokerOrder) -> object:
     """Orders with an equal answer share one quantity: the members of an OCA group, the exits of one bracket."""
     if order.oca_group:
         return order.oca_group
     return ("parent", order.parent_perm_id) if order.parent_perm_id else ("order", order.perm_id or order.order_id)
+
+
+def may_fill(order: BrokerOrder, orders: Iterable[BrokerOrder]) -> Decimal:
+    """Units that a working order may still trade; of one that waits for a parent, what the parent has filled."""
+    parent = working_parent(order, orders)
+    return order.remaining if parent is None else min(order.remaining, parent.filled)
 
 
 def working_parent(order: BrokerOrder, orders: Iterable[BrokerOrder]) -> BrokerOrder | None:
@@ -135,14 +139,29 @@ def reserved_by(
     modification counts in full, because the order it changes may fill with the new quantity. The exits of a bracket
     were decided on together and share one quantity.
     """
-    told = {order.order.order_ref for order in orders if order.order.order_ref}
     reserved: dict[tuple[str, Side], Decimal] = {}
-    for intent in unresolved:
-        counts = intent.kind == "modify" or (intent.kind == "place" and intent.order_ref not in told)
-        if counts and (intent.con_id, intent.account) == (con_id, account):
+    for intent in _untold(unresolved, orders):
+        if (intent.con_id, intent.account) == (con_id, account):
             key = intent.decision_id, Side(intent.side)
             reserved[key] = max(reserved.get(key, ZERO), intent.quantity)
     return [(side, quantity) for (_, side), quantity in reserved.items()]
+
+
+def reserved_openings(unresolved: Iterable[Intent], orders: Iterable[BrokerOrder], account: str) -> list[Intent]:
+    """Opening orders of the account that the broker has not told of, as `reserved_by` counts them.
+
+    What was decided on as a reduction never crosses zero, and so opens nothing.
+    """
+    return [intent for intent in _untold(unresolved, orders) if intent.opening and intent.account == account]
+
+
+def _untold(unresolved: Iterable[Intent], orders: Iterable[BrokerOrder]) -> list[Intent]:
+    told = {order.order.order_ref for order in orders if order.order.order_ref}
+    return [
+        intent
+        for intent in unresolved
+        if intent.kind == "modify" or (intent.kind == "place" and intent.order_ref not in told)
+    ]
 
 
 def opens_more(before: Order, after: Order) -> bool:

@@ -40,14 +40,21 @@ from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.safety.agent_throttle import AgentThrottle
 from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.default_account import DefaultAccount
-from ibkr_mcp_server.safety.exposure import ZERO, Holdings
+from ibkr_mcp_server.safety.exposure import Holdings
 from ibkr_mcp_server.safety.identity import BRACKET_PARTS, fingerprint, mint_key, order_ref_for, part_key
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS, MinuteWindow
-from ibkr_mcp_server.safety.observation import Observer, classified
+from ibkr_mcp_server.safety.observation import Observer
 from ibkr_mcp_server.safety.policy import Policy, account_check
 from ibkr_mcp_server.safety.readiness import Readiness
-from ibkr_mcp_server.safety.records import broker_fields, decision_event, error_record, intent_event, state_of
+from ibkr_mcp_server.safety.records import (
+    broker_fields,
+    decision_event,
+    error_record,
+    intent_event,
+    limit_events,
+    state_of,
+)
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
@@ -189,7 +196,7 @@ class TradingSafetyManager:
         asked = fingerprint(operation.tool, operation.arguments)
         key = operation.client_request_id
         recorded = self._read_store(connection, operation, asked)
-        seen = Snapshot(observed=classified(observed, holdings, recorded.unresolved), recorded=recorded)
+        seen = Snapshot(observed=self._observer.classified(observed, holdings, recorded), recorded=recorded)
         earlier = recorded.same_key
         if earlier is not None and earlier.fingerprint == asked and not observed.timeout_seconds:
             return self._repeat(connection, decision_id, operation, seen, earlier)
@@ -200,7 +207,9 @@ class TradingSafetyManager:
             return Admission(decision=decision)
         if not validation.is_safe or self._settings.dry_run:
             self._audit.append(
-                connection, decision_event(decision, self._broker.link.venue, dry_run=self._settings.dry_run)
+                connection,
+                decision_event(decision, self._broker.link.venue, dry_run=self._settings.dry_run),
+                *limit_events(decision),
             )
             return Admission(decision=decision, dry_run=validation.is_safe)
         reserved = self._intents(decision, key or mint_key(), asked)
@@ -246,7 +255,7 @@ class TradingSafetyManager:
             market_data_ages_seconds=self.quoted.ages_seconds(),
             account_read_ages_seconds=self.account_reads.ages_seconds(),
         )
-        observed = classified(observed, self._holdings(observed), recorded.unresolved)
+        observed = self._observer.classified(observed, self._holdings(observed), recorded)
         seen = Snapshot(observed=observed, recorded=recorded)
         validation = self.policy.review(operation, seen)
         decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
@@ -307,7 +316,7 @@ class TradingSafetyManager:
         return Holdings(
             positions=broker.known_positions(),
             orders=broker.known_orders(),
-            unsettled=ZERO if order is None else broker.unsettled(order.account, order.instrument.con_id),
+            unsettled={} if order is None else broker.unsettled(order.account),
         )
 
     def _read_store(self, connection: Connection, operation: Operation, asked: str) -> Recorded:

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from ibkr_mcp_server.broker.base import BrokerReads, LinkStatus
 from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.accounts import AccountSummary
 from ibkr_mcp_server.domain.instruments import Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.money import round_to_grid
 from ibkr_mcp_server.domain.operations import (
@@ -54,7 +55,8 @@ from ibkr_mcp_server.safety.exposure import (
 )
 from ibkr_mcp_server.safety.identity import order_ref_for
 from ibkr_mcp_server.safety.plausible import PlausiblePrices
-from ibkr_mcp_server.safety.snapshot import Observed
+from ibkr_mcp_server.safety.portfolio import project
+from ibkr_mcp_server.safety.snapshot import Observed, Recorded
 from ibkr_mcp_server.safety.state import Action
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.store.intents import Intent
@@ -72,6 +74,9 @@ class Observer:
         self._collar_pct = settings.price_collar_pct
         self._quote_max_age = float(settings.quote_max_age_seconds)
         self._plausible = PlausiblePrices(max_jump_pct=settings.max_quote_jump_pct)
+        self._balances_max_age = float(settings.balances_max_age_seconds)
+        self._patience_seconds = float(settings.decision_timeout_seconds) / 2
+        self._asking = asyncio.Lock()
         self._account_max_age = float(settings.account_verification_max_age_seconds)
 
     async def observe(self, operation: Operation) -> Observed:
@@ -138,7 +143,7 @@ class Observer:
             account,
             positions,
             self._broker.known_orders(),
-            unsettled=self._broker.unsettled(account, instrument.con_id),
+            unsettled=self._broker.unsettled(account).get(instrument.con_id, ZERO),
         )
         side = Side.BUY if exposure.position is not None and exposure.position < 0 else Side.SELL
         most = exposure.reducible(side)
@@ -178,8 +183,8 @@ class Observer:
     async def _judged(self, seen: Observed, order: Order, current: BrokerOrder | None) -> Observed:
         """Add price and value; the effect on the position is judged with the decision (`classified`)."""
         instrument = order.instrument
-        quote, (usd_per_unit, usd_source) = await asyncio.gather(
-            self._quote(instrument), self._usd(instrument.currency)
+        quote, (usd_per_unit, usd_source), balances = await asyncio.gather(
+            self._quote(instrument), self._usd(instrument.currency), self._balances(order.account)
         )
         now = self._clock.now()
         reference = valuation.reference_price(order.side, quote, now, self._quote_max_age)
@@ -193,10 +198,49 @@ class Observer:
             quote=quote,
             usd_per_unit=usd_per_unit,
             usd_source=usd_source,
+            balances=balances,
             reference_price=reference,
             earlier_price=self._plausible.before(quote, reference, now),
             value_usd=valuation.worst_case_value_usd(order, worst, usd_per_unit),
         )
+
+    def classified(self, observed: Observed, holdings: Holdings, recorded: Recorded) -> Observed:
+        """What `classified` says, and for an opening order the portfolio that would result."""
+        observed = classified(observed, holdings, recorded.unresolved)
+        if observed.order is None or observed.action is not Action.OPEN:
+            return observed
+        portfolio = project(
+            observed.order,
+            value_usd=observed.value_usd,
+            usd_per_unit=observed.usd_per_unit,
+            replaced=observed.current,
+            balances=observed.balances,
+            holdings=holdings,
+            unresolved=recorded.unresolved,
+            openings=recorded.openings,
+            collar_pct=self._collar_pct,
+            now=observed.taken_at,
+        )
+        return replace(observed, portfolio=portfolio)
+
+    async def _balances(self, account: str) -> AccountSummary | None:
+        """The balances that the broker told last; when they are too old, or holdings are without a price, it is asked.
+
+        An order that reduces needs neither, so it does not wait long for them.
+        """
+        if account not in self._broker.link.accounts:
+            return None
+        try:
+            async with asyncio.timeout(self._patience_seconds), self._asking:
+                known = self._broker.known_balances(account)
+                if known is None or (self._clock.now() - known.received_at).total_seconds() > self._balances_max_age:
+                    known = await self._broker.account_summary(account)
+                held = self._broker.known_positions() or ()
+                if any(one.account == account and one.market_price is None for one in held):
+                    await self._broker.positions(account)  # values come for one account at a time
+                return known
+        except (ProductError, TimeoutError):
+            return self._broker.known_balances(account)
 
     def _cap(self, order: Order, reference: Decimal) -> Decimal | None:
         """The limit that a market order travels with: the collar, on the grid, never beyond it."""
@@ -350,7 +394,7 @@ def classified(
         holdings.orders,
         replaced=current,
         reserved=reserved_by(unresolved, holdings.orders, con_id, order.account),
-        unsettled=holdings.unsettled,
+        unsettled=holdings.unsettled.get(con_id, ZERO),
     )
     action = action_of(order, exposure, already_filled=current.filled if current is not None else ZERO)
     if current is not None and action is Action.OPEN and not opens_more(current.order, order):

@@ -16,6 +16,14 @@ from ibkr_mcp_server.safety.checks.bracket import Bracket
 from ibkr_mcp_server.safety.checks.closes_only import ClosesOnly
 from ibkr_mcp_server.safety.checks.daily_orders import DailyOrders
 from ibkr_mcp_server.safety.checks.existing_order import ExistingOrder
+from ibkr_mcp_server.safety.checks.exposure_limits import (
+    ConcurrentPositions,
+    Leverage,
+    ShareOfEquity,
+    SumInDollars,
+    of_all,
+    of_symbol,
+)
 from ibkr_mcp_server.safety.checks.gates import TradingGates
 from ibkr_mcp_server.safety.checks.idempotency import Idempotency
 from ibkr_mcp_server.safety.checks.market_data_rate import MarketDataRate
@@ -28,8 +36,10 @@ from ibkr_mcp_server.safety.checks.order_price import OrderPrice
 from ibkr_mcp_server.safety.checks.order_rate import OrderRate
 from ibkr_mcp_server.safety.checks.order_size import OrderSize
 from ibkr_mcp_server.safety.checks.order_value import OrderValue
+from ibkr_mcp_server.safety.checks.portfolio_known import PortfolioKnown
 from ibkr_mcp_server.safety.checks.registered_tool import RegisteredTool
 from ibkr_mcp_server.safety.checks.safety_state import CauseGroup, StateCheck
+from ibkr_mcp_server.safety.checks.short_selling import ShortSelling
 from ibkr_mcp_server.safety.checks.stop_side import StopSide
 from ibkr_mcp_server.safety.checks.unresolved_order import UnresolvedOrder
 from ibkr_mcp_server.safety.checks.working_orders import SelfMatch, StopLossOrders, WorkingOrders
@@ -164,13 +174,28 @@ class Policy:
             Rule(name="liquidity", step=9, check=Liquidity(max_spread_pct=settings.max_spread_pct)),
             Rule(name="plausible_quote", step=9, check=PlausibleQuote(max_jump_pct=settings.max_quote_jump_pct)),
         )
+        portfolio = portfolio_rules(settings)
         unresolved = Rule(name="unresolved_order", step=12, check=UnresolvedOrder())
         key = Rule(name="idempotency", step=12, check=Idempotency())
 
         self._safety_mode = settings.safety_mode
         switches = (kill, state, safe_mode)
         write_switches = (*switches, writer)
-        rules = (account, form, kind, size, value, price, stop_side, bracket, closes, *market, *working, *pace)
+        rules = (
+            account,
+            form,
+            kind,
+            size,
+            value,
+            price,
+            stop_side,
+            bracket,
+            closes,
+            *market,
+            *working,
+            *pace,
+            *portfolio,
+        )
         paces = (timeout, rate, daily)
         order_rules = (known, *write_switches, gates, hours, opening_hours, *paces, *rules, unresolved, key)
         read_rules = (*switches, timeout, form)
@@ -209,6 +234,45 @@ class Policy:
             waived = tuple(f"{found.message} (not enforced: safety mode is off)" for found in findings.problems)
             findings = Findings(warnings=waived, observed=findings.observed, limit=findings.limit)
         return Verdict(check=rule.name, step=rule.step, findings=findings)
+
+
+def portfolio_rules(settings: Settings) -> tuple[Rule, ...]:
+    """The layers of PL-02 to PL-14, in their order, after what they rely on."""
+
+    def layer(name: str, check: Check) -> Rule:
+        return Rule(name=name, step=10, check=check, is_limit=True)
+
+    one, everything = "The instrument, with all that may add to it,", "All positions together, long and short,"
+    return (
+        layer("portfolio_known", PortfolioKnown(max_age_seconds=float(settings.balances_max_age_seconds))),
+        layer(
+            "position_size",
+            ShareOfEquity(
+                sum_of=of_symbol, most_pct=settings.max_position_size_pct, code=Code.POSITION_SIZE_LIMIT, what=one
+            ),
+        ),
+        layer(
+            "position_value",
+            SumInDollars(
+                sum_of=of_symbol, most_usd=settings.max_position_value_usd, code=Code.POSITION_VALUE_LIMIT, what=one
+            ),
+        ),
+        layer(
+            "total_exposure_pct",
+            ShareOfEquity(
+                sum_of=of_all, most_pct=settings.max_total_exposure_pct, code=Code.EXPOSURE_PCT_LIMIT, what=everything
+            ),
+        ),
+        layer(
+            "total_exposure",
+            SumInDollars(
+                sum_of=of_all, most_usd=settings.max_total_exposure_usd, code=Code.EXPOSURE_VALUE_LIMIT, what=everything
+            ),
+        ),
+        layer("concurrent_positions", ConcurrentPositions(most=settings.max_concurrent_positions)),
+        layer("leverage", Leverage(most=settings.max_leverage)),
+        Rule(name="short_selling", step=10, check=ShortSelling(allowed=settings.allow_short)),
+    )
 
 
 def trading_gates(settings: Settings) -> TradingGates:

@@ -9,7 +9,7 @@ from ibkr_mcp_server.domain.accounts import masked
 from ibkr_mcp_server.domain.instruments import TradingSession
 from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderStatus
 from ibkr_mcp_server.errors import ProductError
-from ibkr_mcp_server.safety.decision import Code, Decision
+from ibkr_mcp_server.safety.decision import PORTFOLIO_STEPS, Code, Decision
 from ibkr_mcp_server.store.intents import Intent, IntentState, Outcome
 
 
@@ -44,6 +44,7 @@ def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> 
             "usd_source": observed.usd_source,
             "worst_case_value_usd": observed.value_usd,
             "exposure": observed.exposure,
+            "portfolio": observed.portfolio,
             "opening_last_minute": len(seen.recorded.opening_ages_seconds),
             "opening_today": seen.recorded.opening_today,
             "openings": seen.recorded.openings,
@@ -64,6 +65,23 @@ def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> 
             "codes": [found.code for _, found in decision.problems],
         },
     )
+
+
+def limit_events(decision: Decision) -> list[AuditEvent]:
+    """PL-15: one for each layer of the portfolio that the order breaks."""
+    return [
+        AuditEvent(
+            type=EventType.ORDER_REJECTED_LIMITS,
+            actor=decision.operation.actor,
+            operation_type=decision.operation.operation_class,
+            tool=decision.operation.tool,
+            decision_id=decision.decision_id,
+            outcome={"layer": verdict.check, "code": found.code, "observed": found.observed, "limit": found.limit},
+        )
+        for verdict in decision.validation.verdicts
+        if verdict.step in PORTFOLIO_STEPS
+        for found in verdict.findings.problems
+    ]
 
 
 def _working_record(order: BrokerOrder) -> dict[str, object]:

@@ -11,10 +11,12 @@ from datetime import datetime
 from decimal import Decimal
 
 from ibkr_mcp_server.broker.base import LinkStatus
+from ibkr_mcp_server.domain.accounts import AccountSummary
 from ibkr_mcp_server.domain.operations import Problem
 from ibkr_mcp_server.domain.orders import BrokerOrder, Exits, Order
 from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.safety.exposure import Exposure
+from ibkr_mcp_server.safety.portfolio import Portfolio
 from ibkr_mcp_server.safety.state import Action, EffectiveState
 from ibkr_mcp_server.store.intents import Intent, Opening
 
@@ -46,6 +48,10 @@ class Observed:
     """Working orders of the account, those of other clients included, without the one that is to be changed."""
     earlier_price: Decimal | None = None
     """The last reference price of the instrument that was found plausible, if it was seen lately."""
+    balances: AccountSummary | None = None
+    """Of the order's account, as the broker told them last."""
+    portfolio: Portfolio | None = None
+    """What an opening order would make of the account, everything counted that may fill besides it."""
     account_problems: tuple[Problem, ...] = ()
     timeout_seconds: float = 0.0
     """How much longer the agent that asks is in timeout; then nothing else was looked at."""

@@ -275,14 +275,14 @@ async def test_every_tool_that_places_orders_meets_the_same_limits(run: Run, gat
 
 
 async def test_an_order_cannot_be_changed_past_the_limits(run: Run, gateway: PaperGateway) -> None:
-    """ORD-19, FD-31: 10 shares to 2,000, or a limit through the collar; fewer shares always pass."""
+    """ORD-19, FD-31: 10 shares to 1,400, or a limit through the collar; fewer shares always pass."""
     async with run(max_orders_per_minute=1) as world:
         placed = await world.call("place_limit_order", **BUY | {"quantity": 10})
         change = partial(world.call, "modify_order", perm_id=placed["perm_id"])
         await world.clock.advance(61)
         gateway.market.set_quote(gateway.con_id("AAPL"), bid="199.97", ask="200.00")
         await gateway.tick()
-        larger = await change(quantity=2000)
+        larger = await change(quantity=1400)
         assert {detail.partition(":")[0] for detail in larger["details"]} == {"ORDER_SIZE_LIMIT", "ORDER_VALUE_LIMIT"}
         assert (await change(limit_price=208.0))["code"] == "PRICE_COLLAR"
         assert len(gateway.received_orders) == 1

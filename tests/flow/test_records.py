@@ -19,6 +19,7 @@ from ibkr_mcp_server.domain.operations import Actor, ActorType, Operation, Opera
 from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderStatus, OrderType, Side, TimeInForce
 from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 from ibkr_mcp_server.safety.policy import Policy
+from ibkr_mcp_server.safety.portfolio import Portfolio
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
 from ibkr_mcp_server.safety.state import Action, EffectiveState
 from ibkr_mcp_server.settings import load_settings
@@ -154,6 +155,7 @@ def _as_it_was(record: AuditRecord) -> tuple[Operation, Snapshot]:
         working=tuple(_working(told, order) for told in seen["working"]),
         value_usd=_number(seen["worst_case_value_usd"]),
         timeout_seconds=float(seen["timeout_seconds"]),
+        portfolio=_portfolio(seen["portfolio"]),
     )  # fmt: skip
     assert (seen["state"], seen["unresolved"]) == ("NORMAL", [])
     stored = Recorded(
@@ -171,6 +173,21 @@ def _as_it_was(record: AuditRecord) -> tuple[Operation, Snapshot]:
         arguments=record.order_data["arguments"],
     )
     return operation, Snapshot(observed=observed, recorded=stored)
+
+
+def _portfolio(told: dict[str, Any] | None) -> Portfolio | None:
+    if told is None:
+        return None
+    numbers = {name: _number(told[name]) for name in ("equity_usd", "symbol_usd", "gross_usd", "shorted")}
+    age = told["equity_age_seconds"]
+    return Portfolio(
+        **{
+            **told,
+            **numbers,
+            "equity_age_seconds": None if age is None else float(age),
+            "unknown": tuple(told["unknown"]),
+        }
+    )
 
 
 def _opening(told: dict[str, Any]) -> Opening:

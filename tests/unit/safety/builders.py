@@ -14,6 +14,7 @@ from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderStatus, Order
 from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 from ibkr_mcp_server.safety.exposure import Exposure
 from ibkr_mcp_server.safety.policy import Policy
+from ibkr_mcp_server.safety.portfolio import Portfolio
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
 from ibkr_mcp_server.safety.state import Action, EffectiveState
 from ibkr_mcp_server.settings import Settings, load_settings
@@ -111,8 +112,23 @@ def snapshot(placed: Order | None = None, *, recorded: Recorded | None = None, *
         "action": Action.OPEN,
         "reference_price": Decimal("100.00"),
         "value_usd": placed.quantity * (placed.limit_price or Decimal(100)),
+        "portfolio": portfolio(),
     }
     return Snapshot(observed=Observed(**(values | observed)), recorded=recorded or Recorded(state=EffectiveState()))
+
+
+def portfolio(**changes: Any) -> Portfolio:
+    """An account that is worth 1,000,000 USD and would hold 1,000 USD of one instrument."""
+    values: dict[str, Any] = {
+        "equity_usd": Decimal(1_000_000),
+        "equity_age_seconds": 1.0,
+        "symbol_usd": Decimal(1_000),
+        "gross_usd": Decimal(1_000),
+        "instruments": 1,
+        "is_new": True,
+        "shorted": ZERO,
+    }
+    return Portfolio(**(values | changes))
 
 
 def placement(**changes: Any) -> Operation:

@@ -1,0 +1,110 @@
+"""How much one instrument, and all together, may come to (PL-02, PL-03, PL-05, PL-06, PL-07, PL-09).
+
+Every sum is of the projected portfolio at its worst (`safety/portfolio.py`); equal to a limit passes. What is unknown
+passes here, because `portfolio_known` refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ibkr_mcp_server.domain.operations import Operation
+from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.portfolio import Portfolio
+from ibkr_mcp_server.safety.snapshot import Snapshot
+
+
+def of_symbol(portfolio: Portfolio) -> Decimal | None:
+    return portfolio.symbol_usd
+
+
+def of_all(portfolio: Portfolio) -> Decimal | None:
+    return portfolio.gross_usd
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareOfEquity:
+    """Caps a sum at `most_pct` percent of the equity."""
+
+    sum_of: Callable[[Portfolio], Decimal | None]
+    most_pct: Decimal
+    code: Code
+    what: str
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        portfolio = _projected(seen)
+        total, equity = (None, None) if portfolio is None else (self.sum_of(portfolio), portfolio.equity_usd)
+        if total is None or equity is None or equity <= 0:
+            return PASSED
+        share = total / equity * 100
+        observed = f"{share:.4f} % ({total:,.2f} of {equity:,.2f} USD)"
+        limit = f"{self.most_pct:f} % of the equity"
+        if total * 100 <= self.most_pct * equity:
+            return Findings(observed=observed, limit=limit)
+        text = f"{self.what} would come to {share:.2f} % of the equity; the limit is {self.most_pct:f} %."
+        refusal = problem(self.code, text, observed=observed, limit=limit)
+        return Findings(problems=(refusal,), observed=observed, limit=limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SumInDollars:
+    """Caps a sum at `most_usd`."""
+
+    sum_of: Callable[[Portfolio], Decimal | None]
+    most_usd: Decimal
+    code: Code
+    what: str
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        portfolio = _projected(seen)
+        total = None if portfolio is None else self.sum_of(portfolio)
+        if total is None:
+            return PASSED
+        observed, limit = f"{total:,.2f} USD", f"{self.most_usd:,.2f} USD"
+        if total <= self.most_usd:
+            return Findings(observed=observed, limit=limit)
+        text = f"{self.what} would come to {observed}; the limit is {limit}."
+        refusal = problem(self.code, text, observed=observed, limit=limit)
+        return Findings(problems=(refusal,), observed=observed, limit=limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leverage:
+    """Caps all positions together at `most` times the equity (PL-09)."""
+
+    most: Decimal
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        portfolio = _projected(seen)
+        if portfolio is None or portfolio.gross_usd is None or not portfolio.equity_usd or portfolio.equity_usd < 0:
+            return PASSED
+        observed, limit = f"{portfolio.gross_usd / portfolio.equity_usd:.4f}", f"{self.most:f}"
+        if portfolio.gross_usd <= self.most * portfolio.equity_usd:
+            return Findings(observed=observed, limit=limit)
+        text = f"All positions together would be {observed} times the equity; the limit is {limit}."
+        refusal = problem(Code.LEVERAGE_LIMIT, text, observed=observed, limit=limit)
+        return Findings(problems=(refusal,), observed=observed, limit=limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConcurrentPositions:
+    """Caps the instruments that are held or about to be; adding to one of them is no new one (PL-07, T-05)."""
+
+    most: int
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        portfolio = _projected(seen)
+        if portfolio is None:
+            return PASSED
+        observed, limit = f"{portfolio.instruments} with this order", f"{self.most}"
+        if not portfolio.is_new or portfolio.instruments <= self.most:
+            return Findings(observed=observed, limit=limit)
+        text = f"This would be instrument {portfolio.instruments} of the portfolio; the limit is {self.most}."
+        refusal = problem(Code.POSITIONS_LIMIT, text, observed=observed, limit=limit)
+        return Findings(problems=(refusal,), observed=observed, limit=limit)
+
+
+def _projected(seen: Snapshot) -> Portfolio | None:
+    return seen.observed.portfolio if seen.opens else None

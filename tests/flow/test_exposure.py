@@ -1,0 +1,154 @@
+"""The limits of the portfolio, through the whole product."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ibkr_mcp_server.audit.events import EventType
+from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.simulator.server import PaperGateway
+from tests.flow.broker_kit import Gate, aapl, approved, connected, resting
+from tests.harness import running
+
+LIMITS: dict[str, Any] = {"max_position_value_usd": 10_000, "max_total_exposure_usd": 15_000}
+
+
+@pytest.fixture(autouse=True)
+def prices(gateway: PaperGateway) -> None:
+    for symbol in ("AAPL", "MSFT", "IBM"):
+        gateway.market.set_quote(gateway.con_id(symbol), bid="99.99", ask="100.00")
+
+
+async def test_a_working_order_uses_up_its_instruments_limit_and_the_refusal_is_audited_with_its_layer(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """PL-03, PL-15: equal to the limit passes, one unit more does not."""
+    async with running(tmp_path, gateway, clock, **LIMITS) as world:
+        assert (await world.buy(60, limit_price=99.0))["success"]
+        assert (await world.buy(40, limit_price=101.5))["success"]  # 5,940 + 4,060
+        refused = await world.buy(1, limit_price=99.0)
+        records = await world.records(EventType.ORDER_REJECTED_LIMITS)
+    assert refused["code"] == "POSITION_VALUE_LIMIT"
+    assert refused["limit"] == "10,000.00 USD"
+    assert [record.outcome["layer"] for record in records] == ["position_value"]
+    assert records[0].outcome["limit"] == "10,000.00 USD"
+    assert records[0].outcome["observed"].endswith("USD")
+    assert records[0].decision_id == refused["decision_id"]
+    assert world.sent == 2
+
+
+async def test_two_orders_of_three_percent_do_not_fit_into_five(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """PL-02."""
+    settings: dict[str, Any] = {"max_position_size_pct": 5, "max_order_value_usd": 50_000}
+    async with running(tmp_path, gateway, clock, **settings) as world:
+        first = await world.buy(300, limit_price=99.5)  # of 1,000,000 USD
+        second = await world.buy(300, limit_price=99.5)
+    assert first["success"]
+    assert second["code"] == "POSITION_SIZE_LIMIT"
+
+
+async def test_the_sum_over_instruments_is_limited_and_a_cancelled_entry_makes_room(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """PL-06."""
+    async with running(tmp_path, gateway, clock, **LIMITS) as world:
+        first = await world.buy(100, limit_price=99.0)
+        refused = await world.buy(60, symbol="MSFT", limit_price=99.0)
+        await world.call("cancel_order", perm_id=first["perm_id"])
+        await world.until(lambda: not world.working_orders())
+        passes = await world.buy(60, symbol="MSFT", limit_price=99.0)
+    assert refused["code"] == "EXPOSURE_VALUE_LIMIT"
+    assert passes["success"]
+
+
+async def test_what_was_filled_counts_as_much_as_what_works(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """T-04, and reducing is open at any size of the portfolio (T-09)."""
+    async with running(tmp_path, gateway, clock, **LIMITS) as world:
+        assert (await world.call("place_market_order", symbol="AAPL", action="BUY", quantity=90))["success"]
+        await clock.advance(1)
+        await world.until(lambda: gateway.exchange.executions())
+        refused = await world.buy(20, limit_price=99.0)
+        gateway.market.set_quote(gateway.con_id("AAPL"), bid="300.00", ask="300.01")
+        closed = await world.call("close_position", symbol="AAPL")
+    assert refused["code"] == "POSITION_VALUE_LIMIT"
+    assert closed["success"]
+
+
+async def test_an_order_of_another_client_counts(tmp_path: Path, gateway: PaperGateway, clock: ManualClock) -> None:
+    """Two programs on one account share its limits."""
+    async with connected(gateway, clock, client_id=18) as other:
+        theirs = resting(await aapl(other), quantity=Decimal(90), limit_price=Decimal("99.00"), order_ref="another")
+        await other.place_order(approved(theirs), Gate())
+        async with running(tmp_path, gateway, clock, **LIMITS) as world:
+            refused = await world.buy(20, limit_price=99.0)
+            fits = await world.buy(10, limit_price=99.0)
+    assert refused["code"] == "POSITION_VALUE_LIMIT"
+    assert fits["success"]
+
+
+async def test_a_new_instrument_is_refused_when_the_portfolio_is_full_and_adding_to_one_is_not(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """PL-07, T-05."""
+    async with running(tmp_path, gateway, clock, max_concurrent_positions=2) as world:
+        assert (await world.buy(1))["success"]
+        assert (await world.buy(1, symbol="MSFT"))["success"]
+        third = await world.buy(1, symbol="IBM")
+        again = await world.buy(1)
+    assert third["code"] == "POSITIONS_LIMIT"
+    assert again["success"]
+
+
+async def test_selling_what_is_not_held_is_refused_by_default(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """PL-14."""
+    sell: dict[str, Any] = {"symbol": "AAPL", "action": "SELL", "quantity": 10, "limit_price": 101.0}
+    async with running(tmp_path, gateway, clock, allow_short=False) as world:
+        refused = await world.call("place_limit_order", **sell)
+        await world.call("place_market_order", symbol="AAPL", action="BUY", quantity=10)
+        await clock.advance(1)
+        await world.until(lambda: gateway.exchange.executions())
+        await world.call("get_portfolio")
+        first = await world.call("place_limit_order", **sell)
+        second = await world.call("place_limit_order", **sell)
+    assert refused["code"] == second["code"] == "SHORT_NOT_ALLOWED"
+    assert first["success"], first
+
+
+async def test_orders_at_once_cannot_use_the_same_room(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """TW-12: what was decided on counts before the broker has told of it."""
+    settings: dict[str, Any] = {"max_orders_per_minute": 50, **LIMITS}
+    async with running(tmp_path, gateway, clock, **settings) as world:
+        answers = await asyncio.gather(
+            *(world.buy(40, limit_price=round(99.9 - number / 100, 2)) for number in range(10))
+        )
+    assert sum(answer["success"] for answer in answers) == 2
+    assert {answer["code"] for answer in answers if not answer["success"]} == {"POSITION_VALUE_LIMIT"}
+    assert sum(Decimal(str(order.quantity)) for order in gateway.exchange.open_orders()) == 80
+
+
+async def test_a_preview_shows_every_layer_and_leaves_no_rejection(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """PL-01."""
+    async with running(tmp_path, gateway, clock, **LIMITS, max_order_value_usd=1_000_000) as world:
+        preview = await world.call(
+            "check_order", symbol="AAPL", action="BUY", quantity=200, order_type="LMT", limit_price=99.0
+        )
+        records = await world.records(EventType.ORDER_REJECTED_LIMITS)
+    told = str(preview)
+    assert "POSITION_VALUE_LIMIT" in told
+    assert "EXPOSURE_VALUE_LIMIT" in told
+    assert records == []
