@@ -42,6 +42,17 @@ class Portfolio:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Standing:
+    """One account as it is, with all that may open besides; None is unknown."""
+
+    equity_usd: Decimal | None
+    largest_usd: Decimal | None
+    """The instrument that comes to most."""
+    gross_usd: Decimal | None
+    instruments: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """Units that may still trade, and what one is worth at its worst; None is unknown."""
 
@@ -145,6 +156,29 @@ def project(
         is_new=is_new,
         shorted=max(ZERO, -lowest) if order.side is Side.SELL else ZERO,
         unknown=unknown,
+    )
+
+
+def standing(
+    account: str,
+    *,
+    balances: AccountSummary | None,
+    holdings: Holdings,
+    unresolved: Sequence[Intent],
+    openings: Sequence[Opening],
+    collar_pct: Decimal,
+) -> Standing:
+    """How much of the limits is used before the next order."""
+    rates = _rates(balances)
+    known = _before(account, None, holdings, unresolved, openings, rates, collar_pct)
+    worst = [entry.worst_usd(holdings.unsettled.get(which, ZERO)) for which, entry in known.items()]
+    values = [value for value in worst if value is not None]
+    is_known = holdings.positions is not None and len(values) == len(worst)
+    return Standing(
+        equity_usd=_equity_usd(balances, rates),
+        largest_usd=max(values, default=ZERO) if is_known else None,
+        gross_usd=sum(values, ZERO) if is_known else None,
+        instruments=len(worst),
     )
 
 

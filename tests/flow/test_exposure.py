@@ -152,3 +152,19 @@ async def test_a_preview_shows_every_layer_and_leaves_no_rejection(
     assert "POSITION_VALUE_LIMIT" in told
     assert "EXPOSURE_VALUE_LIMIT" in told
     assert records == []
+
+
+async def test_the_status_shows_what_is_used_and_left_of_each_layer(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """MON-01: of an account with 1,000,000 USD, working orders counted as they are for the next order."""
+    async with running(tmp_path, gateway, clock, **LIMITS) as world:
+        await world.buy(60, limit_price=99.0)
+        await world.buy(10, symbol="MSFT", limit_price=99.0)
+        shown = {line["name"]: line for line in (await world.call("get_safety_status"))["limits"]}
+    assert (shown["largest_position_usd"]["used"], shown["largest_position_usd"]["left"]) == ("5940.00", "4060.00")
+    assert (shown["total_exposure_usd"]["used"], shown["total_exposure_usd"]["left"]) == ("6930.00", "8070.00")
+    assert shown["largest_position_pct_of_equity"]["used"] == "0.60"
+    assert shown["total_exposure_pct_of_equity"]["used"] == "0.70"
+    assert shown["concurrent_positions"]["used"] == "2"
+    assert shown["leverage"]["used"] == "0.01"
