@@ -286,6 +286,14 @@ class Settings(BaseSettings):
     max_modifications_per_minute: Annotated[int, rules.whole_number(1, BROKER_MESSAGES_PER_MINUTE)] = Field(
         default=10, description="Changes of working orders in any 60 seconds; those of orders that close always pass."
     )
+    messages_per_fill_warning: Annotated[int, rules.whole_number(1, 100_000)] = Field(
+        default=10,
+        description="Submits, changes and cancels in a trading day, for each order that traded plus one, from which "
+        "on results carry a warning; at most the limit.",
+    )
+    max_messages_per_fill: Annotated[int, rules.whole_number(1, 100_000)] = Field(
+        default=20, description="The same figure from which on nothing more is opened in that trading day."
+    )
 
     # Portfolio
     max_position_size_pct: Annotated[Decimal, rules.percent("0.01", "30")] = Field(
@@ -626,6 +634,7 @@ def _one_file_for_two_logs(settings: Settings) -> str | None:
 
 _CONTRADICTIONS: tuple[tuple[tuple[str, ...], Contradiction], ...] = (
     _in_order("daily_orders_warning", "max_daily_orders"),
+    _in_order("messages_per_fill_warning", "max_messages_per_fill"),
     _in_order("max_orders_per_minute", "max_daily_orders"),
     _in_order("max_position_size_pct", "max_total_exposure_pct"),
     _in_order("max_position_value_usd", "max_total_exposure_usd"),

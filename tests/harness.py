@@ -42,6 +42,8 @@ WITHOUT_PAUSES: dict[str, Any] = {
     "max_daily_value_usd": 10_000_000,
     "max_price_walk_pct": 100,
     "allow_weekend_trading": True,
+    "messages_per_fill_warning": 100_000,
+    "max_messages_per_fill": 100_000,
     "max_attempts_per_minute": 100_000,
     "max_account_reads_per_minute": 3_000,
     "max_modifications_per_minute": 3_000,

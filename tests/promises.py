@@ -988,4 +988,9 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_agent_pace.py::test_changes_of_entries_are_limited_and_those_of_protection_and_cancels_are_not",
         "tests/flow/test_agent_pace.py::test_an_agent_in_timeout_can_cancel_stop_and_ask_for_the_state",
     ),
+    "RL-15": held(
+        "Many messages about orders for each one that trades warn, and then nothing more is opened that day.",
+        "tests/flow/test_agent_pace.py::test_many_messages_without_a_trade_open_nothing_more_until_one_trades",
+        "tests/flow/test_agent_pace.py::test_orders_that_trade_pay_for_the_messages",
+    ),
 }

@@ -18,6 +18,7 @@ from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
 from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.efficiency import ratio
 from ibkr_mcp_server.safety.exposure import Holdings
 from ibkr_mcp_server.safety.kill_switch import KillStatus
 from ibkr_mcp_server.safety.manager import Violation
@@ -168,6 +169,8 @@ def limits(settings: Settings, minute: int, today: int) -> tuple[Headroom, ...]:
 def _agent_limits(connection: Connection, desk: Desk, agent: str) -> tuple[Headroom, ...]:
     """Those on how often may be asked; attempts are the caller's own, the others are shared."""
     settings, safety = desk.settings, desk.safety
+    day = intents.messages_on(connection, trading_day(desk.clock.now()))
+    most = settings.max_messages_per_fill
     changed = intents.modifications_in_window(connection, desk.clock, MINUTE_SECONDS)
     return (
         _counted("attempts_per_minute", safety.throttle.used(agent), settings.max_attempts_per_minute),
@@ -175,6 +178,12 @@ def _agent_limits(connection: Connection, desk: Desk, agent: str) -> tuple[Headr
             "account_reads_per_minute",
             len(safety.account_reads.ages_seconds()),
             settings.max_account_reads_per_minute,
+        ),
+        Headroom(
+            name="messages_per_fill",
+            used=f"{ratio(day):.1f}",
+            limit=str(most),
+            left=f"{max(0.0, most - ratio(day)):.1f}",
         ),
         _counted("modifications_per_minute", len(changed), settings.max_modifications_per_minute),
         _counted(

@@ -38,6 +38,7 @@ class Code(StrEnum):
     STOP_LOSS_DISABLED = "STOP_LOSS_DISABLED"
     LIVE_TRADING_LOCKED = "LIVE_TRADING_LOCKED"
     PROTECTIVE_ORDER = "PROTECTIVE_ORDER"
+    ORDER_EFFICIENCY = "ORDER_EFFICIENCY"
     # time
     OUTSIDE_REGULAR_HOURS = "OUTSIDE_REGULAR_HOURS"
     HOURS_UNKNOWN = "HOURS_UNKNOWN"
@@ -215,6 +216,11 @@ CODES: dict[Code, CodeText] = {
     Code.PROTECTIVE_ORDER: CodeText(
         meaning="The order protects a position; in this state an agent may neither cancel nor weaken it.",
         remedy="Ask the operator; the protection stays in place.",
+    ),
+    Code.ORDER_EFFICIENCY: CodeText(
+        meaning="The broker got many messages about orders and few of them traded; nothing more is opened today.",
+        remedy="Leave working orders alone: it ends when one of them trades, or with the trading day (17:00 New York "
+        "time). Cancels and reductions still work.",
     ),
     Code.OUTSIDE_REGULAR_HOURS: CodeText(
         meaning="Opening orders, and market orders of any kind, are accepted only in the regular hours of the "

@@ -37,6 +37,7 @@ from ibkr_mcp_server.domain.operations import (
 from ibkr_mcp_server.domain.orders import BrokerOrder, Order
 from ibkr_mcp_server.errors import Fault, ProductError, Refused
 from ibkr_mcp_server.log import get_logger
+from ibkr_mcp_server.safety import efficiency
 from ibkr_mcp_server.safety.agent_throttle import AgentThrottle
 from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.default_account import DefaultAccount
@@ -62,7 +63,7 @@ from ibkr_mcp_server.safety.writer import WriterRole
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.store import intents, latches
 from ibkr_mcp_server.store.database import Database
-from ibkr_mcp_server.store.intents import Intent, IntentState
+from ibkr_mcp_server.store.intents import DayOfMessages, Intent, IntentState
 
 VIOLATIONS_KEPT = 50
 """AUD-10."""
@@ -320,9 +321,11 @@ class TradingSafetyManager:
         )
 
     def _read_store(self, connection: Connection, operation: Operation, asked: str) -> Recorded:
-        state = EffectiveState(causes=(*self.kill_switch.causes(connection), *self._conditions()))
+        state = self._switches(connection)
         if not operation.operation_class.writes_orders:
             return Recorded(state=state)
+        messages = intents.messages_on(connection, trading_day(self._clock.now()))
+        state = EffectiveState(causes=(*state.causes, *self._inefficient(messages)))
         key = operation.client_request_id
         longest = max(MINUTE_SECONDS, self._settings.cycle_seconds, self._settings.price_walk_seconds)
         openings = intents.openings(connection, self._clock, longest)
@@ -331,6 +334,7 @@ class TradingSafetyManager:
             not_the_writer=self.writer.objection(connection),
             opening_ages_seconds=tuple(o.age_seconds for o in openings if o.age_seconds < MINUTE_SECONDS),
             opening_today=sum(opening.is_today for opening in openings),
+            messages=messages,
             openings=tuple(openings),
             modification_ages_seconds=tuple(
                 intents.modifications_in_window(connection, self._clock, MINUTE_SECONDS)
@@ -369,7 +373,18 @@ class TradingSafetyManager:
 
     def state(self, connection: Connection) -> EffectiveState:
         """The effective state now, for the status."""
+        messages = intents.messages_on(connection, trading_day(self._clock.now()))
+        return EffectiveState(causes=(*self._switches(connection).causes, *self._inefficient(messages)))
+
+    def _switches(self, connection: Connection) -> EffectiveState:
+        """What the final gate looks at: the legs of one bracket are no reason against one another."""
         return EffectiveState(causes=(*self.kill_switch.causes(connection), *self._conditions()))
+
+    def _inefficient(self, messages: DayOfMessages) -> tuple[Cause, ...]:
+        if not self._settings.safety_mode:
+            return ()
+        found = efficiency.cause(messages, self._settings.max_messages_per_fill)
+        return () if found is None else (found,)
 
     # ---- the gate
 
@@ -397,7 +412,7 @@ class TradingSafetyManager:
         """TW-11: what was approved may have become forbidden while it waited. Then mark the intent as sent."""
         recorded = replace(
             decision.seen.recorded,
-            state=self.state(connection),
+            state=self._switches(connection),
             not_the_writer=self.writer.objection(connection),
         )
         seen = replace(decision.seen, recorded=recorded)

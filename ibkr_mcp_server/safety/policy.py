@@ -29,6 +29,7 @@ from ibkr_mcp_server.safety.checks.idempotency import Idempotency
 from ibkr_mcp_server.safety.checks.market_data_rate import MarketDataRate
 from ibkr_mcp_server.safety.checks.market_hours import MarketOrderHours, TradingHours
 from ibkr_mcp_server.safety.checks.market_quality import Liquidity, PlausibleQuote
+from ibkr_mcp_server.safety.checks.order_efficiency import OrderEfficiency
 from ibkr_mcp_server.safety.checks.order_form import OrderForm
 from ibkr_mcp_server.safety.checks.order_kind import OrderKind
 from ibkr_mcp_server.safety.checks.order_pace import OrderCooldown, PriceWalk, RepeatedOrder, TradedValue
@@ -196,7 +197,12 @@ class Policy:
             *pace,
             *portfolio,
         )
-        paces = (timeout, rate, daily)
+        efficiency = Rule(
+            name="order_efficiency",
+            step=6,
+            check=OrderEfficiency(warn_at=settings.messages_per_fill_warning, limit=settings.max_messages_per_fill),
+        )
+        paces = (timeout, rate, daily, efficiency)
         order_rules = (known, *write_switches, gates, hours, opening_hours, *paces, *rules, unresolved, key)
         read_rules = (*switches, timeout, form)
         self.table: dict[OperationClass, tuple[Rule, ...]] = {

@@ -47,6 +47,7 @@ def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> 
             "portfolio": observed.portfolio,
             "opening_last_minute": len(seen.recorded.opening_ages_seconds),
             "opening_today": seen.recorded.opening_today,
+            "messages": seen.recorded.messages,
             "openings": seen.recorded.openings,
             "timeout_seconds": observed.timeout_seconds,
             "account_read_ages_seconds": seen.recorded.account_read_ages_seconds,

@@ -18,7 +18,7 @@ from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.safety.exposure import Exposure
 from ibkr_mcp_server.safety.portfolio import Portfolio
 from ibkr_mcp_server.safety.state import Action, EffectiveState
-from ibkr_mcp_server.store.intents import Intent, Opening
+from ibkr_mcp_server.store.intents import DayOfMessages, Intent, Opening
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,8 @@ class Recorded:
     opening_ages_seconds: tuple[float, ...] = ()
     """Ages of the opening intents of the last minute."""
     opening_today: int = 0
+    messages: DayOfMessages = field(default=DayOfMessages())
+    """Of this trading day."""
     openings: tuple[Opening, ...] = ()
     """Opening orders that count in this trading day or in the last hour, youngest first."""
     unresolved: tuple[Intent, ...] = ()

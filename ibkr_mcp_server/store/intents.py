@@ -15,11 +15,15 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Connection,
+    Float,
     Row,
     Select,
+    Text,
     bindparam,
+    cast,
     func,
     select,
+    type_coerce,
     union,
     union_all,
     update,
@@ -34,6 +38,7 @@ __all__ = [
     "FINAL",
     "TRANSITIONS",
     "UNRESOLVED",
+    "DayOfMessages",
     "Intent",
     "IntentState",
     "KeyTaken",
@@ -44,6 +49,7 @@ __all__ = [
     "find_by_key",
     "find_by_ref",
     "get",
+    "messages_on",
     "modifications_in_window",
     "opening_in_window",
     "opening_on",
@@ -139,6 +145,16 @@ class Opening:
     order_ref: str
     is_new: bool
     """A placement; False for a change of a working order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DayOfMessages:
+    """What the broker was told about orders in a trading day."""
+
+    sent: int = 0
+    """Submits, changes and cancels."""
+    executed: int = 0
+    """Orders that traded at least in part."""
 
 
 class Outcome(TypedDict, total=False):
@@ -286,6 +302,12 @@ def opening_on(connection: Connection, day: date) -> int:
     return connection.execute(_ON_DAY, {"trading_day": day}).scalar_one()
 
 
+def messages_on(connection: Connection, day: date) -> DayOfMessages:
+    """What was sent of the intents of `day`, and what of it traded (RL-15)."""
+    sent, executed = connection.execute(_MESSAGES, {"trading_day": day}).one()
+    return DayOfMessages(sent=sent, executed=executed)
+
+
 def unresolved(connection: Connection) -> list[Intent]:
     """Intents whose outcome is not known yet: RESERVED, SENT or UNKNOWN; oldest first."""
     return _many(connection, _UNRESOLVED)
@@ -387,6 +409,15 @@ def _in_window(counts: ColumnElement[bool]) -> CompoundSelect[Any]:
 
 _IN_WINDOW = _in_window(_COUNTS)
 _MODIFICATIONS = _in_window((intents.c.kind == "modify") & intents.c.release_reason.is_(None))
+
+_TRADED = (intents.c.kind == "place") & (
+    (intents.c.state == _S.FILLED) | (cast(type_coerce(intents.c.filled_quantity, Text), Float) > 0)
+)
+_MESSAGES = select(func.count(), func.count().filter(_TRADED)).where(
+    intents.c.trading_day == bindparam("trading_day"),
+    intents.c.state != _S.RESERVED,
+    intents.c.release_reason.is_(None),
+)
 
 _FIELDS = tuple(field.name for field in fields(Intent))
 

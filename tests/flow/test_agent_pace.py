@@ -140,3 +140,52 @@ async def test_changes_of_entries_are_limited_and_those_of_protection_and_cancel
         await clock.advance(60)
         again = await world.call("modify_stop_loss", perm_id=stop["perm_id"], stop_price=round(price * 0.7, 2))
         assert again["success"], again
+
+
+async def test_many_messages_without_a_trade_open_nothing_more_until_one_trades(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """RL-15: pairs of an order and its cancellation warn at 10, stop at 20, and never keep a cancel out."""
+    limits: dict[str, Any] = {
+        "messages_per_fill_warning": 10, "max_messages_per_fill": 20, "max_orders_per_minute": 50,
+    }  # fmt: skip
+    async with running(tmp_path, gateway, clock, **limits) as world:
+        assert (await world.buy())["success"]
+        warned = []
+        for _ in range(9):
+            placed = await world.buy()
+            assert placed["success"], placed
+            await clock.advance(1)  # the link takes forty messages a second
+            warned.append(bool(placed.get("warnings")))
+            assert (await world.call("cancel_order", perm_id=placed["perm_id"]))["success"]
+        assert warned == [False] * 5 + [True] * 4
+        last = await world.buy()
+        assert last["success"], last
+        refused = await world.buy()
+        assert refused["code"] == "ORDER_EFFICIENCY"
+        status = await world.call("get_safety_status")
+        assert status["effective_state"] == "OBSERVE"
+        assert next(one for one in status["limits"] if one["name"] == "messages_per_fill")["left"] == "0.0"
+        cancelled = await world.call("cancel_order", perm_id=last["perm_id"])
+        assert cancelled["success"], cancelled
+    async with running(tmp_path, gateway, clock, **limits) as world:
+        assert (await world.buy())["code"] == "ORDER_EFFICIENCY"  # the count is the store's
+        await clock.advance(8 * 3600)  # 18:00 in New York: another trading day
+        await world.until_up()
+        assert (await world.buy())["success"]
+
+
+async def test_orders_that_trade_pay_for_the_messages(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """RL-15: each order that trades leaves room for twenty messages more."""
+    limits: dict[str, Any] = {
+        "messages_per_fill_warning": 2, "max_messages_per_fill": 2, "max_orders_per_minute": 50,
+    }  # fmt: skip
+    async with running(tmp_path, gateway, clock, **limits) as world:
+        bought = await world.call("place_market_order", symbol="AAPL", action="BUY", quantity=1)
+        await clock.advance(3)
+        await world.until(lambda: not world.working_orders())
+        await world.app.follower.settled()
+        assert (await world.intent(bought["client_request_id"])).filled_quantity == 1
+        assert [(await world.buy()).get("code") for _ in range(4)] == [None, None, None, "ORDER_EFFICIENCY"]

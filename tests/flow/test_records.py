@@ -25,7 +25,7 @@ from ibkr_mcp_server.safety.state import Action, EffectiveState
 from ibkr_mcp_server.settings import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store.database import Database
-from ibkr_mcp_server.store.intents import Opening
+from ibkr_mcp_server.store.intents import DayOfMessages, Opening
 from tests.harness import running
 
 
@@ -162,6 +162,7 @@ def _as_it_was(record: AuditRecord) -> tuple[Operation, Snapshot]:
         state=EffectiveState(),
         opening_ages_seconds=(0.0,) * seen["opening_last_minute"],
         opening_today=seen["opening_today"],
+        messages=DayOfMessages(**seen["messages"]),
         openings=tuple(_opening(told) for told in seen["openings"]),
         modification_ages_seconds=tuple(map(float, seen["modification_ages_seconds"])),
     )
