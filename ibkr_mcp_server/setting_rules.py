@@ -24,6 +24,7 @@ from ibkr_mcp_server.domain.daily_window import DailyWindow
 
 PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 """Digits with an optional fraction: no sign, exponent, separator, `nan` or `inf`, and always exact as a Decimal."""
+INSTRUMENT = re.compile(r"[0-9]{1,10}|[A-Z0-9][A-Z0-9 .\-]{0,15}:[A-Z]{2,6}:[A-Z0-9.]{1,12}:[A-Z]{3}")
 ACCOUNT = re.compile(r"[A-Z]{1,6}[0-9][A-Z0-9]{0,15}")
 ACCOUNT_PREFIX = re.compile(r"[A-Z]{1,6}")
 HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,39}")
@@ -194,6 +195,20 @@ def accounts(*, may_be_empty: bool = False, privacy: Privacy = Privacy.OPEN) -> 
         allowed=f"{'empty, or ' if may_be_empty else ''}a list (A,B or JSON) of account ids such as DU1234567",
         read=lambda text: () if may_be_empty and text in ("", "[]") else _matching_items(text, ACCOUNT),
         privacy=privacy,
+    )
+
+
+def instruments(*, unset: str) -> Rule:
+    """Contracts, never tickers alone (T-38); the empty text stands for none."""
+
+    def read(text: str) -> tuple[str, ...]:
+        return () if text in ("", "[]") else ("*",) if text == "*" else _matching_items(text, INSTRUMENT)
+
+    return Rule(
+        allowed="*, empty, or a list (A,B or JSON) of contract ids and SYMBOL:TYPE:EXCHANGE:CURRENCY such as "
+        "AAPL:STK:NASDAQ:USD",
+        read=read,
+        unset=unset,
     )
 
 

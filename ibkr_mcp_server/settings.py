@@ -316,6 +316,9 @@ class Settings(BaseSettings):
         description="How many times the equity all positions may come to; above 2 in live mode only with the "
         "acknowledgement.",
     )
+    allowed_symbols: Annotated[
+        tuple[str, ...] | None, rules.instruments(unset="* for simulator and paper, nothing for live")
+    ] = Field(default=None, description="What may be opened; closing is always allowed.")
     allow_short: Annotated[bool, rules.switch()] = Field(
         default=False, description="Allows selling more than is held; currency pairs do not need it."
     )
@@ -401,6 +404,13 @@ class Settings(BaseSettings):
         """Whether orders may open on a weekend: the built-in market that never closes has none."""
         never_closes = self.broker_mode is BrokerMode.SIMULATOR and self.simulator_market_always_open
         return self.allow_weekend_trading or never_closes
+
+    @property
+    def instruments_to_open(self) -> tuple[str, ...]:
+        """C-09: in live mode nothing may be opened until it is listed."""
+        if self.allowed_symbols is not None:
+            return self.allowed_symbols
+        return () if self.broker_mode is BrokerMode.LIVE else ("*",)
 
     @property
     def state_directory(self) -> Path:

@@ -54,6 +54,7 @@ WITHOUT_PAUSES: dict[str, Any] = {
     "max_concurrent_positions": 1_000,
     "max_leverage": 2,
     "allow_short": True,
+    "allowed_symbols": "*",
 }
 """Most tests are about one rule and place several orders at one moment; those about a pause or a count set it."""
 PATIENCE_SECONDS = 10.0

@@ -922,6 +922,11 @@ PROMISES: dict[str, Promise] = {
         "All positions are at most so many times the equity.",
         "tests/unit/safety/test_portfolio.py::test_leverage_is_gross_over_equity",
     ),
+    "PL-10": held(
+        "Only listed contracts are opened, nothing in live mode until it is listed; closing is always allowed.",
+        "tests/unit/safety/test_portfolio.py::test_only_listed_contracts_are_opened_and_everything_may_be_closed",
+        "tests/unit/safety/test_portfolio.py::test_without_a_list_a_live_account_opens_nothing_and_a_paper_account_anything",
+    ),
     "PL-15": held(
         "An order that breaks a limit of the portfolio is recorded with layer, observed value and limit.",
         "tests/flow/test_exposure.py::test_a_working_order_uses_up_its_instruments_limit_and_the_refusal_is_audited_with_its_layer",

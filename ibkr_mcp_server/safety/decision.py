@@ -115,6 +115,7 @@ class Code(StrEnum):
     EXPOSURE_VALUE_LIMIT = "EXPOSURE_VALUE_LIMIT"
     POSITIONS_LIMIT = "POSITIONS_LIMIT"
     LEVERAGE_LIMIT = "LEVERAGE_LIMIT"
+    INSTRUMENT_NOT_LISTED = "INSTRUMENT_NOT_LISTED"
     SHORT_NOT_ALLOWED = "SHORT_NOT_ALLOWED"
     # idempotency and unknown outcomes
     IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
@@ -493,6 +494,10 @@ CODES: dict[Code, CodeText] = {
     Code.LEVERAGE_LIMIT: CodeText(
         meaning="All positions together would be more times the equity than allowed.",
         remedy="Make the order smaller, or reduce a position or cancel an entry first.",
+    ),
+    Code.INSTRUMENT_NOT_LISTED: CodeText(
+        meaning="The instrument is not on the operator's list of what may be opened.",
+        remedy="Ask the operator (IBKR_ALLOWED_SYMBOLS). What is held can still be reduced or closed.",
     ),
     Code.SHORT_NOT_ALLOWED: CodeText(
         meaning="If all sells of the instrument filled, more would be sold than is held, and selling short is off.",

@@ -12,6 +12,7 @@ from ibkr_mcp_server.domain.operations import Operation, OperationClass
 from ibkr_mcp_server.safety.checks import Check
 from ibkr_mcp_server.safety.checks.account import AccountCheck
 from ibkr_mcp_server.safety.checks.agent_pace import AccountReadRate, AgentTimeout, ModificationRate
+from ibkr_mcp_server.safety.checks.allowed_instruments import AllowedInstruments
 from ibkr_mcp_server.safety.checks.bracket import Bracket
 from ibkr_mcp_server.safety.checks.closes_only import ClosesOnly
 from ibkr_mcp_server.safety.checks.daily_orders import DailyOrders
@@ -277,6 +278,11 @@ def portfolio_rules(settings: Settings) -> tuple[Rule, ...]:
         ),
         layer("concurrent_positions", ConcurrentPositions(most=settings.max_concurrent_positions)),
         layer("leverage", Leverage(most=settings.max_leverage)),
+        Rule(
+            name="allowed_instruments",
+            step=10,
+            check=AllowedInstruments(listed=frozenset(settings.instruments_to_open)),
+        ),
         Rule(name="short_selling", step=10, check=ShortSelling(allowed=settings.allow_short)),
     )
 

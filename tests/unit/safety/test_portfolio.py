@@ -305,8 +305,34 @@ def test_selling_short_needs_leave_and_a_currency_pair_does_not() -> None:
 
 
 @pytest.mark.parametrize(
+    ("listed", "codes"),
+    [
+        ("*", []),
+        ("265598", []),
+        ("1,AAPL:STK:NASDAQ:USD", []),
+        ("AAPL:STK:LSEETF:USD", [Code.INSTRUMENT_NOT_LISTED]),
+        ("AAPL:STK:NASDAQ:EUR", [Code.INSTRUMENT_NOT_LISTED]),
+        ("26559", [Code.INSTRUMENT_NOT_LISTED]),
+        ("", [Code.INSTRUMENT_NOT_LISTED]),
+    ],
+)
+def test_only_listed_contracts_are_opened_and_everything_may_be_closed(listed: str, codes: list[Code]) -> None:
+    """PL-10, T-38."""
+    assert world.codes(world.snapshot(), allowed_symbols=listed) == codes
+    assert world.codes(world.snapshot(action=Action.REDUCE), allowed_symbols=listed) == []
+
+
+def test_without_a_list_a_live_account_opens_nothing_and_a_paper_account_anything() -> None:
+    """C-09."""
+    assert world.settings(broker_mode="live").instruments_to_open == ()
+    assert world.settings(broker_mode="paper").instruments_to_open == ("*",)
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
+        {"allowed_symbols": "AAPL"},
+        {"allowed_symbols": "*,AAPL:STK:NASDAQ:USD"},
         {"max_position_size_pct": "30.1"},
         {"max_position_size_pct": "0"},
         {"max_position_size_pct": "nan"},
