@@ -210,6 +210,9 @@ class Settings(BaseSettings):
     max_spread_pct: Annotated[Decimal, rules.percent("0.01", "50")] = Field(
         default=Decimal(1), description="Spread, of its middle, above which nothing is opened; not of options."
     )
+    max_average_volume_pct: Annotated[Decimal, rules.percent("0.01", "100")] = Field(
+        default=Decimal(5), description="Share of a stock's average daily volume above which nothing is opened."
+    )
     max_quote_jump_pct: Annotated[Decimal, rules.percent("1", "100")] = Field(
         default=Decimal(10), description="Jump of a quote, without a trade there, after which nothing is opened."
     )

@@ -931,6 +931,12 @@ PROMISES: dict[str, Promise] = {
         "An order that breaks a limit of the portfolio is recorded with layer, observed value and limit.",
         "tests/flow/test_exposure.py::test_a_working_order_uses_up_its_instruments_limit_and_the_refusal_is_audited_with_its_layer",
     ),
+    "ORD-18": held(
+        "Nothing is opened at a wide spread, nor for more than a small part of a stock's average daily volume.",
+        "tests/flow/test_order_path.py::test_an_entry_of_more_than_a_share_of_the_daily_volume_is_refused",
+        "tests/unit/safety/test_policy.py::test_an_entry_is_a_small_part_of_what_trades_in_a_day",
+        "tests/flow/test_order_path.py::test_a_wide_market_opens_nothing",
+    ),
     "ORD-21": held(
         "The same order under another key, a moment later, is held back.",
         "tests/flow/test_order_path.py::test_the_same_order_under_another_key_is_held_back",

@@ -21,7 +21,7 @@ from ibkr_mcp_server.broker.pacing import Lane, Pacer
 from ibkr_mcp_server.broker.quote_line import TYPES, Line
 from ibkr_mcp_server.broker.session import Session
 from ibkr_mcp_server.clock import Clock
-from ibkr_mcp_server.domain.instruments import Instrument
+from ibkr_mcp_server.domain.instruments import Instrument, SecType
 from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 from ibkr_mcp_server.errors import Unavailable
 
@@ -37,6 +37,8 @@ WANTED = {kind: number for number, kind in TYPES.items()}
 WITHOUT_SUBSCRIPTION = {LIVE: DELAYED, FROZEN: DELAYED_FROZEN}
 """What may still be had where the account may not see live data."""
 
+STOCK_GENERIC_TICKS = "165"
+"""Miscellaneous statistics, of which the average daily volume (tick 21) is read."""
 OPTION_GENERIC_TICKS = "101"
 """Open interest, which is not sent unless it is asked for."""
 
@@ -194,7 +196,8 @@ class QuoteBoard:
         self._requested_type = asked
 
     def _request(self, line: Line, instrument: Instrument) -> None:
-        more = OPTION_GENERIC_TICKS if line.right else ""
+        stock = STOCK_GENERIC_TICKS if instrument.sec_type is SecType.STK else ""
+        more = OPTION_GENERIC_TICKS if line.right else stock
         self._session.client.reqMktData(line.req_id, translate.contract_for(instrument), more, False, False, [])
 
     async def _close(self, line: Line) -> None:

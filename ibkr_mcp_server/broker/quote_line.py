@@ -29,6 +29,7 @@ _SIZES = {
     3: "ask_size",
     5: "last_size",
     8: "volume",
+    21: "average_volume",
     69: "bid_size",
     70: "ask_size",
     71: "last_size",

@@ -38,6 +38,8 @@ class Quote:
     ask_size: Decimal | None = None
     last_size: Decimal | None = None
     volume: Decimal | None = None
+    average_volume: Decimal | None = None
+    """Of a day, over 90 days, as the broker tells it; of stocks only."""
     open: Decimal | None = None
     high: Decimal | None = None
     low: Decimal | None = None

@@ -29,7 +29,7 @@ from ibkr_mcp_server.safety.checks.gates import TradingGates
 from ibkr_mcp_server.safety.checks.idempotency import Idempotency
 from ibkr_mcp_server.safety.checks.market_data_rate import MarketDataRate
 from ibkr_mcp_server.safety.checks.market_hours import MarketOrderHours, TradingHours
-from ibkr_mcp_server.safety.checks.market_quality import Liquidity, PlausibleQuote
+from ibkr_mcp_server.safety.checks.market_quality import AverageVolume, Liquidity, PlausibleQuote
 from ibkr_mcp_server.safety.checks.order_efficiency import OrderEfficiency
 from ibkr_mcp_server.safety.checks.order_form import OrderForm
 from ibkr_mcp_server.safety.checks.order_kind import OrderKind
@@ -174,6 +174,7 @@ class Policy:
         )
         market = (
             Rule(name="liquidity", step=9, check=Liquidity(max_spread_pct=settings.max_spread_pct)),
+            Rule(name="average_volume", step=9, check=AverageVolume(max_pct=settings.max_average_volume_pct)),
             Rule(name="plausible_quote", step=9, check=PlausibleQuote(max_jump_pct=settings.max_quote_jump_pct)),
         )
         portfolio = portfolio_rules(settings)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock, next_trading_day_starts
 from ibkr_mcp_server.simulator.server import PaperGateway
 from tests.harness import World, running
@@ -163,3 +164,27 @@ async def test_own_prices_may_not_walk_away_step_by_step(run: Any, clock: Manual
         await clock.advance(299)
         await quoted(gateway, clock, "199.98", "200.00")
         assert (await buy(world, prices[3]))["success"]
+
+
+async def test_an_entry_of_more_than_a_share_of_the_daily_volume_is_refused(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """ORD-18: by the average that the broker tells of the stock."""
+    async with running(tmp_path, gateway, clock, max_average_volume_pct="0.01", max_order_size=1_000_000,
+                       max_order_value_usd=10_000_000, max_daily_value_usd=1_000_000_000,
+                       max_cycle_value_usd=100_000_000) as world:  # fmt: skip
+        checked = {one["check"]: one for one in (await _safety_checks(world, 1))}
+        average = Decimal(checked["average_volume"]["observed"].split()[2])
+        assert average > 1_000_000
+        most = int(average / 10_000)
+        for quantity, is_refused in ((most, False), (most + 1, True)):  # other limits may speak as well
+            told = (await world.buy(quantity)).get("details", [])
+            assert any(reason.startswith("ILLIQUID") for reason in told) is is_refused
+
+
+async def _safety_checks(world: World, quantity: int) -> list[dict[str, Any]]:
+    placed = await world.buy(quantity)
+    assert placed["success"], placed
+    [record] = [one for one in await world.records(EventType.DECISION) if one.decision_id == placed["decision_id"]]
+    checks: list[dict[str, Any]] = record.validation_result["safety_checks"]
+    return checks

@@ -269,6 +269,7 @@ def _quote(told: Mapping[str, Any] | None) -> Quote | None:
         bid=_number(told["bid"]),
         ask=_number(told["ask"]),
         last=_number(told["last"]),
+        average_volume=_number(told["average_volume"]),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from ibkr_mcp_server.domain.instruments import SecType
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
 from ibkr_mcp_server.safety.plausible import jumped
@@ -32,6 +33,30 @@ class Liquidity:
         if spread <= self.max_spread_pct:
             return Findings(observed=observed, limit=limit)
         text = f"The spread of {order.instrument.label} is {observed} of its middle (bid {quote.bid}, ask {quote.ask})."
+        return Findings(
+            problems=(problem(Code.ILLIQUID, text, observed=observed, limit=limit),), observed=observed, limit=limit
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageVolume:
+    """Refuses to open more than `max_pct` percent of a stock's average daily volume, and says where none is told."""
+
+    max_pct: Decimal
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        quote, order = seen.observed.quote, seen.order
+        if order is None or quote is None or not seen.opens or order.instrument.sec_type is not SecType.STK:
+            return PASSED
+        limit = f"{self.max_pct:f} % of the average daily volume"
+        average = quote.average_volume
+        if average is None:
+            text = f"The broker does not tell the average daily volume of {order.instrument.label}: not checked."
+            return Findings(warnings=(text,), limit=limit)
+        observed = f"{order.quantity:f} of {average:f} a day"
+        if order.quantity * 100 <= average * self.max_pct:
+            return Findings(observed=observed, limit=limit)
+        text = f"{order.quantity:f} {order.instrument.label} is more than {limit}, which is {average:f}."
         return Findings(
             problems=(problem(Code.ILLIQUID, text, observed=observed, limit=limit),), observed=observed, limit=limit
         )

@@ -69,6 +69,7 @@ def quote(**changes: Any) -> Quote:
         "bid": Decimal("99.98"),
         "ask": Decimal("100.00"),
         "last": Decimal("99.99"),
+        "average_volume": Decimal(40_000_000),
     }
     return Quote(**(values | changes))
 

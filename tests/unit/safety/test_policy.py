@@ -508,3 +508,14 @@ def test_unknown_hours_open_nothing_and_reduce_as_ever(
     assert codes(Action.OPEN) == required
     assert codes(Action.OPEN, trading_hours_only=False) == else_
     assert codes(Action.REDUCE) == []
+
+
+@pytest.mark.parametrize(("average", "code"), [("199", "ILLIQUID"), ("200", None), (None, None)])
+def test_an_entry_is_a_small_part_of_what_trades_in_a_day(average: str | None, code: str | None) -> None:
+    """ORD-18: 10 units are 5 % of 200; what the broker does not tell is a warning, and only of stocks."""
+    quoted = world.quote(average_volume=None if average is None else Decimal(average))
+    seen = world.snapshot(quote=quoted)
+    assert world.codes(seen) == ([] if code is None else [code])
+    warnings = Policy(world.settings()).review(world.placement(), seen).warnings
+    assert any("average daily volume" in text for text in warnings) is (average is None)
+    assert world.codes(world.snapshot(quote=quoted, action=Action.REDUCE)) == []
