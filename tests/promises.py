@@ -473,6 +473,14 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_accounts.py::test_an_account_argument_selects_among_the_brokers_and_cannot_name_another",
         "tests/flow/test_broker_writes.py::test_order_held_in_another_account_is_a_fault",
     ),
+    "ACC-11": held(
+        "Switching the account is verified and recorded, forgets known contracts, and changes nothing if refused.",
+        "tests/flow/test_switch_account.py::test_later_calls_mean_the_new_account_until_they_name_another",
+        "tests/flow/test_switch_account.py::test_account_that_the_broker_does_not_list_is_refused_and_the_old_one_stays",
+        "tests/flow/test_switch_account.py::test_nothing_is_switched_on_a_link_with_an_account_that_may_not_be_traded",
+        "tests/flow/test_switch_account.py::test_switch_is_verified_afresh_recorded_and_forgets_what_was_known_of_contracts",
+        "tests/flow/test_switch_account.py::test_orders_are_refused_when_the_chosen_account_is_served_no_more",
+    ),
     # ---- stopping
     "KS-01": held(
         "One switch stops all opening orders on every path at once.",

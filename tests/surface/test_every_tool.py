@@ -28,7 +28,8 @@ OPEN: dict[str, Any] = {
 }
 ENVIRONMENT = {f"IBKR_{name.upper()}": value for name, value in OPEN.items()}
 TOKEN = "a-token-for-tests-only-0123456789"
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
+"""Twenty times what it takes on a quiet machine."""
 ERAS = pytest.mark.parametrize("era", ["auto", "legacy"])
 
 
