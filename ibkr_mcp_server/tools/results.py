@@ -182,7 +182,7 @@ def body(envelope: Envelope, facts: Facts | None) -> dict[str, Any]:  # Any: JSO
     return head if facts is None else head | facts.model_dump(mode="json", exclude_none=True)
 
 
-LISTED = ("success", "venue", "at", "decision_id", "warnings", "next_step", "error", "code")
+LISTED = ("success", "venue", "at", "code", "error")
 """Of the envelope, what every listed schema names: the rest is the same for all refusals, and documented once."""
 
 
@@ -195,7 +195,7 @@ def output_schema(facts: type[Facts]) -> dict[str, Any]:  # Any: JSON schema
 
     It names and types what there is. What a host would only check, and a model would pay for reading, is left out.
     """
-    envelope = slim(Envelope.model_json_schema(mode="serialization"))
+    envelope = _loose(slim(Envelope.model_json_schema(mode="serialization")))
     own = _loose(slim(facts.model_json_schema(mode="serialization")))
     schema = {
         "type": "object",
@@ -207,7 +207,7 @@ def output_schema(facts: type[Facts]) -> dict[str, Any]:  # Any: JSON schema
 
 
 def _loose(node: Any) -> Any:  # Any: JSON schema
-    """A schema of names and types alone."""
+    """A schema of names and types alone; a choice of words shows its type, and times are text."""
     if isinstance(node, list):
         return [_loose(item) for item in node]
     if not isinstance(node, Mapping):
@@ -215,7 +215,8 @@ def _loose(node: Any) -> Any:  # Any: JSON schema
     return {
         key: {name: _loose(item) for name, item in value.items()} if key in ("properties", "$defs") else _loose(value)
         for key, value in node.items()
-        if key not in ("additionalProperties", "required", "default", "description")
+        if key not in ("additionalProperties", "required", "default", "description", "format")
+        and not (key == "type" and "enum" in node)
     }
 
 

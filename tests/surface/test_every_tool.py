@@ -28,8 +28,7 @@ OPEN: dict[str, Any] = {
 }
 ENVIRONMENT = {f"IBKR_{name.upper()}": value for name, value in OPEN.items()}
 TOKEN = "a-token-for-tests-only-0123456789"
-PATIENCE_SECONDS = 120
-"""Twenty times what it takes on a quiet machine."""
+PATIENCE_SECONDS = 60
 ERAS = pytest.mark.parametrize("era", ["auto", "legacy"])
 
 
