@@ -2,6 +2,7 @@
 # test    the whole suite                          demo    a scripted agent on the built-in paper gateway
 # soak    an hour of simulated trading with random faults, for each of several seeds
 # docs    write the generated pages                bench   print the figures, each beside its anchor
+# crashes  kill a server 200 times at every step of the order path and print what was checked
 # mutations  disable each check of the policy in turn and print which test notices
 # test-ib-insync   the adapter's suite with the archived ib_insync in place of ib_async, in an environment of its own
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from-pyproject
 
-.PHONY: setup check test test-ib-insync soak demo docs bench mutations
+.PHONY: setup check test test-ib-insync soak demo docs bench mutations crashes
 
 setup: $(STAMP)
 
@@ -59,3 +60,6 @@ bench: setup
 
 mutations: setup
 	$(BIN)/python -m scripts.mutations
+
+crashes: setup
+	$(BIN)/python -m scripts.crashes

@@ -764,6 +764,11 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_limits.py::test_the_day_warns_refuses_and_begins_anew_at_seventeen_in_new_york",
         "tests/flow/test_limits.py::test_the_trading_day_follows_new_york_through_daylight_saving",
     ),
+    "QA-04": held(
+        "Killed in the midst of placing orders, the server comes back with every order known and none doubled.",
+        "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
+        "tests/flow/test_crashes.py::test_a_campaign_of_crashes_tries_every_boundary_and_repeats_itself_for_the_same_seed",
+    ),
     "QA-05": held(
         "Each rule of the policy names a test that fails without it; `make mutations` shows that it does.",
         "tests/test_mutations.py::test_every_rule_of_the_policy_names_a_test_that_notices_its_absence",

@@ -13,6 +13,7 @@ RULES = "tests/flow/test_order_rules.py::"
 PATH = "tests/flow/test_order_path.py::"
 LIMITS = "tests/flow/test_limits.py::"
 PACE = "tests/flow/test_agent_pace.py::"
+PORTFOLIO = "tests/unit/safety/test_portfolio.py::"
 POLICY = "tests/unit/safety/test_policy.py::"
 
 NOTICED_BY: dict[str, tuple[str, ...]] = {
@@ -61,6 +62,16 @@ NOTICED_BY: dict[str, tuple[str, ...]] = {
     "price_walk": (PATH + "test_own_prices_may_not_walk_away_step_by_step",),
     "repeated_order": (PATH + "test_the_same_order_under_another_key_is_held_back",),
     "unresolved_order": ("tests/unit/safety/test_policy_order.py::test_each_control_refuses_alone",),
+    "portfolio_known": (PORTFOLIO + "test_an_opening_order_without_a_projection_is_refused",),
+    "short_selling": (PORTFOLIO + "test_selling_short_needs_leave_and_a_currency_pair_does_not",),
+    "leverage": (PORTFOLIO + "test_leverage_is_gross_over_equity",),
+    "position_size": (PORTFOLIO + "test_equal_to_a_limit_passes_and_above_it_is_refused",),
+    "position_value": (PORTFOLIO + "test_equal_to_a_limit_passes_and_above_it_is_refused",),
+    "total_exposure": (PORTFOLIO + "test_equal_to_a_limit_passes_and_above_it_is_refused",),
+    "total_exposure_pct": (PORTFOLIO + "test_equal_to_a_limit_passes_and_above_it_is_refused",),
+    "concurrent_positions": (PORTFOLIO + "test_equal_to_a_limit_passes_and_above_it_is_refused",),
+    "order_efficiency": (PACE + "test_many_messages_without_a_trade_open_nothing_more_until_one_trades",),
+    "allowed_instruments": (PORTFOLIO + "test_selling_short_needs_leave_and_a_currency_pair_does_not",),
     "idempotency": (
         "tests/flow/test_tools_orders.py::test_same_key_twice_is_one_order_and_the_second_answer_is_marked",
     ),

@@ -6,14 +6,8 @@ The server is a process of its own here, on a gateway in this one.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,96 +17,16 @@ from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import IntentState
-from tests.harness import WITHOUT_PAUSES
+from scripts.crashes.campaign import BOUNDARIES, schedules
+from scripts.crashes.victim import STEPS
 from tests.private_state import private_state
-
-ROOT = Path(__file__).resolve().parents[2]
-META = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-    "io.modelcontextprotocol/clientCapabilities": {},
-    "io.modelcontextprotocol/clientInfo": {"name": "crash-test", "version": "1"},
-}
+from tests.server_process import serving
 
 
 @pytest.fixture
 def state() -> Iterator[Path]:
     with private_state("crash-") as path:
         yield path
-
-
-class Server:
-    """`serve` as a process, spoken to line by line, so that it can be killed with answers outstanding."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self._id = 0
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._reader = asyncio.create_task(self._read())
-
-    async def _read(self) -> None:
-        assert self.process.stdout is not None
-        while line := await self.process.stdout.readline():
-            answer = json.loads(line)
-            waiting = self._waiting.pop(answer.get("id"), None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(answer["result"])
-        for waiting in self._waiting.values():
-            waiting.cancel()
-
-    def call(self, tool: str, **arguments: Any) -> asyncio.Future[dict[str, Any]]:
-        """Send the call now; the future brings the structured answer, or is cancelled when the server dies."""
-        self._id += 1
-        params = {"name": tool, "arguments": arguments, "_meta": META}
-        message = {"jsonrpc": "2.0", "id": self._id, "method": "tools/call", "params": params}
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(message).encode() + b"\n")
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._waiting[self._id] = answer
-        return answer
-
-    async def ask(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        async with asyncio.timeout(20):
-            answer = await self.call(tool, **arguments)
-        body = answer["structuredContent"]
-        assert isinstance(body, dict)
-        return body
-
-    async def until_up(self) -> None:
-        async with asyncio.timeout(20):
-            while (await self.ask("get_connection_status"))["link"]["state"] != "up":
-                pass
-
-    async def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
-        await self._reader
-
-
-@asynccontextmanager
-async def serving(state: Path, gateway: PaperGateway, **settings: str) -> AsyncIterator[Server]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("IBKR_")}
-    environment |= {
-        "IBKR_STATE_DIR": str(state),
-        "IBKR_BROKER_MODE": "paper",
-        "IBKR_PORT": str(gateway.port),
-        "IBKR_ENABLE_TRADING": "true",
-        "IBKR_MAX_ORDERS_PER_MINUTE": "40",
-        **{f"IBKR_{name.upper()}": str(value) for name, value in WITHOUT_PAUSES.items()},
-        "IBKR_RESTART_WINDOWS": "",  # the real clock may stand in one
-        **settings,
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "ibkr_mcp_server", "serve",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env=environment, cwd=ROOT,
-    )  # fmt: skip
-    server = Server(process)
-    try:
-        await server.until_up()
-        yield server
-    finally:
-        if process.returncode is None:
-            await server.kill()
 
 
 @pytest.mark.parametrize("orders_seen", [0, 5])
@@ -165,3 +79,10 @@ async def test_killed_while_placing_orders_the_restarted_server_knows_them_all_a
         after = database.read_blocking(intents.unresolved)
         assert [one for one in after if one.kind == "place" and one.state is IntentState.RESERVED] == []
         database.close()
+
+
+def test_a_campaign_of_crashes_tries_every_boundary_and_repeats_itself_for_the_same_seed() -> None:
+    drawn = schedules(1, 0, 200)
+    assert {schedule.boundary for schedule in drawn} == set(BOUNDARIES) > set(STEPS)
+    assert drawn[10:20] == schedules(1, 10, 10)
+    assert drawn != schedules(2, 0, 200)

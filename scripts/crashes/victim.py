@@ -1,0 +1,99 @@
+"""The server, killed by itself at one step of the order path: `python -m scripts.crashes.victim STEP COUNT serve`.
+
+It kills itself with SIGKILL as it passes that step of an order's placement for the COUNT-th time. Nothing in the
+product knows of it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import Connection
+
+from ibkr_mcp_server.__main__ import run
+from ibkr_mcp_server.domain.operations import Operation, OperationClass
+from ibkr_mcp_server.safety.decision import Decision
+from ibkr_mcp_server.safety.manager import Admission, TradingSafetyManager
+from ibkr_mcp_server.store import intents
+from ibkr_mcp_server.store.intents import Intent
+
+STEPS = (
+    "asked",
+    "reserved, not committed",
+    "reserved",
+    "at the gate",
+    "marked as sent",
+    "written to the socket",
+    "answered",
+    "settled",
+)
+"""The moments of one order, in their order, as this module can hit them exactly."""
+
+
+class Trap:
+    """Kills this process at the `count`-th time that `step` is passed."""
+
+    def __init__(self, step: str, count: int) -> None:
+        self._step = step
+        self._left = count
+
+    def passing(self, step: str) -> None:
+        if step != self._step:
+            return
+        self._left -= 1
+        if self._left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(trap: Trap) -> None:
+    """Put the trap on the order path of every server that this process starts."""
+    manager: Any = TradingSafetyManager
+    admit, final_gate, settle, reserve = manager.admit, manager._final_gate, manager.settle, intents.reserve
+
+    async def admit_trapped(self: TradingSafetyManager, operation: Operation) -> Admission:
+        places = operation.operation_class is OperationClass.ORDER_PLACEMENT
+        if places:
+            trap.passing("asked")
+        admission: Admission = await admit(self, operation)
+        if places and admission.gates:
+            trap.passing("reserved")
+        return admission
+
+    def reserve_trapped(connection: Connection, intent: Intent) -> None:
+        reserve(connection, intent)
+        trap.passing("reserved, not committed")
+
+    def final_gate_trapped(self: TradingSafetyManager, *arguments: Any) -> Any:
+        gate = final_gate(self, *arguments)
+
+        @asynccontextmanager
+        async def trapped() -> AsyncIterator[None]:
+            trap.passing("at the gate")
+            async with gate():
+                trap.passing("marked as sent")
+                yield
+                trap.passing("written to the socket")
+
+        return trapped
+
+    async def settle_trapped(self: TradingSafetyManager, decision: Decision, *arguments: Any) -> Any:
+        trap.passing("answered")
+        settled = await settle(self, decision, *arguments)
+        trap.passing("settled")
+        return settled
+
+    manager.admit, manager._final_gate, manager.settle = admit_trapped, final_gate_trapped, settle_trapped
+    intents.reserve = reserve_trapped
+
+
+if __name__ == "__main__":
+    step, count, *rest = sys.argv[1:]
+    if step not in STEPS:
+        sys.exit(f"unknown step {step!r}; steps are: {'; '.join(STEPS)}")
+    arm(Trap(step, int(count)))
+    sys.exit(run(rest))
