@@ -54,12 +54,21 @@ def _filters(values: list[str]) -> list[str]:
 # ---- scanners
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it must be printable text")
+    return text
+
+
+SearchText = Annotated[str, AfterValidator(_printable)]
+
+
 class ScannerParametersArguments(Arguments):
     kind: Literal["scan_codes", "locations", "instruments", "filters"] = Field(
         default="scan_codes", description="Which vocabulary"
     )
     instrument: ScanWord | SkipJsonSchema[None] = Field(default=None, description="Only for this kind, e.g. STK")
-    search: str | SkipJsonSchema[None] = Field(
+    search: SearchText | SkipJsonSchema[None] = Field(
         default=None, min_length=1, max_length=60, description="Part of a code or name"
     )
     max_results: int = Field(default=60, ge=1, le=300, description="At most so many")

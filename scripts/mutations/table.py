@@ -71,7 +71,8 @@ NOTICED_BY: dict[str, tuple[str, ...]] = {
     "total_exposure_pct": (PORTFOLIO + "test_equal_to_a_limit_passes_and_above_it_is_refused",),
     "concurrent_positions": (PORTFOLIO + "test_equal_to_a_limit_passes_and_above_it_is_refused",),
     "order_efficiency": (PACE + "test_many_messages_without_a_trade_open_nothing_more_until_one_trades",),
-    "allowed_instruments": (PORTFOLIO + "test_selling_short_needs_leave_and_a_currency_pair_does_not",),
+    "allowed_instruments": (PORTFOLIO + "test_only_listed_contracts_are_opened_and_everything_may_be_closed",),
+    "average_volume": (PATH + "test_an_entry_of_more_than_a_share_of_the_daily_volume_is_refused",),
     "idempotency": (
         "tests/flow/test_tools_orders.py::test_same_key_twice_is_one_order_and_the_second_answer_is_marked",
     ),

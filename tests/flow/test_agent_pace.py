@@ -170,7 +170,8 @@ async def test_many_messages_without_a_trade_open_nothing_more_until_one_trades(
         assert cancelled["success"], cancelled
     async with running(tmp_path, gateway, clock, **limits) as world:
         assert (await world.buy())["code"] == "ORDER_EFFICIENCY"  # the count is the store's
-        await clock.advance(8 * 3600)  # 18:00 in New York: another trading day
+        clock.step_wall(timedelta(hours=8))  # 18:00 in New York: another trading day
+        await clock.advance(2)
         await world.until_up()
         assert (await world.buy())["success"]
 

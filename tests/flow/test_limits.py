@@ -37,9 +37,11 @@ async def test_a_step_of_the_wall_clock_neither_frees_nor_freezes_the_window(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock, step: timedelta
 ) -> None:
     """RL-03, A8."""
-    async with running(
-        tmp_path, gateway, clock, max_orders_per_minute=2, account_verification_max_age_seconds=600
-    ) as w:
+    settings: dict[str, Any] = {
+        "max_orders_per_minute": 2, "account_verification_max_age_seconds": 600, "trading_hours_only": False,
+        "allow_weekend_trading": True,
+    }  # fmt: skip
+    async with running(tmp_path, gateway, clock, **settings) as w:
         await w.buy()
         await w.buy()
         clock.step_wall(step)
