@@ -8,6 +8,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Many tests wait for sockets and processes, so one more worker than there are cores keeps them busy.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)
 STAMP  := $(VENV)/.made-from-pyproject
 
 .PHONY: setup check test test-ib-insync soak demo docs bench mutations crashes
@@ -28,7 +30,7 @@ check: setup
 	$(BIN)/python scripts/generate_docs.py --check
 
 test: setup
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 # Both libraries own the folder `eventkit`, so ib_async has to go before ib_insync's eventkit is laid down.
 INSYNC       := .venv-ib-insync
@@ -43,7 +45,7 @@ $(INSYNC_STAMP): pyproject.toml
 	touch $@
 
 test-ib-insync: $(INSYNC_STAMP)
-	$(INSYNC)/bin/python -m pytest -n auto --dist loadgroup tests/contract tests/unit/broker tests/flow/test_broker_*.py \
+	$(INSYNC)/bin/python -m pytest -n $(WORKERS) --dist loadgroup tests/contract tests/unit/broker tests/flow/test_broker_*.py \
 		tests/flow/test_tools_*.py tests/flow/test_crashes.py --ignore=tests/contract/store
 
 soak: setup

@@ -167,6 +167,8 @@ class KillSwitch:
 
     def causes(self, connection: Connection) -> tuple[Cause, ...]:
         """Why trading is stopped, for a decision inside its transaction."""
+        # Looked at before the latch: a stop that ends in between has committed it.
+        being_carried_out = self._memory_reason is not None or self._stopping > 0
         found = []
         latch = latches.current(connection)
         if latch.active:
@@ -175,7 +177,7 @@ class KillSwitch:
             found.append(_halt(text, _ROWS[latch.mode]))
         if self.sentinel_present():
             found.append(_halt(f"The file {self._sentinel.name} in the state directory stops all trading."))
-        if self._memory_reason is not None or self._stopping:
+        if being_carried_out:
             found.append(_halt("A stop is being carried out."))
         return tuple(found)
 

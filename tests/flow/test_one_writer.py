@@ -93,7 +93,7 @@ async def test_a_process_that_lost_its_lock_sends_nothing_more_and_trading_is_st
         lock.touch(mode=0o600)
         refused = await world.buy()
         await clock.advance(CLAIM_SECONDS)
-        await world.until(lambda: world.app.desk.safety.kill_switch.status_now().active)
+        await world.until(lambda: world.app.desk.safety.kill_switch.status_now().latch.active)
         status = await world.call("get_safety_status")
     assert refused["code"] == "NOT_THE_WRITER"
     assert world.sent == 0
