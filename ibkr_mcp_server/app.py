@@ -113,7 +113,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         )
         follower, stop_watch = OrderFollower(desk), StopWatch(desk)
         reconciler = Reconciler(desk, follower, store_location=settings.store_location(state))
-        safety.on_lost = follower.look_again
+        safety.settlement.on_lost = follower.look_again
 
         def take_over() -> None:
             follower.take_over()

@@ -48,7 +48,9 @@ ARROWS: dict[str, set[str]] = {
 """Room → what it may import besides itself. `broker.base` is the seam; the rest of `broker/` is its own affair."""
 
 APPROVALS = {"ApprovedOrder", "ApprovedBracket", "ApprovedModification", "ApprovedCancellation"}
-APPROVAL_MAKER = "safety/manager.py"
+APPROVAL_MAKER = "safety/approvals.py"
+APPROVER = "safety/manager.py"
+"""The only module that may ask for an approval."""
 CLIENT_LIBRARIES = {"ib_async", "ib_insync", "ibapi"}
 LIBRARY_HOME = "broker/library.py"
 
@@ -96,6 +98,8 @@ def _import_problems(path: Path, room: str, module: str, line: int) -> list[str]
     if not module.startswith(f"{PACKAGE}."):
         return []
     target = module.removeprefix(f"{PACKAGE}.").split(".")
+    if "/".join(target) == APPROVAL_MAKER.removesuffix(".py") and path.as_posix() != APPROVER:
+        return [f"{path}:{line}: only {APPROVER} approves"]
     if target[0] == room or target[0] in ARROWS[room] or ".".join(target[:2]) in ARROWS[room]:
         return []
     return [f"{path}:{line}: {room} may not import {module}; arrows point one way (docs/architecture.md)"]

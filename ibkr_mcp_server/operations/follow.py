@@ -23,8 +23,8 @@ from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.comparison import Difference, Kind
 from ibkr_mcp_server.operations.desk import Desk
-from ibkr_mcp_server.safety.manager import follow
 from ibkr_mcp_server.safety.records import intent_record, state_of
+from ibkr_mcp_server.safety.settlement import follow
 from ibkr_mcp_server.store import fills, intents
 from ibkr_mcp_server.store.intents import Intent, IntentState
 

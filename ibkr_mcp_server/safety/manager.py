@@ -1,4 +1,7 @@
-"""TradingSafetyManager: admit, reserve, guard the gate, settle. The sole maker of the `Approved…` types.
+"""TradingSafetyManager: admits or refuses, and gives the key to the broker with an admission.
+
+The steps that follow have modules of their own: `approvals.py` (what is reserved), `final_gate.py` (the last look
+before the socket), `settlement.py` (what came of it). What every decision reads of the store is in `standing.py`.
 
 One decision is one transaction: the latches are re-read, the windows counted, every check run, and the intent, its
 quota and the audit records written and committed with full sync, or nothing at all. Two orders at once can therefore
@@ -10,71 +13,55 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
 
 from sqlalchemy import Connection
 
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.log import AuditLog
-from ibkr_mcp_server.broker.base import BrokerReads, LinkState, LinkStatus
-from ibkr_mcp_server.clock import Clock, trading_day
+from ibkr_mcp_server.broker.base import BrokerReads, LinkStatus
+from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.accounts import masked
 from ibkr_mcp_server.domain.operations import (
     SYSTEM,
-    ApprovedBracket,
-    ApprovedCancellation,
-    ApprovedModification,
-    ApprovedOrder,
-    BracketDraft,
     FinalGate,
     Operation,
     OperationClass,
 )
-from ibkr_mcp_server.domain.orders import BrokerOrder, Order
-from ibkr_mcp_server.errors import Fault, ProductError, Refused
+from ibkr_mcp_server.domain.orders import BrokerOrder
+from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
-from ibkr_mcp_server.safety import efficiency
 from ibkr_mcp_server.safety.agent_throttle import AgentThrottle
+from ibkr_mcp_server.safety.approvals import Approval, approval_of, cancellation_without_record, intents_of
 from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.exposure import Holdings
-from ibkr_mcp_server.safety.identity import BRACKET_PARTS, fingerprint, mint_key, order_ref_for, part_key
+from ibkr_mcp_server.safety.final_gate import FinalGates
+from ibkr_mcp_server.safety.identity import fingerprint, mint_key
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
-from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS, MinuteWindow
+from ibkr_mcp_server.safety.minute_window import MinuteWindow
 from ibkr_mcp_server.safety.observation import Observer
 from ibkr_mcp_server.safety.policy import Policy, account_check
 from ibkr_mcp_server.safety.readiness import Readiness
 from ibkr_mcp_server.safety.records import (
-    broker_fields,
     decision_event,
-    error_record,
     intent_event,
     limit_events,
-    state_of,
 )
 from ibkr_mcp_server.safety.send_gate import SendGate
+from ibkr_mcp_server.safety.settlement import Settlement
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
+from ibkr_mcp_server.safety.standing import Standing
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.writer import WriterRole
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.store import intents, latches
 from ibkr_mcp_server.store.database import Database
-from ibkr_mcp_server.store.intents import DayOfMessages, Intent, IntentState
+from ibkr_mcp_server.store.intents import Intent, IntentState
 
 VIOLATIONS_KEPT = 50
 """AUD-10."""
-
-Approval = ApprovedOrder | ApprovedBracket | ApprovedModification | ApprovedCancellation
-
-_KINDS: dict[OperationClass, Literal["place", "modify", "cancel"]] = {
-    OperationClass.ORDER_PLACEMENT: "place",
-    OperationClass.ORDER_MODIFICATION: "modify",
-    OperationClass.ORDER_CANCELLATION: "cancel",
-}
 
 _log = get_logger(__name__)
 
@@ -144,8 +131,25 @@ class TradingSafetyManager:
         self._violations: deque[Violation] = deque(maxlen=VIOLATIONS_KEPT)
         self._accepts = account_check(settings).accepts
         self._noted_verification: datetime | None = None
-        self.on_lost: Callable[[], None] = lambda: None
-        """Called when an outcome was lost, so that the order is looked for."""
+        self.standing = Standing(
+            settings=settings,
+            broker=broker,
+            kill_switch=kill_switch,
+            writer=writer,
+            readiness=self.readiness,
+            clock=clock,
+        )
+        self._gates = FinalGates(
+            gate=gate,
+            standing=self.standing,
+            policy=self.policy,
+            kill_switch=kill_switch,
+            writer=writer,
+            database=database,
+            audit=audit,
+            clock=clock,
+        )
+        self.settlement = Settlement(database=database, audit=audit, clock=clock)
 
     # ---- admit
 
@@ -196,7 +200,7 @@ class TradingSafetyManager:
     ) -> Admission:
         asked = fingerprint(operation.tool, operation.arguments)
         key = operation.client_request_id
-        recorded = self._read_store(connection, operation, asked)
+        recorded = self.standing.recorded(connection, operation, asked)
         seen = Snapshot(observed=self._observer.classified(observed, holdings, recorded), recorded=recorded)
         earlier = recorded.same_key
         if earlier is not None and earlier.fingerprint == asked and not observed.timeout_seconds:
@@ -213,7 +217,7 @@ class TradingSafetyManager:
                 *limit_events(decision),
             )
             return Admission(decision=decision, dry_run=validation.is_safe)
-        reserved = self._intents(decision, key or mint_key(), asked)
+        reserved = intents_of(decision, key or mint_key(), asked, clock=self._clock, session_id=self._session_id)
         for intent in reserved:
             intents.reserve(connection, intent)
         decision = replace(decision, intent_id=reserved[0].intent_id)
@@ -225,8 +229,8 @@ class TradingSafetyManager:
         generation = latches.current(connection).generation
         return Admission(
             decision=decision,
-            approval=_approval(decision, reserved),
-            gates=tuple(self._final_gate(decision, intent, generation) for intent in reserved),
+            approval=approval_of(decision, reserved),
+            gates=tuple(self._gates.of(decision, intent, generation) for intent in reserved),
         )
 
     def _repeat(
@@ -250,7 +254,7 @@ class TradingSafetyManager:
         return Admission(decision=decision, replayed=earlier if not findings.problems else None)
 
     async def _decide_read(self, decision_id: str, operation: Operation, observed: Observed) -> Admission:
-        recorded = await self._database.read(lambda connection: self._read_store(connection, operation, ""))
+        recorded = await self._database.read(lambda connection: self.standing.recorded(connection, operation, ""))
         recorded = replace(
             recorded,
             market_data_ages_seconds=self.quoted.ages_seconds(),
@@ -295,7 +299,7 @@ class TradingSafetyManager:
         unreadable = Cause(
             state=SafetyState.HALT, code=Code.STATE_UNREADABLE, reason=f"The store failed: {error}", is_latch=True
         )
-        state = EffectiveState(causes=(*self._conditions(), unreadable))
+        state = EffectiveState(causes=(*self.standing.conditions(), unreadable))
         not_the_writer = None if self.writer.is_writer else "This process does not hold the writer's role."
         seen = Snapshot(observed=observed, recorded=Recorded(state=state, not_the_writer=not_the_writer))
         validation = self.policy.review(operation, seen)
@@ -307,7 +311,7 @@ class TradingSafetyManager:
             decision = replace(decision, validation=Validation(verdicts=(*validation.verdicts, verdict)))
         if decision.is_refused or not cancels or observed.current is None:
             return Admission(decision=decision)
-        approval = ApprovedCancellation(target=observed.current, decision_id=decision_id, intent_id="")
+        approval = cancellation_without_record(decision_id, observed.current)
         return Admission(decision=decision, approval=approval, gates=(self._gate.held,))
 
     # ---- what the checks see
@@ -320,210 +324,17 @@ class TradingSafetyManager:
             unsettled={} if order is None else broker.unsettled(order.account),
         )
 
-    def _read_store(self, connection: Connection, operation: Operation, asked: str) -> Recorded:
-        state = self._switches(connection)
-        if not operation.operation_class.writes_orders:
-            return Recorded(state=state)
-        messages = intents.messages_on(connection, trading_day(self._clock.now()))
-        state = EffectiveState(causes=(*state.causes, *self._inefficient(messages)))
-        key = operation.client_request_id
-        longest = max(MINUTE_SECONDS, self._settings.cycle_seconds, self._settings.price_walk_seconds)
-        openings = intents.openings(connection, self._clock, longest)
-        return Recorded(
-            state=state,
-            not_the_writer=self.writer.objection(connection),
-            opening_ages_seconds=tuple(o.age_seconds for o in openings if o.age_seconds < MINUTE_SECONDS),
-            opening_today=sum(opening.is_today for opening in openings),
-            messages=messages,
-            openings=tuple(openings),
-            modification_ages_seconds=tuple(
-                intents.modifications_in_window(connection, self._clock, MINUTE_SECONDS)
-                if operation.operation_class is OperationClass.ORDER_MODIFICATION
-                else ()
-            ),
-            unresolved=tuple(intents.unresolved(connection)),
-            same_key=None if key is None else _holder(connection, operation, key),
-            fingerprint=asked,
-        )
-
-    def _conditions(self) -> tuple[Cause, ...]:
-        """Causes that end by themselves, and the configured safe mode."""
-        found = []
-        if self._settings.safe_mode:
-            text = "Safe mode is configured (IBKR_SAFE_MODE=true)."
-            found.append(Cause(state=SafetyState.SAFE, code=Code.SAFE_MODE, reason=text, is_latch=True))
-        link = self._broker.link
-        if not link.is_up:
-            starting = (
-                link.state in (LinkState.CONNECTING, LinkState.SYNCHRONISING) and link.accounts_verified_at is None
-            )
-            code = Code.STARTING if starting and link.problem is None else Code.LINK_DOWN
-            text = f"The link to the broker is {link.state}. {link.problem or ''}".strip()
-            found.append(Cause(state=SafetyState.SAFE, code=code, reason=text, is_latch=False))
-        found += self.readiness.causes(is_writer=self.writer.is_writer, link_is_up=link.is_up)
-        now = self._clock.now()
-        for window in self._settings.no_entry_windows:
-            if window.contains(now):
-                text = (
-                    f"It is the time of nightly restarts ({window} New York time, IBKR_RESTART_WINDOWS): nothing is "
-                    f"opened before {window.ends_after(now):%H:%M} New York time."
-                )
-                found.append(Cause(state=SafetyState.OBSERVE, code=Code.RESTART_WINDOW, reason=text, is_latch=False))
-        return tuple(found)
-
     def state(self, connection: Connection) -> EffectiveState:
         """The effective state now, for the status."""
-        messages = intents.messages_on(connection, trading_day(self._clock.now()))
-        return EffectiveState(causes=(*self._switches(connection).causes, *self._inefficient(messages)))
-
-    def _switches(self, connection: Connection) -> EffectiveState:
-        """What the final gate looks at: the legs of one bracket are no reason against one another."""
-        return EffectiveState(causes=(*self.kill_switch.causes(connection), *self._conditions()))
-
-    def _inefficient(self, messages: DayOfMessages) -> tuple[Cause, ...]:
-        if not self._settings.safety_mode:
-            return ()
-        found = efficiency.cause(messages, self._settings.max_messages_per_fill)
-        return () if found is None else (found,)
-
-    # ---- the gate
-
-    def _final_gate(self, decision: Decision, intent: Intent, generation: int) -> FinalGate:
-        @asynccontextmanager
-        async def gate() -> AsyncIterator[None]:
-            async with self._gate.held():
-                try:
-                    await self._database.run(
-                        lambda connection: self._last_look(connection, decision, intent, generation)
-                    )
-                except (ProductError, OSError) as error:
-                    if isinstance(error, Refused) or decision.seen.observed.action is not Action.CANCEL_ENTRY:
-                        raise
-                    # Decision 6: what lowers the risk does not wait for a disk.
-                    _log.critical("a cancellation leaves unrecorded", intent_id=intent.intent_id, error=str(error))
-                # Committing took a moment; whoever only has a file to stop with must not wait for the next order.
-                if self.kill_switch.sentinel_present() and _is_opening(decision):
-                    raise _state_changed("the sentinel file appeared.")
-                yield
-
-        return gate
-
-    def _last_look(self, connection: Connection, decision: Decision, intent: Intent, generation: int) -> None:
-        """TW-11: what was approved may have become forbidden while it waited. Then mark the intent as sent."""
-        recorded = replace(
-            decision.seen.recorded,
-            state=self._switches(connection),
-            not_the_writer=self.writer.objection(connection),
-        )
-        seen = replace(decision.seen, recorded=recorded)
-        thrown = self.policy.review_switches(decision.operation, seen).failures
-        if thrown:
-            raise _state_changed(thrown[0][1].message)
-        if _is_opening(decision) and latches.current(connection).generation != generation:
-            raise _state_changed("the kill switch was used after the order had been approved")
-        intents.advance(connection, intent.intent_id, IntentState.SENT, now=self._clock.now())
-        self._audit.append(connection, intent_event(EventType.ORDER_SENT, decision, intent))
-
-    # ---- settle
+        return self.standing.state(connection)
 
     async def settle(
         self, decision: Decision, intent_id: str | None, outcome: BrokerOrder | BaseException
     ) -> Intent | None:
-        """Record what came of an approved write, and give back only what surely did not happen (RL-08).
-
-        `intent_id` is None for what the store could not record; then there is nothing to settle.
-        """
-        if intent_id is None:
-            return None
-
-        def work(connection: Connection) -> Intent:
-            intent = intents.get(connection, intent_id)
-            if intent is None:
-                raise Fault(Code.INTERNAL_ERROR, f"The intent {intent_id} vanished from the store.")
-            event_type, settled = self._settled(connection, intent, outcome)
-            self._audit.append(connection, intent_event(event_type, decision, settled, outcome))
-            return settled
-
-        settled = await self._database.run(work)
-        if settled.state is IntentState.UNKNOWN:
-            self.on_lost()
-        return settled
-
-    def _settled(
-        self, connection: Connection, intent: Intent, outcome: BrokerOrder | BaseException
-    ) -> tuple[EventType, Intent]:
-        now = self._clock.now()
-        if isinstance(outcome, BrokerOrder):
-            state, event = state_of(intent.kind, outcome)
-            return event, follow(connection, intent, state, outcome, now)
-        if intent.state is IntentState.RESERVED:
-            # The gate never marked it as sent, so it provably did not leave.
-            released = intents.release(connection, intent.intent_id, _reason(outcome), now)
-            return EventType.SAFETY_VIOLATION, released
-        if isinstance(outcome, Refused) and outcome.code == Code.STATE_CHANGED:
-            # Marked as sent and stopped a moment later: nothing left, but the quota stays used, to be on the safe side.
-            dropped = intents.advance(
-                connection, intent.intent_id, IntentState.EXPIRED, now=now, result=error_record(outcome)
-            )
-            return EventType.SAFETY_VIOLATION, dropped
-        if isinstance(outcome, Refused):
-            rejected = intents.advance(
-                connection, intent.intent_id, IntentState.REJECTED, now=now, result=error_record(outcome)
-            )
-            return EventType.ORDER_ATTEMPT, rejected
-        # Sent, and nothing proves what became of it.
-        lost = intents.advance(connection, intent.intent_id, IntentState.UNKNOWN, now=now, result=error_record(outcome))
-        return EventType.ORDER_UNKNOWN, lost
+        """Record what came of an approved write (`settlement.py`)."""
+        return await self.settlement.settle(decision, intent_id, outcome)
 
     # ---- records
-
-    def _intents(self, decision: Decision, key: str, asked: str) -> list[Intent]:
-        """One for each order that may be sent; of a bracket the entry counts, and its exits reduce (ORD-20)."""
-        observed = decision.seen.observed
-        opens = observed.action is Action.OPEN
-        if observed.order is None:
-            assert observed.current is not None  # a cancellation
-            return [self._intent(decision, observed.current.order, key, asked, opening=False)]
-        legs = [self._intent(decision, observed.order, key, asked, opening=opens)]
-        if observed.exits is not None:
-            exits = (observed.exits.take_profit, observed.exits.stop_loss)
-            legs += [
-                self._intent(decision, order, part_key(key, part), asked, opening=False)
-                for part, order in zip(BRACKET_PARTS, exits, strict=True)
-            ]
-        return legs
-
-    def _intent(self, decision: Decision, order: Order, key: str, asked: str, *, opening: bool) -> Intent:
-        operation, observed = decision.operation, decision.seen.observed
-        kind = _KINDS[operation.operation_class]
-        now = self._clock.now()
-        return Intent(
-            intent_id=uuid.uuid4().hex,
-            request_key=key,
-            fingerprint=asked,
-            kind=kind,
-            state=IntentState.RESERVED,
-            opening=opening,
-            actor_id=operation.actor.id,
-            account=order.account,
-            con_id=order.instrument.con_id,
-            symbol=order.instrument.label,
-            side=order.side,
-            quantity=order.quantity,
-            order_type=order.order_type,
-            limit_price=order.limit_price,
-            stop_price=order.stop_price,
-            worst_case_value_usd=observed.value_usd if order is observed.order else None,
-            order_ref=order_ref_for(key) if kind == "place" else order.order_ref,
-            decision_id=decision.decision_id,
-            trading_day=trading_day(now),
-            created_at=now,
-            monotonic=self._clock.monotonic(),
-            boot_id=self._clock.boot_id,
-            session_id=self._session_id,
-            perm_id=(observed.current.perm_id or None) if observed.current is not None else None,
-            updated_at=now,
-        )
 
     def _note(self, decision: Decision) -> None:
         if not decision.is_refused:
@@ -564,71 +375,7 @@ class TradingSafetyManager:
         await self._audit.record(event)
 
 
-def follow(connection: Connection, intent: Intent, state: IntentState, order: BrokerOrder, now: datetime) -> Intent:
-    """Move an intent to what the broker says; a report that is older than what is known changes nothing."""
-    if state is not intent.state and state not in intents.TRANSITIONS[intent.state]:
-        return intent
-    return intents.advance(connection, intent.intent_id, state, now=now, **broker_fields(order))
-
-
 def _strictest_action(operation: Operation) -> Action:
     if operation.operation_class is OperationClass.ORDER_CANCELLATION:
         return Action.CANCEL_PROTECTIVE
     return Action.OPEN if operation.operation_class.writes_orders else Action.READ
-
-
-def _is_opening(decision: Decision) -> bool:
-    return decision.seen.observed.action is Action.OPEN
-
-
-def _approval(decision: Decision, reserved: Sequence[Intent]) -> Approval:
-    observed, intent = decision.seen.observed, reserved[0]
-    if intent.kind == "cancel":
-        assert observed.current is not None
-        return ApprovedCancellation(
-            target=observed.current, decision_id=decision.decision_id, intent_id=intent.intent_id
-        )
-    assert observed.order is not None
-    if intent.kind == "modify":
-        assert observed.current is not None
-        order = replace(observed.order, order_ref=intent.order_ref)
-        return ApprovedModification(
-            current=observed.current, order=order, decision_id=decision.decision_id, intent_id=intent.intent_id
-        )
-    entry = _approved(decision, observed.order, intent)
-    if observed.exits is None:
-        return entry
-    return ApprovedBracket(
-        entry=entry,
-        take_profit=_approved(decision, observed.exits.take_profit, reserved[1]),
-        stop_loss=_approved(decision, observed.exits.stop_loss, reserved[2]),
-    )
-
-
-def _approved(decision: Decision, order: Order, intent: Intent) -> ApprovedOrder:
-    return ApprovedOrder(
-        order=replace(order, order_ref=intent.order_ref),
-        decision_id=decision.decision_id,
-        intent_id=intent.intent_id,
-        reduces=not intent.opening,
-    )
-
-
-def _holder(connection: Connection, operation: Operation, key: str) -> Intent | None:
-    """The intent that holds the request's key, or one of the keys of its parts."""
-    keys = [key]
-    if isinstance(operation.draft, BracketDraft):
-        keys += [part_key(key, part) for part in BRACKET_PARTS]
-    return next(filter(None, (intents.find_by_key(connection, one) for one in keys)), None)
-
-
-def _state_changed(why: str) -> Refused:
-    return Refused(
-        Code.STATE_CHANGED,
-        f"The order was approved and then dropped before it was sent: {why}",
-        next_step="Ask get_safety_status what changed before you try again.",
-    )
-
-
-def _reason(outcome: BaseException) -> str:
-    return str(outcome) if isinstance(outcome, ProductError) else type(outcome).__name__

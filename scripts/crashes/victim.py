@@ -18,7 +18,9 @@ from sqlalchemy import Connection
 from ibkr_mcp_server.__main__ import run
 from ibkr_mcp_server.domain.operations import Operation, OperationClass
 from ibkr_mcp_server.safety.decision import Decision
+from ibkr_mcp_server.safety.final_gate import FinalGates
 from ibkr_mcp_server.safety.manager import Admission, TradingSafetyManager
+from ibkr_mcp_server.safety.settlement import Settlement
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.intents import Intent
 
@@ -53,7 +55,9 @@ class Trap:
 def arm(trap: Trap) -> None:
     """Put the trap on the order path of every server that this process starts."""
     manager: Any = TradingSafetyManager
-    admit, final_gate, settle, reserve = manager.admit, manager._final_gate, manager.settle, intents.reserve
+    gates: Any = FinalGates
+    settlement: Any = Settlement
+    admit, final_gate, settle, reserve = manager.admit, gates.of, settlement.settle, intents.reserve
 
     async def admit_trapped(self: TradingSafetyManager, operation: Operation) -> Admission:
         places = operation.operation_class is OperationClass.ORDER_PLACEMENT
@@ -68,7 +72,7 @@ def arm(trap: Trap) -> None:
         reserve(connection, intent)
         trap.passing("reserved, not committed")
 
-    def final_gate_trapped(self: TradingSafetyManager, *arguments: Any) -> Any:
+    def final_gate_trapped(self: FinalGates, *arguments: Any) -> Any:
         gate = final_gate(self, *arguments)
 
         @asynccontextmanager
@@ -81,13 +85,13 @@ def arm(trap: Trap) -> None:
 
         return trapped
 
-    async def settle_trapped(self: TradingSafetyManager, decision: Decision, *arguments: Any) -> Any:
+    async def settle_trapped(self: Settlement, decision: Decision, *arguments: Any) -> Any:
         trap.passing("answered")
         settled = await settle(self, decision, *arguments)
         trap.passing("settled")
         return settled
 
-    manager.admit, manager._final_gate, manager.settle = admit_trapped, final_gate_trapped, settle_trapped
+    manager.admit, gates.of, settlement.settle = admit_trapped, final_gate_trapped, settle_trapped
     intents.reserve = reserve_trapped
 
 

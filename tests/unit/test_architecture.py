@@ -30,6 +30,7 @@ def test_the_product_keeps_its_arrows() -> None:
         ("domain/orders.py", "from ibkr_mcp_server.store.database import Database"),
         ("tools/orders.py", "approval = ApprovedOrder(order=order)"),
         ("broker/ib.py", "approval = operations.ApprovedCancellation(target=target)"),
+        ("safety/settlement.py", "from ibkr_mcp_server.safety.approvals import approval_of"),
         ("newroom/thing.py", "import json"),
     ],
 )

@@ -1,0 +1,104 @@
+"""The last look before the socket: what was approved may have become forbidden while it waited (TW-11)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from ibkr_mcp_server.audit.events import EventType
+from ibkr_mcp_server.audit.log import AuditLog
+from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.operations import FinalGate
+from ibkr_mcp_server.errors import ProductError, Refused
+from ibkr_mcp_server.log import get_logger
+from ibkr_mcp_server.safety.decision import Code, Decision
+from ibkr_mcp_server.safety.kill_switch import KillSwitch
+from ibkr_mcp_server.safety.policy import Policy
+from ibkr_mcp_server.safety.records import intent_event
+from ibkr_mcp_server.safety.send_gate import SendGate
+from ibkr_mcp_server.safety.standing import Standing
+from ibkr_mcp_server.safety.state import Action
+from ibkr_mcp_server.safety.writer import WriterRole
+from ibkr_mcp_server.store import intents, latches
+from ibkr_mcp_server.store.database import Database
+from ibkr_mcp_server.store.intents import Intent, IntentState
+
+_log = get_logger(__name__)
+
+
+class FinalGates:
+    """Makes the gate of each intent."""
+
+    def __init__(
+        self,
+        *,
+        gate: SendGate,
+        standing: Standing,
+        policy: Policy,
+        kill_switch: KillSwitch,
+        writer: WriterRole,
+        database: Database,
+        audit: AuditLog,
+        clock: Clock,
+    ) -> None:
+        self._gate = gate
+        self._standing = standing
+        self._policy = policy
+        self._kill_switch = kill_switch
+        self._writer = writer
+        self._database = database
+        self._audit = audit
+        self._clock = clock
+
+    def of(self, decision: Decision, intent: Intent, generation: int) -> FinalGate:
+        """The gate of `intent`; `generation` is that of the latch when it was approved."""
+
+        @asynccontextmanager
+        async def gate() -> AsyncIterator[None]:
+            async with self._gate.held():
+                try:
+                    await self._database.run(
+                        lambda connection: self._last_look(connection, decision, intent, generation)
+                    )
+                except (ProductError, OSError) as error:
+                    if isinstance(error, Refused) or decision.seen.observed.action is not Action.CANCEL_ENTRY:
+                        raise
+                    # Decision 6: what lowers the risk does not wait for a disk.
+                    _log.critical("a cancellation leaves unrecorded", intent_id=intent.intent_id, error=str(error))
+                # Committing took a moment; whoever only has a file to stop with must not wait for the next order.
+                if self._kill_switch.sentinel_present() and _is_opening(decision):
+                    raise _state_changed("the sentinel file appeared.")
+                yield
+
+        return gate
+
+    def _last_look(self, connection: Connection, decision: Decision, intent: Intent, generation: int) -> None:
+        """TW-11: what was approved may have become forbidden while it waited. Then mark the intent as sent."""
+        recorded = replace(
+            decision.seen.recorded,
+            state=self._standing.switches(connection),
+            not_the_writer=self._writer.objection(connection),
+        )
+        seen = replace(decision.seen, recorded=recorded)
+        thrown = self._policy.review_switches(decision.operation, seen).failures
+        if thrown:
+            raise _state_changed(thrown[0][1].message)
+        if _is_opening(decision) and latches.current(connection).generation != generation:
+            raise _state_changed("the kill switch was used after the order had been approved")
+        intents.advance(connection, intent.intent_id, IntentState.SENT, now=self._clock.now())
+        self._audit.append(connection, intent_event(EventType.ORDER_SENT, decision, intent))
+
+
+def _is_opening(decision: Decision) -> bool:
+    return decision.seen.observed.action is Action.OPEN
+
+
+def _state_changed(why: str) -> Refused:
+    return Refused(
+        Code.STATE_CHANGED,
+        f"The order was approved and then dropped before it was sent: {why}",
+        next_step="Ask get_safety_status what changed before you try again.",
+    )
