@@ -44,6 +44,8 @@ BROKER_MESSAGES_PER_SECOND = 50
 """What IBKR allows one client of the TWS API."""
 QUOTE_SHARE = 0.6
 """Of the time for a decision, what a quote that never comes may use: the checks must still say that it is missing."""
+LONGEST_QUOTE_WAIT_SECONDS = 1.2
+"""A first tick that has not come by then does not come: waiting longer helps nobody, however long a decision may take."""
 
 _log = get_logger(__name__)
 
@@ -181,7 +183,7 @@ def _adapter(settings: Settings, gateway: PaperGateway | None, clock: Clock, ses
         venue=settings.broker_mode,
         deadline_seconds=float(settings.broker_deadline_seconds),
         connect_timeout_seconds=float(settings.connect_timeout_seconds),
-        quote_wait_seconds=QUOTE_SHARE * float(settings.decision_timeout_seconds),
+        quote_wait_seconds=min(QUOTE_SHARE * float(settings.decision_timeout_seconds), LONGEST_QUOTE_WAIT_SECONDS),
         messages_per_second=BROKER_MESSAGES_PER_SECOND * float(settings.api_rate_limit_buffer),
         heartbeat_seconds=float(settings.heartbeat_seconds),
         dead_after_seconds=float(settings.link_dead_after_seconds),

@@ -41,6 +41,7 @@ WITHOUT_PAUSES: dict[str, Any] = {
     "max_cycle_value_usd": 10_000_000,
     "max_daily_value_usd": 10_000_000,
     "max_price_walk_pct": 100,
+    "decision_timeout_seconds": 4,  # real seconds: a loaded machine may be slow, and that is no finding
     "allow_weekend_trading": True,
     "messages_per_fill_warning": 100_000,
     "max_messages_per_fill": 100_000,

@@ -57,6 +57,10 @@ class Part(NamedTuple):
     volume: int
 
 
+EndedDay = tuple[int, date, str]
+"""Contract id, date of the session, kind of bar."""
+
+
 class Stretch(NamedTuple):
     """What one bar covers: moments from `start` up to `end` within one session."""
 
@@ -74,8 +78,11 @@ def historical_bars(
     duration: str,
     bar_size: str,
     what: str,
+    ended: dict[EndedDay, Bar],
 ) -> list[Bar]:
     """The bars of `duration` up to `end`, the oldest first; the last one may be incomplete.
+
+    `ended` keeps the daily bars of this world that nothing can change any more: a year of them takes seconds to lay out.
 
     Raises:
         ValueError: an illegal size, duration or kind, or more bars than `MOST_BARS`; the text says which.
@@ -102,6 +109,10 @@ def historical_bars(
         groups = [list(group) for _, group in groupby(covered, key=period)]
     bars = []
     for group in groups:
+        day = _ended_day(listing, group, bar_size, what)
+        if day is not None and day in ended:
+            bars.append(ended[day])
+            continue
         parts = [
             part
             for stretch in group
@@ -110,7 +121,15 @@ def historical_bars(
         ]
         start = group[0].start if bar_size in INTRADAY_SIZES else group[-1].session.day
         bars.append(_bar(parts, start=start, listing=listing, traded=what in TRADED))
+        if day is not None:
+            ended[day] = bars[-1]
     return bars
+
+
+def _ended_day(listing: Listing, group: list[Stretch], bar_size: str, what: str) -> EndedDay | None:
+    [first, *_] = group
+    whole = (first.start, first.end) == (first.session.start, first.session.end)
+    return (listing.con_id, first.session.day, what) if bar_size == "1 day" and whole else None
 
 
 def _covered(timeline: Timeline, listing: Listing, *, end: datetime, duration: str) -> Iterator[Stretch]:

@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from ibkr_mcp_server.simulator.bars import Bar, historical_bars
+from ibkr_mcp_server.simulator.bars import Bar, EndedDay, historical_bars
 from ibkr_mcp_server.simulator.day_paths import SECONDS, Quoting
 from ibkr_mcp_server.simulator.derived_bars import VOLATILITY_SESSIONS, bid_ask_bars, volatility_bars
 from ibkr_mcp_server.simulator.history import SHIPPED, History, shipped_history
@@ -95,6 +95,7 @@ class Market:
         self._seed, self._origin, self._replay_from, self._speed = seed, origin, replay_from, speed
         self._paths = PricePaths(self._catalogue, history, seed=seed, first_index=history.index_of(replay_from))
         self._timeline = Timeline(self._sessions, origin=origin, speed=speed)
+        self._ended_days: dict[EndedDay, Bar] = {}
 
     @property
     def now(self) -> datetime:
@@ -280,7 +281,14 @@ class Market:
         def of(what: str, duration: str = duration) -> list[Bar]:
             until = min(end, now)
             return historical_bars(
-                self._paths, self._timeline, listing, end=until, duration=duration, bar_size=bar_size, what=what
+                self._paths,
+                self._timeline,
+                listing,
+                end=until,
+                duration=duration,
+                bar_size=bar_size,
+                what=what,
+                ended=self._ended_days,
             )
 
         if what == "BID_ASK":
