@@ -45,7 +45,7 @@ BROKER_MESSAGES_PER_SECOND = 50
 QUOTE_SHARE = 0.6
 """Of the time for a decision, what a quote that never comes may use: the checks must still say that it is missing."""
 LONGEST_QUOTE_WAIT_SECONDS = 1.2
-"""A first tick that has not come by then does not come: waiting longer helps nobody, however long a decision may take."""
+"""A first tick that has not come by then does not come, however long a decision may take."""
 
 _log = get_logger(__name__)
 

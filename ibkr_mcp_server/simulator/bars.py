@@ -82,7 +82,7 @@ def historical_bars(
 ) -> list[Bar]:
     """The bars of `duration` up to `end`, the oldest first; the last one may be incomplete.
 
-    `ended` keeps the daily bars of this world that nothing can change any more: a year of them takes seconds to lay out.
+    `ended` keeps the daily bars of this world that nothing changes any more: a year of them takes seconds to lay out.
 
     Raises:
         ValueError: an illegal size, duration or kind, or more bars than `MOST_BARS`; the text says which.

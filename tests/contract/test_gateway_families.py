@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -185,7 +186,8 @@ async def test_old_parent_in_a_change_is_135_once_the_gateway_forgot_it(
         gateway.market.set_quote(AAPL, bid="194.98", ask="195.00")
         await clock.advance(1)
         await ib.until(entry.isDone)
-        await clock.advance(86_400)  # what ended yesterday is forgotten
+        clock.step_wall(timedelta(days=1))
+        await clock.advance(1)  # what ended yesterday is forgotten
         changed = copy(loss.order)
         changed.auxPrice = 185
         ib.send_order(aapl, changed)

@@ -116,7 +116,7 @@ async def test_cancels_and_reductions_are_not_held_back_by_the_hour(tmp_path: Pa
         await world.clock.advance(3)
         await world.until(lambda: world.app.desk.broker.known_positions())
         assert bought["success"], bought
-        await world.clock.advance(3 * 3600)
+        await world.clock.advance(1_800)
         await world.until_up()
         price = round(await world.last_price("AAPL"), 2)
         stop = await world.call(
