@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ibkr_mcp_server import __version__
+from ibkr_mcp_server.agents import Agent, limits_of, load_agents
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.broker.ib import IBBroker
@@ -68,14 +69,16 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
 
     Raises:
         Fault: the store cannot be read. Trading is then impossible, and the doors say why.
+        ConfigurationError: the file of agents is wrong.
         Unavailable: the store is busy, or another process runs the paper gateway of this state directory.
     """
     session_id = str(uuid.uuid4())
+    agents = load_agents(state.agents, settings)
     async with AsyncExitStack() as stack:
         database = await asyncio.to_thread(Database.open, settings.store_location(state))
         stack.callback(database.close)
         audit = AuditLog(database, session_id=session_id, config_hash=settings.fingerprint(), clock=clock)
-        await _record_start(audit, settings)
+        await _record_start(audit, settings, agents)
         stack.push_async_callback(_record_stop, audit)
         stack.push_async_callback(audit.close)  # what waits to be written comes before the last record
 
@@ -102,6 +105,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             clock=clock,
             default_account=default_account,
             session_id=session_id,
+            agent_limits=limits_of(agents),
         )
         desk = Desk(
             settings=settings,
@@ -192,8 +196,12 @@ def _adapter(settings: Settings, gateway: PaperGateway | None, clock: Clock, ses
     )
 
 
-async def _record_start(audit: AuditLog, settings: Settings) -> None:
-    configuration = {"config": settings.effective_redacted(), "config_hash": settings.fingerprint()}
+async def _record_start(audit: AuditLog, settings: Settings, agents: Sequence[Agent]) -> None:
+    configuration = {
+        "config": settings.effective_redacted(),
+        "config_hash": settings.fingerprint(),
+        "agents": [agent.redacted for agent in agents],
+    }
     await audit.record(AuditEvent(type=EventType.SERVER_START, actor=SYSTEM, outcome={"version": __version__}))
     await audit.record(AuditEvent(type=EventType.CONFIG_LOADED, actor=SYSTEM, outcome=configuration))
 

@@ -20,6 +20,7 @@ from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
 
 from ibkr_mcp_server.domain.accounts import masked
+from ibkr_mcp_server.domain.agents import AGENT_NAME
 from ibkr_mcp_server.domain.daily_window import DailyWindow
 
 PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
@@ -271,6 +272,15 @@ def token(*, unset: str) -> Rule:
     return Rule(
         allowed="32 to 512 printable ASCII characters without spaces", read=read, privacy=Privacy.SECRET, unset=unset
     )
+
+
+def agent_name() -> Rule:
+    def read(text: str) -> str:
+        if not AGENT_NAME.fullmatch(text):
+            raise ValueError
+        return text
+
+    return Rule(allowed="a name of 1 to 32 characters a-z, 0-9, - and _, such as momentum", read=read)
 
 
 def postgresql_url(*, unset: str) -> Rule:

@@ -25,6 +25,7 @@ from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ibkr_mcp_server import setting_rules as rules
+from ibkr_mcp_server.domain.agents import DEFAULT_AGENT
 from ibkr_mcp_server.domain.daily_window import DailyWindow
 from ibkr_mcp_server.domain.orders import OrderType, TimeInForce
 from ibkr_mcp_server.domain.toolsets import ToolChoice, Toolset
@@ -361,6 +362,13 @@ class Settings(BaseSettings):
     )
     read_only: Annotated[bool, rules.switch()] = Field(
         default=False, description="Shows no tool that can place, change or cancel orders or switch the account."
+    )
+
+    # Agents
+    agent: Annotated[str, rules.agent_name()] = Field(
+        default=DEFAULT_AGENT,
+        description="Who uses this server over stdio, or with IBKR_HTTP_TOKEN: the name for limits, stops and records. "
+        "Agents with tokens of their own are named with `ibkr-mcp-server agents`.",
     )
 
     # HTTP

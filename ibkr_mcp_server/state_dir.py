@@ -47,6 +47,11 @@ class StateDirectory:
         return self.path / "http.token"
 
     @property
+    def agents(self) -> Path:
+        """Named agents: hashes of their tokens, and their limits."""
+        return self.path / "agents.json"
+
+    @property
     def gateway_lock(self) -> Path:
         return self.path / "paper-gateway.lock"
 
@@ -64,6 +69,7 @@ class StateDirectory:
             self.send_lock,
             self.operator,
             self.http_token,
+            self.agents,
             self.gateway_lock,
             self.gateway_world,
         )
@@ -187,7 +193,7 @@ def _tighten_files(directory: StateDirectory) -> list[str]:
     if not HAS_OWNERS_AND_MODES:
         return []
     problems = []
-    for path in (directory.database, directory.send_lock, directory.operator, directory.http_token):
+    for path in (directory.database, directory.send_lock, directory.operator, directory.http_token, directory.agents):
         if not os.path.lexists(path):
             continue
         found = path.lstat()

@@ -22,6 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "settings": {"domain", "setting_rules", "state_dir", *LEAVES},
     "settings_pages": {"settings", "setting_rules", *LEAVES},
     "state_dir": LEAVES,
+    "agents": {"domain", "settings", "state_dir", *LEAVES},
     "log": {"audit", "state_dir", *LEAVES},
     "store": {"domain", "state_dir", *LEAVES},
     "audit": {"store", "domain", *LEAVES},
@@ -32,16 +33,16 @@ ARROWS: dict[str, set[str]] = {
         "safety", "broker.base", "broker.reconcile", "audit", "store", "domain", "settings", "log", *LEAVES
     },
     "tools": {
-        "app", "operations", "safety", "broker.base", "store", "audit", "domain", "settings", "state_dir", "log",
-        *LEAVES,
+        "agents", "app", "operations", "safety", "broker.base", "store", "audit", "domain", "settings", "state_dir",
+        "log", *LEAVES,
     },
     "app": {
-        "operations", "safety", "broker", "simulator", "audit", "store", "domain", "settings", "state_dir", "log",
-        *LEAVES,
+        "agents", "operations", "safety", "broker", "simulator", "audit", "store", "domain", "settings", "state_dir",
+        "log", *LEAVES,
     },
     "cli": {
-        "app", "tools", "operations", "safety", "broker.base", "simulator", "audit", "store", "domain", "settings",
-        "settings_pages", "setting_rules", "state_dir", "log", *LEAVES,
+        "agents", "app", "tools", "operations", "safety", "broker.base", "simulator", "audit", "store", "domain",
+        "settings", "settings_pages", "setting_rules", "state_dir", "log", *LEAVES,
     },
     "__main__": {"cli", *LEAVES},
 }  # fmt: skip

@@ -13,13 +13,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from mcp import Client
+from mcp.types import Implementation
 
 from ibkr_mcp_server.app import App, open_app
 from ibkr_mcp_server.audit.events import EventType
@@ -31,7 +32,7 @@ from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.state_dir import StateDirectory, open_state_directory
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.intents import Intent
-from ibkr_mcp_server.tools.server import TradingServer
+from ibkr_mcp_server.tools.server import Auth, TradingServer
 
 WITHOUT_PAUSES: dict[str, Any] = {
     "order_cooldown_seconds": 0,
@@ -82,6 +83,32 @@ class World:
         assert result.is_error is not answer["success"], answer
         self.answers.append(answer)
         return answer
+
+    @asynccontextmanager
+    async def agent(
+        self, name: str, *, auth: Auth = "in-process", says: str = "another client"
+    ) -> AsyncIterator[World]:
+        """The same server as seen by another agent, which calls itself `says`."""
+        server = self.server(name, auth=auth)
+        async with Client(server, client_info=Implementation(name=says, version="1")) as client:
+            yield replace(self, client=client, answers=[])
+
+    def server(self, name: str, *, auth: Auth = "in-process") -> TradingServer:
+        """Another door to the same app, for the agent of that name."""
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[App]:
+            yield self.app
+
+        settings = self.app.desk.settings
+        return TradingServer(
+            opened,
+            venue=settings.broker_mode.value,
+            clock=self.clock,
+            auth=auth,
+            agent=name,
+            choice=settings.tool_choice,
+        )
 
     async def call_while_time_passes(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """As `call`, for one that sends more messages than may leave in a second."""

@@ -1017,4 +1017,17 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_agent_pace.py::test_many_messages_without_a_trade_open_nothing_more_until_one_trades",
         "tests/flow/test_agent_pace.py::test_orders_that_trade_pay_for_the_messages",
     ),
+    "LLM-09": held(
+        "Each agent has an identity, and limits that the operator may set tighter than those of all.",
+        "tests/flow/test_agents.py::test_an_agent_has_tighter_limits_and_another_name_does_not_escape_them",
+        "tests/flow/test_agents.py::test_the_value_of_an_agents_order_is_limited",
+        "tests/surface/test_cli_agents.py::test_a_token_is_told_once_and_kept_as_a_hash",
+        "tests/surface/test_cli_agents.py::test_an_agents_limits_are_never_looser_than_those_of_all",
+    ),
+    "ST-07": held(
+        "Who acts follows from the process or the token; what a client calls itself changes nothing.",
+        "tests/flow/test_agents.py::test_an_agent_has_tighter_limits_and_another_name_does_not_escape_them",
+        "tests/flow/test_agents.py::test_over_http_the_token_says_who_calls",
+        "tests/flow/test_agents.py::test_an_order_reference_names_the_agent_and_is_found_by_the_key_alone",
+    ),
 }

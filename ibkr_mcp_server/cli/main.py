@@ -23,6 +23,7 @@ GROUPS = {
     "operator": "operator",
     "reconciliation": "reconciliation",
     "audit": "audit",
+    "agents": "agents",
     "config": "config",
     "tools": "tools",
 }

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ibkr_mcp_server.agents import load_agents
 from ibkr_mcp_server.cli.errors import explain
 from ibkr_mcp_server.clock import Clock, SystemClock
 from ibkr_mcp_server.errors import ConfigurationError, Unavailable
@@ -33,9 +34,14 @@ def serve(arguments: Sequence[str]) -> int:
         parser.error("--legacy-stdio is of the stdio transport: leave out --http")
     try:
         settings = load_settings(
-            environ=os.environ, env_file=options.env_file, safety_mode=options.safety_mode, http_port=options.port
+            environ=os.environ,
+            env_file=options.env_file,
+            safety_mode=options.safety_mode,
+            http_port=options.port,
+            agent=options.agent,
         )
         state = open_state_directory(settings.state_directory)
+        agents = load_agents(state.agents, settings)
     except ConfigurationError as error:
         return explain(error)
     clock = SystemClock()
@@ -48,6 +54,7 @@ def serve(arguments: Sequence[str]) -> int:
         venue=settings.broker_mode.value,
         clock=clock,
         auth=auth,
+        agent=settings.agent,
         sentinel=state.sentinel,
         choice=settings.tool_choice,
     )
@@ -55,7 +62,7 @@ def serve(arguments: Sequence[str]) -> int:
         from ibkr_mcp_server.tools import http
 
         try:
-            http.serve(server, settings, state)
+            http.serve(server, settings, state, agents)
         except OSError as error:
             return explain(_not_served(settings, error))
         return 0
@@ -90,6 +97,7 @@ def _options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--http", action="store_true", help="serve Streamable HTTP on loopback, with a bearer token")
     parser.add_argument("--port", metavar="N", help="port of the HTTP transport; 0 takes a free one")
+    parser.add_argument("--agent", metavar="NAME", help="who uses this server, for limits, stops and records")
     parser.add_argument("--safety-mode", metavar="on|off", help="off only with the simulator: limits warn, not refuse")
     parser.add_argument("--legacy-stdio", action="store_true", help="speak only the protocol with a handshake")
     parser.add_argument("--env-file", metavar="PATH", type=Path, help="read settings from this file, too")

@@ -56,9 +56,11 @@ class Actor:
 
     type: ActorType
     id: str
-    """What the actor calls itself, such as an MCP client's name: a claim unless `auth` proves it."""
+    """Of an agent, the name that its process or its token has (ST-07); of a human, a claim unless `auth` proves it."""
     auth: str
     """`stdio`, `bearer`, `passphrase`, `local-shell`, `sentinel-file`, `in-process`."""
+    label: str = ""
+    """What an MCP client calls itself: a claim, for the records only."""
 
 
 SYSTEM = Actor(type=ActorType.SYSTEM, id="ibkr-mcp-server", auth="in-process")

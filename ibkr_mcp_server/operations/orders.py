@@ -12,7 +12,7 @@ from ibkr_mcp_server.errors import Refused, Unavailable
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
 from ibkr_mcp_server.safety.decision import CODES, Code, Decision, Verdict
-from ibkr_mcp_server.safety.identity import order_ref_for
+from ibkr_mcp_server.safety.identity import carries
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.intents import Intent
 
@@ -84,8 +84,7 @@ async def find_state(access: Access, reference: OrderReference, desk: Desk, *, k
     if reference.client_request_id is not None:
         key = reference.client_request_id
         intent = await desk.database.read(lambda connection: intents.find_by_key(connection, key))
-    order_ref = order_ref_for(reference.client_request_id) if reference.client_request_id else None
-    order = await _find(access, reference.perm_id, order_ref, known_only=known_only)
+    order = await _find(access, reference, known_only=known_only)
     if intent is None and order is not None and order.placed_here:
         ref = order.order.order_ref
         intent = await desk.database.read(lambda connection: intents.find_by_ref(connection, ref))
@@ -106,10 +105,12 @@ async def find_state(access: Access, reference: OrderReference, desk: Desk, *, k
     return OrderState(order=order, intent=intent)
 
 
-async def _find(access: Access, perm_id: int | None, order_ref: str | None, *, known_only: bool) -> BrokerOrder | None:
+async def _find(access: Access, reference: OrderReference, *, known_only: bool) -> BrokerOrder | None:
+    perm_id, key = reference.perm_id, reference.client_request_id
+
     def fits(order: BrokerOrder) -> bool:
         same_id = perm_id is None or order.perm_id == perm_id
-        return same_id and (order_ref is None or order.order.order_ref == order_ref)
+        return same_id and (key is None or carries(order.order.order_ref, key))
 
     if known_only or not access.broker.link.is_up:
         return next(filter(fits, access.broker.known_orders()), None)

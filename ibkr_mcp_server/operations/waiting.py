@@ -14,7 +14,7 @@ from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.orders import OrderState, find_state
 from ibkr_mcp_server.operations.progress import Progress
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
-from ibkr_mcp_server.safety.identity import order_ref_for
+from ibkr_mcp_server.safety.identity import carries
 from ibkr_mcp_server.store.intents import FINAL
 
 Until = Literal["final", "change"]
@@ -57,7 +57,7 @@ class _Wait:
 
     def __init__(self, reference: OrderReference, desk: Desk, *, until: Until, progress: Progress) -> None:
         self._perm_id = reference.perm_id
-        self._order_ref = order_ref_for(reference.client_request_id) if reference.client_request_id else None
+        self._key = reference.client_request_id
         self._desk = desk
         self._until = until
         self._progress = progress
@@ -113,7 +113,7 @@ class _Wait:
     def _fits(self, order: BrokerOrder) -> bool:
         if self._perm_id is not None and order.perm_id == self._perm_id:
             return True
-        return self._order_ref is not None and order.order.order_ref == self._order_ref
+        return self._key is not None and carries(order.order.order_ref, self._key)
 
 
 def _differs(first: BrokerOrder | None, order: BrokerOrder) -> bool:

@@ -20,7 +20,7 @@ from ibkr_mcp_server.store.database import Database
 
 ALWAYS_HEARD = frozenset({OperationClass.ORDER_CANCELLATION, OperationClass.SAFETY_STATUS, OperationClass.SAFETY_STOP})
 MOST_AGENTS = 1_000
-"""Names of agents are claims; more of them than this are not kept apart in memory."""
+"""More agents than this are not kept apart in memory."""
 
 _log = get_logger(__name__)
 

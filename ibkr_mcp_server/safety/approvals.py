@@ -77,7 +77,7 @@ def _intent(
         limit_price=order.limit_price,
         stop_price=order.stop_price,
         worst_case_value_usd=observed.value_usd if order is observed.order else None,
-        order_ref=order_ref_for(key) if kind == "place" else order.order_ref,
+        order_ref=order_ref_for(key, operation.actor.id) if kind == "place" else order.order_ref,
         decision_id=decision.decision_id,
         trading_day=trading_day(now),
         created_at=now,

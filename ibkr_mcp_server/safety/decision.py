@@ -49,6 +49,7 @@ class Code(StrEnum):
     RATE_LIMIT = "RATE_LIMIT"
     DAILY_LIMIT = "DAILY_LIMIT"
     AGENT_THROTTLED = "AGENT_THROTTLED"
+    AGENT_ORDER_LIMIT = "AGENT_ORDER_LIMIT"
     ACCOUNT_READ_LIMIT = "ACCOUNT_READ_LIMIT"
     MODIFICATION_LIMIT = "MODIFICATION_LIMIT"
     MARKET_DATA_LIMIT = "MARKET_DATA_LIMIT"
@@ -256,6 +257,10 @@ CODES: dict[Code, CodeText] = {
         meaning="This agent called tools more often than it may, refused calls included, and is in timeout.",
         remedy="Stop calling, look for a loop, and wait for `retry_after_s`. Cancelling, stopping and "
         "get_safety_status still work.",
+    ),
+    Code.AGENT_ORDER_LIMIT: CodeText(
+        meaning="The operator gave this agent tighter limits than all have, and one of them is reached.",
+        remedy="Wait for `retry_after_s` where it is told, or ask for a smaller order.",
     ),
     Code.ACCOUNT_READ_LIMIT: CodeText(
         meaning="The number of reads of account and orders in a rolling minute is used up.",

@@ -6,8 +6,10 @@ import hashlib
 import json
 import re
 import uuid
+from base64 import b32encode
 from collections.abc import Mapping
 
+from ibkr_mcp_server.domain.agents import agent_tag
 from ibkr_mcp_server.domain.orders import ORDER_REF_PREFIX
 
 REQUEST_KEY = re.compile(r"[A-Za-z0-9_.:-]{8,64}")
@@ -30,9 +32,18 @@ def part_key(request_key: str, part: str) -> str:
     return f"{request_key}.{part}"
 
 
-def order_ref_for(request_key: str) -> str:
-    """The order reference for a key: its hash, 38 characters (ID-07 allows 40)."""
-    return ORDER_REF_PREFIX + hashlib.sha256(request_key.encode()).hexdigest()[:32]
+def order_ref_for(request_key: str, agent: str) -> str:
+    """The order reference for a key: who trades, and 100 bits of the key's hash; at most 40 characters (ID-07)."""
+    return f"{ORDER_REF_PREFIX}{agent_tag(agent)}-{_hashed(request_key)}"
+
+
+def carries(order_ref: str, request_key: str) -> bool:
+    """Whether the order reference is that of `request_key`, whoever placed the order."""
+    return order_ref.startswith(ORDER_REF_PREFIX) and order_ref.rpartition("-")[2] == _hashed(request_key)
+
+
+def _hashed(request_key: str) -> str:
+    return b32encode(hashlib.sha256(request_key.encode()).digest()).decode()[:20].lower()
 
 
 def fingerprint(tool: str, arguments: Mapping[str, object]) -> str:

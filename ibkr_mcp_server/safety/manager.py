@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -23,6 +24,7 @@ from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.broker.base import BrokerReads, LinkStatus
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.accounts import masked
+from ibkr_mcp_server.domain.agents import AgentLimits
 from ibkr_mcp_server.domain.operations import (
     SYSTEM,
     FinalGate,
@@ -106,11 +108,12 @@ class TradingSafetyManager:
         clock: Clock,
         default_account: DefaultAccount,
         session_id: str,
+        agent_limits: Mapping[str, AgentLimits] | None = None,
     ) -> None:
         self.kill_switch = kill_switch
         self.writer = writer
         self.readiness = Readiness()
-        self.policy = Policy(settings)
+        self.policy = Policy(settings, agent_limits)
         self._settings = settings
         self._broker = broker
         self._database = database

@@ -53,7 +53,7 @@ from ibkr_mcp_server.safety.exposure import (
     reserved_by,
     weakens_protection,
 )
-from ibkr_mcp_server.safety.identity import order_ref_for
+from ibkr_mcp_server.safety.identity import carries
 from ibkr_mcp_server.safety.plausible import PlausiblePrices
 from ibkr_mcp_server.safety.portfolio import project
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded
@@ -426,10 +426,10 @@ def classified(
 
 
 def _match(reference: OrderReference, orders: Sequence[BrokerOrder]) -> BrokerOrder | None:
-    wanted = order_ref_for(reference.client_request_id) if reference.client_request_id else None
+    key = reference.client_request_id
     for order in orders:
         same_id = reference.perm_id is None or order.perm_id == reference.perm_id
-        same_key = wanted is None or order.order.order_ref == wanted
+        same_key = not key or carries(order.order.order_ref, key)
         if same_id and same_key:
             return order
     return None

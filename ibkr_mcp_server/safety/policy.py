@@ -6,11 +6,14 @@ that a caller learns everything at once. `docs/safety.md` prints this table.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ibkr_mcp_server.domain.agents import AgentLimits
 from ibkr_mcp_server.domain.operations import Operation, OperationClass
 from ibkr_mcp_server.safety.checks import Check
 from ibkr_mcp_server.safety.checks.account import AccountCheck
+from ibkr_mcp_server.safety.checks.agent_limits import AgentOrders
 from ibkr_mcp_server.safety.checks.agent_pace import AccountReadRate, AgentTimeout, ModificationRate
 from ibkr_mcp_server.safety.checks.allowed_instruments import AllowedInstruments
 from ibkr_mcp_server.safety.checks.bracket import Bracket
@@ -68,7 +71,7 @@ class Rule:
 class Policy:
     """The table, filled with this configuration's limits."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, agent_limits: Mapping[str, AgentLimits] | None = None) -> None:
         known = Rule(name="registered_tool", step=0, check=RegisteredTool())
         kill = Rule(name="kill_switch", step=1, check=StateCheck(group=CauseGroup.KILL_SWITCH))
         state = Rule(name="effective_state", step=2, check=StateCheck(group=CauseGroup.CONDITION))
@@ -114,6 +117,7 @@ class Policy:
             check=DailyOrders(per_day=settings.max_daily_orders, warn_at=settings.daily_orders_warning),
             is_limit=True,
         )
+        own = Rule(name="agent_orders", step=6, check=AgentOrders(limits=agent_limits or {}), is_limit=True)
         account = Rule(name="account", step=7, check=account_check(settings))
         form = Rule(name="order_form", step=8, check=OrderForm())
         existing = Rule(name="existing_order", step=8, check=ExistingOrder(client_id=settings.client_id))
@@ -204,7 +208,7 @@ class Policy:
             step=6,
             check=OrderEfficiency(warn_at=settings.messages_per_fill_warning, limit=settings.max_messages_per_fill),
         )
-        paces = (timeout, rate, daily, efficiency)
+        paces = (timeout, rate, daily, own, efficiency)
         order_rules = (known, *write_switches, gates, hours, opening_hours, *paces, *rules, unresolved, key)
         read_rules = (*switches, timeout, form)
         self.table: dict[OperationClass, tuple[Rule, ...]] = {

@@ -143,6 +143,7 @@ class Opening:
     """At its worst price; an order without a known value is never accepted."""
     request_key: str
     order_ref: str
+    agent: str
     is_new: bool
     """A placement; False for a change of a working order."""
 
@@ -290,6 +291,7 @@ def openings(connection: Connection, clock: Clock, seconds: float) -> list[Openi
             value_usd=row.worst_case_value_usd or Decimal(0),
             request_key=row.request_key,
             order_ref=row.order_ref,
+            agent=row.actor_id,
             is_new=row.kind == "place",
         )
         for row in rows
@@ -387,6 +389,7 @@ _OPENINGS = union(  # three searches instead of OR, so that each walks one index
             intents.c.worst_case_value_usd,
             intents.c.request_key,
             intents.c.order_ref,
+            intents.c.actor_id,
             intents.c.kind,
         ).where(_COUNTS, *condition)
         for condition in (

@@ -45,6 +45,8 @@ class Request:
 
     name: str
     arguments: Mapping[str, object]
+    agent: str
+    """Whose process or token it came by (ST-07)."""
     client: str
     """What the client calls itself: a claim."""
     auth: str
@@ -68,7 +70,8 @@ class Response:
 async def answer(request: Request, desk: Desk) -> Response:
     """Carry a call out, whatever it is."""
     tool = _shown(request.name, desk)
-    actor = Actor(type=ActorType.AGENT, id=cleaned(request.client, 60) or "unnamed", auth=request.auth)
+    label = cleaned(request.client, 60)
+    actor = Actor(type=ActorType.AGENT, id=request.agent, auth=request.auth, label=label)
     if tool is None or tool.needs_link:
         await wait_for_first_link(desk, FIRST_LINK_SECONDS)
     try:

@@ -1,14 +1,13 @@
-"""MCP over Streamable HTTP, for clients on this machine that know the token."""
+"""MCP over Streamable HTTP, for clients on this machine that know a token; the token says which agent calls."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,9 +17,10 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ibkr_mcp_server.agents import Agent, TokenHolders, token_hash
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.state_dir import StateDirectory
-from ibkr_mcp_server.tools.server import TradingServer
+from ibkr_mcp_server.tools.server import AGENT_OF_REQUEST, TradingServer
 
 PATH = "/mcp"
 LARGEST_BODY = 256 * 1024
@@ -32,17 +32,19 @@ SHUTDOWN_SECONDS = 10
 
 
 class BearerToken:
-    """Lets only requests with the right token through; looks at nothing else of the others."""
+    """Lets only requests with a right token through, with the agent it proves; looks at nothing else of the others."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        if len(token) < 16:
-            raise ValueError("an HTTP token needs at least 16 characters")
+    def __init__(self, app: ASGIApp, holders: TokenHolders) -> None:
         self._app = app
-        self._expected = f"bearer {token}".encode()
+        self._holders = holders
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or self._is_proven(scope):
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+            return
+        agent = self._proven(scope)
+        if agent is not None:
+            await self._app({**scope, AGENT_OF_REQUEST: agent}, receive, send)
             return
         refused = JSONResponse(
             {"error": "A bearer token is needed: Authorization: Bearer TOKEN."},
@@ -51,15 +53,15 @@ class BearerToken:
         )
         await refused(scope, receive, send)
 
-    def _is_proven(self, scope: Scope) -> bool:
+    def _proven(self, scope: Scope) -> str | None:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(given) != 1:
-            return False
+            return None
         scheme, _, token = given[0].partition(b" ")
-        return hmac.compare_digest(scheme.lower() + b" " + token.strip(), self._expected)
+        return self._holders.holder(token.strip()) if scheme.lower() == b"bearer" else None
 
 
-def http_app(server: TradingServer, *, host: str, port: int, token: str) -> Starlette:
+def http_app(server: TradingServer, *, host: str, port: int, holders: TokenHolders) -> Starlette:
     """The ASGI application. Requests must name this machine as their host, so that no web page can reach it by a name
     of its own."""
     names = {f"{_in_url(name)}:{port}" for name in (host, "127.0.0.1", "localhost", "::1")}
@@ -72,12 +74,14 @@ def http_app(server: TradingServer, *, host: str, port: int, token: str) -> Star
             allowed_hosts=sorted(names), allowed_origins=sorted(f"http://{name}" for name in names)
         ),
     )
-    app.add_middleware(BearerToken, token=token)
+    app.add_middleware(BearerToken, holders=holders)
     return app
 
 
-def serve(server: TradingServer, settings: Settings, state: StateDirectory) -> None:
+def serve(server: TradingServer, settings: Settings, state: StateDirectory, agents: Sequence[Agent]) -> None:
     """Serve until the process is told to end; says on stderr where, and where the token lies.
+
+    That token is of the agent in the settings; `agents` may have their own.
 
     Raises:
         OSError: the address cannot be listened on, or the token cannot be kept.
@@ -88,7 +92,9 @@ def serve(server: TradingServer, settings: Settings, state: StateDirectory) -> N
     def tell(url: str) -> None:
         print(f"Serving MCP at {url}; the bearer token is in {where}.", file=sys.stderr, flush=True)  # noqa: T201
 
-    asyncio.run(listen(server, host=settings.http_host, port=settings.http_port, token=token, ready=tell))
+    hashes = {agent.name: agent.token_sha256 for agent in agents if agent.token_sha256 is not None}
+    holders = TokenHolders([(settings.agent, token_hash(token)), *hashes.items()])
+    asyncio.run(listen(server, host=settings.http_host, port=settings.http_port, holders=holders, ready=tell))
 
 
 def kept_token(path: Path) -> str:
@@ -101,7 +107,12 @@ def kept_token(path: Path) -> str:
 
 
 async def listen(
-    server: TradingServer, *, host: str, port: int, token: str, ready: Callable[[str], None] = lambda url: None
+    server: TradingServer,
+    *,
+    host: str,
+    port: int,
+    holders: TokenHolders,
+    ready: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Serve until the process is told to end, then let calls in flight finish and close the app.
 
@@ -111,7 +122,7 @@ async def listen(
     with listener:
         port = listener.getsockname()[1]
         config = uvicorn.Config(
-            http_app(server, host=host, port=port, token=token),
+            http_app(server, host=host, port=port, holders=holders),
             log_config=None,  # ours goes to stderr; uvicorn's own would write to stdout
             access_log=False,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,

@@ -34,6 +34,7 @@ NOTICED_BY: dict[str, tuple[str, ...]] = {
     "trading_hours": (
         "tests/flow/test_trading_hours.py::test_with_regular_hours_not_asked_for_only_the_weekend_holds_back",
     ),
+    "agent_orders": ("tests/flow/test_agents.py::test_the_value_of_an_agents_order_is_limited",),
     "agent_timeout": (PACE + "test_a_timeout_survives_a_restart",),
     "account_read_rate": (PACE + "test_the_thirty_first_read_of_a_minute_is_refused_and_the_safety_status_is_not",),
     "modification_rate": (PACE + "test_changes_of_entries_are_limited_and_those_of_protection_and_cancels_are_not",),

@@ -14,13 +14,14 @@ import httpx2
 import pytest
 from mcp import Client, StdioServerParameters
 
+from ibkr_mcp_server.agents import TokenHolders, token_hash
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.tools.catalogue import TOOLS
-from ibkr_mcp_server.tools.http import LARGEST_BODY, BearerToken, http_app, kept_token
+from ibkr_mcp_server.tools.http import LARGEST_BODY, http_app, kept_token
 from ibkr_mcp_server.tools.server import TradingServer
 from tests.surface.shell import Shell, serving_http
 
-TOKEN = "a-token-for-tests-only"
+TOKEN = "a-token-for-tests-only-of-32-characters"
 HOST = "127.0.0.1:8765"
 PATIENCE_SECONDS = 60
 
@@ -82,7 +83,7 @@ async def _http(headers: dict[str, str]) -> AsyncIterator[httpx2.AsyncClient]:
         raise AssertionError("nothing may be opened")
 
     server = TradingServer(nothing, venue="paper", clock=ManualClock(), auth="bearer")  # type: ignore[arg-type]  # never called
-    app = http_app(server, host="127.0.0.1", port=8765, token=TOKEN)
+    app = http_app(server, host="127.0.0.1", port=8765, holders=TokenHolders([("default", token_hash(TOKEN))]))
     transport = httpx2.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
@@ -139,14 +140,15 @@ def test_token_is_made_once_and_private(tmp_path: Path) -> None:
 
 
 def test_empty_or_short_token_protects_nothing_and_is_not_accepted() -> None:
-    with pytest.raises(ValueError, match="16 characters"):
-        BearerToken(lambda scope, receive, send: None, token="")  # type: ignore[arg-type, return-value]  # never run
+    for token in ("", "x" * 31):
+        with pytest.raises(ValueError, match="32 characters"):
+            token_hash(token)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_http_serves_clients_with_the_token_and_ends_in_order(shell: Shell, mode: str) -> None:
     with anyio.fail_after(PATIENCE_SECONDS):
-        async with serving_http(shell, TOKEN + "-0123456789abcdef", mode=mode) as client:
+        async with serving_http(shell, TOKEN, mode=mode) as client:
             assert len((await client.list_tools()).tools) == len(TOOLS)
             told = (await client.call_tool("get_safety_status", {})).structured_content
             assert isinstance(told, dict)

@@ -28,7 +28,7 @@ async def test_records_read_back_in_order_with_all_fields(database: Database, lo
     assert await database.read(lambda c: tail(c, 1)) == [second]
     assert await database.read(lambda c: tail(c, 10, EventType.SERVER_START)) == [first]
     assert (second.seq, second.prev_hash, second.timestamp) == (2, first.hash, NOON)
-    assert second.actor == {"type": "agent", "id": "claude", "auth": "stdio"}
+    assert second.actor == {"type": "agent", "id": "claude", "auth": "stdio", "label": ""}
     assert second.order_data == {"symbol": "AAPL", "quantity": "10", "limit_price": "190.50"}
     assert (second.decision_id, second.intent_id, second.outcome, second.broker_ids) == (
         "d1",

@@ -82,6 +82,7 @@ def projected(order: Order | None = None, **changes: Any) -> Portfolio:
 
 def opening(order: Order, ref: str = "ref", value_usd: Decimal | None = None) -> Opening:
     return Opening(
+        agent="default",
         age_seconds=1,
         is_today=True,
         con_id=order.instrument.con_id,
