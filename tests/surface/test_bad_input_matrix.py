@@ -64,7 +64,7 @@ def _admits(schema: dict[str, Any], value: Any) -> bool:
 
 async def _refused(world: World, tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     answer = await world.call_with(tool.name, arguments)
-    jsonschema.validate(answer, REFUSAL)
+    REFUSAL.validate(answer)
     assert len(json.dumps(answer)) < 6_000
     assert str((answer["error"], answer.get("details"))).isprintable()
     return answer
@@ -181,7 +181,7 @@ async def test_raw_lines_that_are_hardly_json_place_nothing_and_the_next_call_wo
                 assert status["daily_stats"]["opening_orders"] == 0, arguments
                 if code is not None:
                     refusal = told[number]["result"]["structuredContent"]
-                    jsonschema.validate(refusal, REFUSAL)
+                    REFUSAL.validate(refusal)
                     assert (told[number]["result"]["isError"], refusal["code"]) == (True, code), refusal
             process.stdin.close()
             await process.wait()
