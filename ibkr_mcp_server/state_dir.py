@@ -39,8 +39,12 @@ class StateDirectory:
 
     @property
     def operator(self) -> Path:
-        """What proves the operator's passphrase; never the passphrase itself."""
+        """What proves the operators' passphrases; never a passphrase itself."""
         return self.path / "operator.json"
+
+    @property
+    def operator_lock(self) -> Path:
+        return self.operator.with_suffix(".lock")
 
     @property
     def http_token(self) -> Path:
@@ -68,6 +72,7 @@ class StateDirectory:
             self.sentinel,
             self.send_lock,
             self.operator,
+            self.operator_lock,
             self.http_token,
             self.agents,
             self.gateway_lock,

@@ -567,6 +567,22 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_cli_stop_and_reset.py::test_a_passphrase_is_typed_at_a_terminal_or_refused",
         "tests/surface/test_cli_stop_and_reset.py::test_only_the_right_passphrase_resets_and_five_wrong_ones_lock_the_door",
         "tests/flow/test_stopping.py::test_five_wrong_passphrases_lock_the_door_for_fifteen_minutes_also_across_a_restart",
+        "tests/unit/safety/test_operators.py::test_a_one_time_code_is_needed_besides_the_passphrase_and_is_good_once",
+    ),
+    "KS-17": held(
+        "A reset in live mode or after a KILL threshold takes two different people within a quarter of an hour.",
+        "tests/surface/test_cli_people.py::test_in_live_mode_a_reset_takes_two_admins",
+        "tests/surface/test_cli_people.py::test_a_stop_made_by_a_kill_threshold_takes_two_admins_on_paper_too",
+        "tests/unit/safety/test_operators.py::test_two_different_people_approve_within_a_quarter_of_an_hour",
+        "tests/contract/store/test_approvals.py::test_two_people_grant_what_one_asked_and_a_second_vote_of_one_person_cannot_be_stored",
+        "tests/contract/store/test_approvals.py::test_a_request_ends_by_the_machines_own_time",
+    ),
+    "KS-19": held(
+        "A role belongs to a credential: who has too low a role is refused and recorded, whatever name they type.",
+        "tests/unit/safety/test_operators.py::test_a_role_belongs_to_the_credential_and_not_to_a_typed_name",
+        "tests/unit/safety/test_operators.py::test_each_role_may_what_those_below_it_may",
+        "tests/surface/test_cli_people.py::test_in_live_mode_a_reset_takes_two_admins",
+        "tests/surface/test_cli_people.py::test_operators_are_added_listed_and_removed_by_an_admin",
     ),
     "KS-18": held(
         "Stopping needs no second person, no secret, no reason and no well-formed arguments.",

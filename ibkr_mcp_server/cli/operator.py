@@ -1,30 +1,40 @@
-"""`reset` and `operator`: what only a person may do, proved by a passphrase typed at a terminal (KS-16)."""
+"""`reset` and `operator`: what only a person may do, proved by what they type at a terminal (KS-16, KS-19)."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
+from ibkr_mcp_server.cli.output import console, facts, print_json
+from ibkr_mcp_server.cli.proof import (
+    Passphrase,
+    User,
+    operator_door,
+    own_name,
+    proved,
+    refuse_passphrase_in_the_open,
+    typed_proof,
+)
 from ibkr_mcp_server.cli.user import local_user, typed_secret
-from ibkr_mcp_server.cli.workspace import EnvFile, Workspace, open_workspace, settings_of
+from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, open_workspace, settings_of
 from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.operations.reset import check_resumable, reset_kill_switch
-from ibkr_mcp_server.safety.operator import SHORTEST_PASSPHRASE, OperatorDoor
-from ibkr_mcp_server.store.latches import Latch
+from ibkr_mcp_server.safety.operator import SHORTEST_PASSPHRASE, nobody_yet
+from ibkr_mcp_server.safety.roles import Power, Role
 
-User = Annotated[str | None, typer.Option("--user", metavar="NAME", help="Name for the audit log; proves nothing.")]
-Passphrase = Annotated[str | None, typer.Option("--passphrase", hidden=True)]
-"""Exists only to be refused with a reason."""
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The operator's name.")]
 
 
 def register(app: typer.Typer) -> None:
     app.command("reset")(reset)
-    group = typer.Typer(help="The operator's passphrase.", no_args_is_help=True)
-    group.callback()(lambda: None)  # keeps the name of the only command
+    group = typer.Typer(help="The people who may decide, their roles and passphrases.", no_args_is_help=True)
     group.command("set-passphrase")(set_passphrase)
+    group.command("add")(add)
+    group.command("list")(show)
+    group.command("remove")(remove)
     app.add_typer(group, name="operator")
 
 
@@ -34,65 +44,97 @@ def reset(
     passphrase: Passphrase = None,
     env_file: EnvFile = None,
 ) -> None:
-    """End a stop. Asks for the operator's passphrase at the terminal."""
+    """End a stop, as an admin. In live mode, and after a KILL threshold, a second admin must approve it."""
     refuse_passphrase_in_the_open(passphrase)
     with open_workspace(settings_of(env_file)) as workspace:
-        door = operator_door(workspace)
         if not workspace.kill_switch.status_now().active:
             raise Refused("NOT_ACTIVE", "The kill switch is off; there is nothing to reset.")
-        if not door.has_passphrase:
-            raise Refused(
-                "NO_PASSPHRASE",
-                "No operator passphrase is set, so nobody can be proved.",
-                next_step="Run: ibkr-mcp-server operator set-passphrase",
-            )
+        if not operator_door(workspace).has_passphrase:
+            raise nobody_yet()
         check_resumable(workspace.database)
-        typed = typed_secret("Operator passphrase: ")
-
-        async def proved_and_reset() -> Latch:
-            proof = await door.open(typed, claimed_name=user or local_user())
-            return await reset_kill_switch(workspace.database, workspace.kill_switch, proof, reason)
-
-        latch = asyncio.run(proved_and_reset())
+        proof = proved(workspace, user, Power.RESET)
+        done = reset_kill_switch(
+            workspace.database,
+            workspace.kill_switch,
+            proof,
+            reason,
+            settings=workspace.settings,
+            queue=workspace.queue,
+        )
+        latch = asyncio.run(done)
     typer.echo(f"The kill switch is off, reset by {latch.actor_id}: {latch.reason}")
     typer.echo("Running servers accept opening orders again, as far as their other controls allow.")
 
 
 def set_passphrase(user: User = None, passphrase: Passphrase = None, env_file: EnvFile = None) -> None:
-    """Set the operator's passphrase, or change it; changing asks for the current one."""
+    """Set the first passphrase, which makes an admin; or change your own, which asks for the current one."""
     refuse_passphrase_in_the_open(passphrase)
     with open_workspace(settings_of(env_file)) as workspace:
-        door, name = operator_door(workspace), user or local_user()
+        door = operator_door(workspace)
         if door.has_passphrase:
-            current = typed_secret("Current operator passphrase: ")
-            proof = asyncio.run(door.open(current, claimed_name=name))
-            asyncio.run(door.replace_passphrase(_typed_twice(), proof))
+            name = own_name(door, user)
+            current, code = typed_proof(door, name, "Current operator passphrase: ")
+            proof = asyncio.run(door.open(current, claimed_name=name, code=code))
+            asyncio.run(door.replace_passphrase(_typed_twice(), current, proof))
         else:
+            name = user or local_user()
             asyncio.run(door.set_passphrase(_typed_twice(), claimed_name=name))
-    typer.echo("The operator's passphrase is set. Only its hash is stored; nobody can read it back.")
+    typer.echo(f"The passphrase of {name} is set. Only its hash is stored; nobody can read it back.")
 
 
-def operator_door(workspace: Workspace) -> OperatorDoor:
-    return OperatorDoor(
-        path=workspace.state.operator, database=workspace.database, audit=workspace.audit, clock=workspace.clock
-    )
+def add(
+    name: Name,
+    role: Annotated[Role, typer.Option(help="What this person may do; docs/operating.md has the table.")],
+    one_time_code: Annotated[
+        bool, typer.Option("--one-time-code", help="Also ask this person for codes of an authenticator.")
+    ] = False,
+    user: User = None,
+    passphrase: Passphrase = None,
+    env_file: EnvFile = None,
+) -> None:
+    """Add a person, as an admin: first you prove yourself, then the new person types their passphrase."""
+    refuse_passphrase_in_the_open(passphrase)
+    with open_workspace(settings_of(env_file)) as workspace:
+        proof = proved(workspace, user, Power.MANAGE_OPERATORS)
+        chosen = _typed_twice(f" of {name}")
+        key = asyncio.run(operator_door(workspace).add(name, role, chosen, proof, with_code=one_time_code))
+    typer.echo(f"{name} is an operator now, with the role {role}.")
+    if key is not None:
+        typer.echo("Enter this key into the authenticator now; it is never shown again:")
+        typer.echo(f"  {key}")
+        typer.echo(f"  otpauth://totp/ibkr-mcp-server:{quote(name)}?secret={key}&issuer=ibkr-mcp-server")
 
 
-def _typed_twice() -> str:
-    first = typed_secret(f"New operator passphrase (at least {SHORTEST_PASSPHRASE} characters): ")
+def show(as_json: AsJson = False, env_file: EnvFile = None) -> None:
+    """List the operators with their roles."""
+    with open_workspace(settings_of(env_file), read_only=True) as workspace:
+        operators = operator_door(workspace).operators()
+    entries = [
+        {"name": one.name, "role": one.role.value, "one_time_code": one.has_code, "since": one.since or None}
+        for one in operators
+    ]
+    if as_json:
+        print_json(entries)
+        return
+    if not operators:
+        raise nobody_yet()
+    table = facts("Operators")
+    for one in operators:
+        table.add_row(one.name, f"{one.role}{', passphrase and one-time code' if one.has_code else ', passphrase'}")
+    console().print(table)
+
+
+def remove(name: Name, user: User = None, passphrase: Passphrase = None, env_file: EnvFile = None) -> None:
+    """Take a person's credential away, as an admin."""
+    refuse_passphrase_in_the_open(passphrase)
+    with open_workspace(settings_of(env_file)) as workspace:
+        proof = proved(workspace, user, Power.MANAGE_OPERATORS)
+        asyncio.run(operator_door(workspace).remove(name, proof))
+    typer.echo(f"{name} is no operator any more.")
+
+
+def _typed_twice(whose: str = "") -> str:
+    first = typed_secret(f"New operator passphrase{whose} (at least {SHORTEST_PASSPHRASE} characters): ")
     if typed_secret("The same again: ") != first:
         raise Refused("PASSPHRASES_DIFFER", "The two passphrases are not the same; nothing was changed.")
     return first
-
-
-def refuse_passphrase_in_the_open(given: str | None) -> None:
-    variables = [name for name in os.environ if name.upper().startswith("IBKR_") and "PASSPHRASE" in name.upper()]
-    if given is None and not variables:
-        return
-    where = f"The variable {variables[0]}" if variables else "The option --passphrase"
-    raise Refused(
-        "PASSPHRASE_IN_THE_OPEN",
-        f"{where} carries a passphrase, where other programs can read it; it was not looked at.",
-        next_step="Take it away and type the passphrase when asked. If it is the real one, change it: "
-        "ibkr-mcp-server operator set-passphrase",
-    )

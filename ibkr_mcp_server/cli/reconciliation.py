@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from ibkr_mcp_server.cli.operator import Passphrase, User, operator_door, refuse_passphrase_in_the_open
 from ibkr_mcp_server.cli.output import utc
-from ibkr_mcp_server.cli.user import local_user, typed_secret
+from ibkr_mcp_server.cli.proof import Passphrase, User, proved, refuse_passphrase_in_the_open
 from ibkr_mcp_server.cli.workspace import EnvFile, open_workspace, settings_of
 from ibkr_mcp_server.operations.acceptance import accept_figures, report_to_accept
+from ibkr_mcp_server.safety.roles import Power
 from ibkr_mcp_server.store import reconciliations
 from ibkr_mcp_server.store.reconciliations import Report
 
@@ -46,13 +46,8 @@ def accept(
     with open_workspace(settings_of(env_file)) as workspace:
         report = report_to_accept(workspace.database)
         _print(report)
-        typed = typed_secret("Operator passphrase: ")
-
-        async def proved_and_accepted() -> Report:
-            proof = await operator_door(workspace).open(typed, claimed_name=user or local_user())
-            return await accept_figures(workspace.database, workspace.audit, proof, report, reason)
-
-        asyncio.run(proved_and_accepted())
+        proof = proved(workspace, user, Power.ACCEPT_FIGURES)
+        asyncio.run(accept_figures(workspace.database, workspace.audit, proof, report, reason))
     typer.echo("Accepted: a running server starts its next comparison from these figures.")
 
 

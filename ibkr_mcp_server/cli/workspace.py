@@ -15,6 +15,7 @@ import typer
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.clock import Clock, SystemClock
 from ibkr_mcp_server.errors import ConfigurationError
+from ibkr_mcp_server.safety.approval_queue import ApprovalQueue
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.settings import Settings, load_settings
@@ -38,6 +39,11 @@ class Workspace:
     audit: AuditLog
     kill_switch: KillSwitch
     clock: Clock
+
+    @property
+    def queue(self) -> ApprovalQueue:
+        """The requests to people."""
+        return ApprovalQueue(database=self.database, audit=self.audit, clock=self.clock)
 
 
 def settings_of(env_file: Path | None) -> Settings:

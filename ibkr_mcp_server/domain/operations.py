@@ -58,12 +58,15 @@ class Actor:
     id: str
     """Of an agent, the name that its process or its token has (ST-07); of a human, a claim unless `auth` proves it."""
     auth: str
-    """`stdio`, `bearer`, `passphrase`, `local-shell`, `sentinel-file`, `in-process`."""
+    """`stdio`, `bearer`, `passphrase`, `passphrase and code`, `local-shell`, `sentinel-file`, `in-process`,
+    `threshold`; `claimed` where a proof failed."""
     label: str = ""
     """What an MCP client calls itself: a claim, for the records only."""
 
 
 SYSTEM = Actor(type=ActorType.SYSTEM, id="ibkr-mcp-server", auth="in-process")
+BY_THRESHOLD = "threshold"
+"""`auth` of the system when a KILL threshold made it stop: such a stop ends only with two people (KS-17)."""
 
 
 @dataclass(frozen=True, kw_only=True)

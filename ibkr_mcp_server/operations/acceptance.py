@@ -8,6 +8,7 @@ from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.safety.operator import OperatorProof
+from ibkr_mcp_server.safety.roles import Power
 from ibkr_mcp_server.store import reconciliations
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.reconciliations import Report
@@ -31,8 +32,9 @@ async def accept_figures(
     """Let the next comparison start from the figures of `report`.
 
     Raises:
-        Refused: no reason was given.
+        Refused: no reason was given, or the role does not reach.
     """
+    proof.require(Power.ACCEPT_FIGURES)
     if not reason.strip():
         raise Refused("REASON_MISSING", "Say in a sentence why the broker's figures are right.")
 

@@ -2,28 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sqlalchemy import Connection
 
 from ibkr_mcp_server.audit.verify import verify
+from ibkr_mcp_server.domain.operations import BY_THRESHOLD
 from ibkr_mcp_server.errors import Refused
+from ibkr_mcp_server.safety.approval_queue import ApprovalQueue
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.operator import OperatorProof
-from ibkr_mcp_server.store import intents
+from ibkr_mcp_server.safety.roles import Power
+from ibkr_mcp_server.settings import BrokerMode, Settings
+from ibkr_mcp_server.store import intents, latches
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import IntentState
 from ibkr_mcp_server.store.latches import Latch
 
+RESET = "reset"
+"""Kind of the request for a second person."""
 
-async def reset_kill_switch(database: Database, kill_switch: KillSwitch, proof: OperatorProof, reason: str) -> Latch:
+
+async def reset_kill_switch(
+    database: Database,
+    kill_switch: KillSwitch,
+    proof: OperatorProof,
+    reason: str,
+    *,
+    settings: Settings,
+    queue: ApprovalQueue,
+) -> Latch:
     """Clear the kill switch for a human who proved themselves and says why.
 
     Raises:
+        SecondPersonNeeded: it takes two people, and this was the first.
         Refused: the switch is off, the reason is missing, or something still stands against it.
     """
+    if not reason.strip():
+        raise Refused(
+            "REASON_MISSING", "A reset needs a reason.", next_step="Say in a sentence why trading may resume."
+        )
     check_resumable(database)
-    return await kill_switch.clear(proof, reason)
+    latch = kill_switch.status_now().latch
+    if not needs_two_people(settings, latch):
+        return await kill_switch.clear(proof, reason)
+    subject = _subject(latch)
+    await queue.two_people(RESET, subject, terms=_terms(latch), reason=reason, power=Power.RESET, proof=proof)
+
+    def consent(connection: Connection) -> Mapping[str, object]:
+        # Of the latch as it is now: an approval of an earlier stop does not end a later one.
+        used = queue.use(connection, RESET, _subject(latches.current(connection)))
+        if used is None:
+            raise Refused("APPROVAL_OVERTAKEN", "The switch was used again since it was approved; ask anew.")
+        return {"approval": used.approval_id, "approved_by": [vote.principal for vote in used.votes]}
+
+    return await kill_switch.clear(proof, reason, consent=consent)
+
+
+def needs_two_people(settings: Settings, latch: Latch) -> bool:
+    """KS-17: a reset in live mode, and one after a KILL threshold."""
+    return settings.broker_mode is BrokerMode.LIVE or latch.auth == BY_THRESHOLD
+
+
+def _subject(latch: Latch) -> dict[str, object]:
+    return {"scope": latch.scope, "generation": latch.generation}
+
+
+def _terms(latch: Latch) -> tuple[str, ...]:
+    since = "" if latch.activated_at is None else f" since {latch.activated_at:%Y-%m-%d %H:%M:%S} UTC"
+    return (
+        f"End the stop {latch.mode} of the {latch.scope}{since}.",
+        f"It was made by {latch.actor_id}: {latch.reason}",
+    )
 
 
 def check_resumable(database: Database) -> None:

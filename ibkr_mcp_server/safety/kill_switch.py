@@ -6,6 +6,7 @@ Anybody may stop; the latch is written before any effect follows, and unreadable
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from ibkr_mcp_server.domain.operations import Actor, ActorType
 from ibkr_mcp_server.errors import ProductError, Refused
 from ibkr_mcp_server.safety.decision import Code
 from ibkr_mcp_server.safety.operator import OperatorProof
+from ibkr_mcp_server.safety.roles import Power
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.state import Cause, SafetyState
 from ibkr_mcp_server.store import latches
@@ -32,6 +34,14 @@ _ROWS = {
     KillMode.CLOSE_POSITIONS: SafetyState.CLOSE,
     KillMode.LOCKDOWN: SafetyState.LOCKDOWN,
 }
+
+
+Consent = Callable[[Connection], Mapping[str, object]]
+"""Raises Refused while somebody's consent is missing; else what to record of it."""
+
+
+def _nobody_else(connection: Connection) -> Mapping[str, object]:
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +116,16 @@ class KillSwitch:
         except ProductError as error:
             return error.message
 
-    async def clear(self, proof: OperatorProof, reason: str) -> Latch:
+    async def clear(self, proof: OperatorProof, reason: str, *, consent: Consent = _nobody_else) -> Latch:
         """Reset the switch; a human did this and says why (KS-15, KS-16).
 
+        `consent` finds in the same transaction what else has to allow it, and tells the record of that.
+
         Raises:
-            Refused: no reason, the switch is off, or the sentinel file cannot be removed.
+            Refused: no reason, the role does not reach, the switch is off, the sentinel file cannot be removed, or
+                somebody's consent is missing.
         """
+        proof.require(Power.RESET)
         if not reason.strip():
             raise Refused(
                 "REASON_MISSING", "A reset needs a reason.", next_step="Say in a sentence why trading may resume."
@@ -128,11 +142,12 @@ class KillSwitch:
             ) from error
 
         def work(connection: Connection) -> Latch:
+            consented = consent(connection)
             latch = latches.clear(connection, actor=proof.actor, reason=reason, now=self._clock.now())
             event = AuditEvent(
                 type=EventType.KILL_SWITCH_DEACTIVATE,
                 actor=proof.actor,
-                outcome={"reason": reason, "generation": latch.generation},
+                outcome={"reason": reason, "generation": latch.generation, **consented},
             )
             self._audit.append(connection, event)
             return latch

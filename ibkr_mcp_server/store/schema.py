@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from ibkr_mcp_server.store.columns import DayText, DecimalText, MomentText, WholeNumber, WordText
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration; a database that says so is opened without loading Alembic."""
 
 
@@ -38,6 +38,15 @@ class IntentState(StrEnum):
     """Sent, or perhaps sent, and nothing proves what became of it."""
     EXPIRED = "EXPIRED"
     """Ended without a fill: released before it was sent, or expired at the broker."""
+
+
+class ApprovalState(StrEnum):
+    """Where a request to people stands; one that is not used in time has ended without a row saying so."""
+
+    PENDING = "PENDING"
+    GRANTED = "GRANTED"
+    DENIED = "DENIED"
+    USED = "USED"
 
 
 metadata = MetaData(
@@ -191,6 +200,42 @@ operator_attempts = Table(
     Column("last_at", MomentText, nullable=False),
     Column("monotonic", Float(53), nullable=False),
     Column("boot_id", Text, nullable=False),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("approval_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("subject_hash", Text, nullable=False),
+    Column("terms", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requested_type", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("requested_auth", Text, nullable=False),
+    Column("requested_at", MomentText, nullable=False),
+    Column("expires_at", MomentText, nullable=False),
+    Column("monotonic", Float(53), nullable=False),
+    Column("boot_id", Text, nullable=False),
+    Column("seconds", Float(53), nullable=False),
+    Column("power", Text, nullable=False),
+    Column("needed", Integer, nullable=False),
+    Column("state", WordText(ApprovalState), nullable=False),
+    Column("changed_at", MomentText, nullable=False),
+    CheckConstraint("needed IN (1, 2)", name="needed"),
+    Index(None, "state"),
+    Index(None, "kind", "subject_hash"),
+)
+
+approval_votes = Table(
+    "approval_votes",
+    metadata,
+    Column("approval_id", Text, primary_key=True),
+    Column("principal", Text, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("auth", Text, nullable=False),
+    Column("given_at", MomentText, nullable=False),
 )
 
 meta = Table(

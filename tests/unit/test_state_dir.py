@@ -45,7 +45,8 @@ def test_every_file_has_its_own_well_known_place(tmp_path: Path) -> None:
     names = [path.name for path in StateDirectory(path=tmp_path).own_files]
 
     assert names == [
-        "state.db", "KILL", "send.lock", "operator.json", "http.token", "agents.json", "paper-gateway.lock",
+        "state.db", "KILL", "send.lock", "operator.json", "operator.lock", "http.token", "agents.json",
+        "paper-gateway.lock",
         "paper-gateway",
     ]  # fmt: skip
     assert all(path.parent == tmp_path for path in StateDirectory(path=tmp_path).own_files)
