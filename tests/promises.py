@@ -678,8 +678,10 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_lost_acknowledgement.py::test_two_orders_that_stay_unknown_stop_trading_after_a_minute",
     ),
     "ID-12": held(
-        "An order counts as dead when the broker says so, whatever a client library makes of a remark.",
+        "An order is dead or alive as the broker says, whatever a remark, or a list without it, made us think.",
         "tests/flow/test_broker_writes.py::test_remark_about_a_living_order_does_not_kill_it",
+        "tests/flow/test_broker_truth.py::test_order_missing_from_one_list_is_not_taken_for_ended",
+        "tests/flow/test_broker_truth.py::test_order_that_we_took_for_ended_is_followed_to_its_true_end",
     ),
     "ID-13": held(
         "A fill that is told again counts once.",

@@ -263,6 +263,10 @@ class BrokerReads(Protocol):
         """Orders as last told by the broker, without asking; working and finished ones of this session."""
         ...
 
+    def known_order(self, perm_id: int) -> BrokerOrder | None:
+        """One of the known orders, by its permanent id."""
+        ...
+
     def known_positions(self) -> Sequence[Position] | None:
         """Positions as last told by the broker; None before the first synchronisation."""
         ...

@@ -105,10 +105,6 @@ class Book:
             if order.is_working and key not in alive and self._touched[key] < since
         ]
 
-    def listed(self, keys: Iterable[Key]) -> list[BrokerOrder]:
-        """The orders of these keys, each once."""
-        return [self._orders[key] for key in dict.fromkeys(keys) if key in self._orders]
-
     def mark(self) -> int:
         """A point in the stream of news, for `close_missing`."""
         return next(self._count)

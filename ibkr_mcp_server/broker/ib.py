@@ -199,6 +199,9 @@ class IBBroker:
     def known_orders(self) -> Sequence[BrokerOrder]:
         return self._book.orders()
 
+    def known_order(self, perm_id: int) -> BrokerOrder | None:
+        return self._book.order(perm_id=perm_id)
+
     def known_positions(self) -> Sequence[Position] | None:
         return self._book.positions()
 

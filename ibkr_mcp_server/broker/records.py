@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from ibkr_mcp_server.broker import translate
-from ibkr_mcp_server.broker.book import Book
+from ibkr_mcp_server.broker.book import Book, Key
 from ibkr_mcp_server.broker.library import ib_async
 from ibkr_mcp_server.broker.session import Session
 from ibkr_mcp_server.clock import Clock
@@ -35,15 +35,22 @@ class Records:
         mark, listed = await self._list_open_orders()
         await self.completed_orders()
         await self.executions()
-        self._book.close_missing(listed, mark)
+        await self._close_missing(listed, mark)
 
     async def open_orders(self) -> list[BrokerOrder]:
         """Working orders of all clients; one that has gone since is looked up among the finished ones."""
         mark, listed = await self._list_open_orders()
         if self._book.missing(listed, mark):
             await self.completed_orders()
-            self._book.close_missing(listed, mark)
-        return [order for order in self._book.listed(listed) if order.is_working]
+            await self._close_missing(listed, mark)
+        # What the broker spoke of since the list was asked for is newer than the list.
+        return self._book.working_orders()
+
+    async def _close_missing(self, listed: Sequence[Key], mark: int) -> None:
+        """Orders in neither list have ended; two lists in a row must lack them, for a row may be lost."""
+        if self._book.missing(listed, mark):
+            _, again = await self._list_open_orders()
+            self._book.close_missing([*listed, *again], mark)
 
     async def completed_orders(self) -> list[BrokerOrder]:
         rows = await self._session.unnumbered(
@@ -100,7 +107,7 @@ class Records:
     async def verify_accounts(self) -> None:
         await self._session.unnumbered("managed accounts", self._session.client.reqManagedAccts)
 
-    async def _list_open_orders(self) -> tuple[int, list[int | tuple[int, int]]]:
+    async def _list_open_orders(self) -> tuple[int, list[Key]]:
         mark = self._book.mark()
         return mark, await self._session.unnumbered("open orders", self._session.client.reqAllOpenOrders)
 

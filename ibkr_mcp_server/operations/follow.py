@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from sqlalchemy import Connection
 
@@ -18,7 +19,15 @@ from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.broker.reconcile import Finding, Unresolved, reconcile
 from ibkr_mcp_server.domain.operations import SYSTEM
-from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, OrderStatus, OrderType, Side, fill_of
+from ibkr_mcp_server.domain.orders import (
+    ORDER_REF_PREFIX,
+    BrokerOrder,
+    Execution,
+    OrderStatus,
+    OrderType,
+    Side,
+    fill_of,
+)
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.comparison import Difference, Kind
@@ -31,7 +40,7 @@ from ibkr_mcp_server.store.intents import Intent, IntentState
 PROBE_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """ID-09: when to look again for an order whose outcome is unknown; the last one repeats."""
 QUIET_SECONDS = 30.0
-"""ID-10: the link must have been up this long before absence at the broker proves that an order never arrived."""
+"""ID-10: only when the order left, and the link came up, this long ago does absence prove that it never arrived."""
 
 _log = get_logger(__name__)
 
@@ -46,6 +55,8 @@ class OrderFollower:
         self._look = asyncio.Event()
         self._probing = asyncio.Lock()
         self._noted: set[str] = set()
+        self._compared: dict[str, _Word] = {}
+        """What the lists said of each of our references when its record was last compared with them."""
 
     def listen(self, event: BrokerEvent) -> None:
         """The adapter's listener; returns at once."""
@@ -77,7 +88,9 @@ class OrderFollower:
             return  # the process that writes keeps the record of orders
         if event.kind is BrokerEventKind.ORDER_CHANGED and event.order is not None and event.order.placed_here:
             order = event.order
-            await self._desk.database.run(lambda connection: self._order_changed(connection, order))
+            newest = self._desk.broker.known_order(order.perm_id) or order
+            is_newest = (newest.status, newest.filled) == (order.status, order.filled)
+            await self._desk.database.run(lambda connection: self._order_changed(connection, order, is_newest))
         elif event.kind is BrokerEventKind.EXECUTION and event.execution is not None:
             fill = event.execution
             await self._desk.database.run(lambda connection: self._filled(connection, fill))
@@ -94,7 +107,7 @@ class OrderFollower:
             _log.warning("link down", text=event.text, code=event.code)
             await self._desk.audit.record(_link_event(EventType.LINK_DOWN, event))
 
-    def _order_changed(self, connection: Connection, order: BrokerOrder) -> None:
+    def _order_changed(self, connection: Connection, order: BrokerOrder, is_newest: bool) -> None:
         intent = intents.find_by_ref(connection, order.order.order_ref)
         if intent is None:
             return
@@ -103,7 +116,7 @@ class OrderFollower:
             _log.error("an order under a reference of ours contradicts its record", perm_id=order.perm_id)
             return  # nothing is credited to an order that is another one (ID-07); the comparison holds trading back
         state, event_type = state_of(intent.kind, order)
-        after = follow(connection, intent, state, order, self._desk.clock.now())
+        after = follow(connection, intent, state, order, self._desk.clock.now(), is_newest=is_newest)
         if (after.state, after.broker_status) != (intent.state, intent.broker_status):
             self._desk.audit.append(connection, _order_event(event_type, after, order))
 
@@ -150,15 +163,16 @@ class OrderFollower:
         completed: Sequence[BrokerOrder],
         executions: Sequence[Execution],
     ) -> list[Difference]:
-        """Compare the orders that we take for working with complete lists of the broker, and follow the broker.
+        """Compare our orders with complete lists of the broker, and follow the broker.
 
-        What was heard of an order since `read_at` is newer than the lists.
+        Those that we take for working must be in the lists; those that we take for ended must not show there that they
+        work or have traded more. What was heard of an order since `read_at` is newer than the lists.
         """
-        ours = [
-            intent
-            for intent in intents.accepted_placements(connection)
-            if intent.updated_at is None or intent.updated_at < read_at
-        ]
+        words = _told(open_orders, completed, executions)
+        news = [order_ref for order_ref, word in words.items() if self._compared.get(order_ref) != word]
+        known = [*intents.accepted_placements(connection), *intents.ended_placements(connection, news)]
+        ours = [intent for intent in known if intent.updated_at is None or intent.updated_at < read_at]
+        self._compared = {ref: words[ref] for ref in words.keys() - {one.order_ref for one in known if one not in ours}}
         found = _reconcile(ours, open_orders=open_orders, completed_orders=completed, executions=executions)
         differences = []
         for intent, finding in zip(ours, found, strict=True):
@@ -170,8 +184,9 @@ class OrderFollower:
                 state, _ = state_of(intent.kind, finding.order)
                 told = (state, finding.order.filled)
                 if told != (intent.state, intent.filled_quantity):
-                    after = follow(connection, intent, state, finding.order, self._desk.clock.now())
-            elif self.link_up_for() >= QUIET_SECONDS:
+                    now = self._desk.clock.now()
+                    after = follow(connection, intent, state, finding.order, now, is_newest=True)
+            elif intent.state is IntentState.ACCEPTED and self.link_up_for() >= QUIET_SECONDS:
                 gone = {"code": "ORDER_GONE", "message": "The broker does not list the order any more."}
                 now = self._desk.clock.now()
                 after = intents.advance(connection, intent.intent_id, IntentState.EXPIRED, now=now, result=gone)
@@ -250,7 +265,8 @@ class OrderFollower:
                 after = intents.release(connection, intent.intent_id, "the server ended before it was sent", now)
             else:
                 finding = findings[intent.intent_id]
-                fate = fate_of(intent, finding, is_quiet=up_for >= QUIET_SECONDS)
+                quiet_for = min(up_for, (now - (intent.updated_at or intent.created_at)).total_seconds())
+                fate = fate_of(intent, finding, is_quiet=quiet_for >= QUIET_SECONDS)
                 if fate is not None and fate.result is None and finding.order is not None:
                     after = follow(connection, intent, fate.state, finding.order, now)
                 elif fate is not None:
@@ -262,6 +278,18 @@ class OrderFollower:
             if after.state is not intent.state:
                 event = EventType.ORDER_UNKNOWN if after.state is IntentState.UNKNOWN else EventType.ORDER_RECONCILED
                 self._desk.audit.append(connection, _order_event(event, after, None))
+
+
+_Word = tuple[OrderStatus | None, Decimal]
+
+
+def _told(
+    open_orders: Sequence[BrokerOrder], completed: Sequence[BrokerOrder], executions: Sequence[Execution]
+) -> dict[str, _Word]:
+    """Where the order under each reference of ours stands, by the broker's lists."""
+    told: dict[str, _Word] = {fill.order_ref: (None, fill.cumulative_quantity) for fill in executions}
+    told |= {order.order.order_ref: (order.status, order.filled) for order in (*open_orders, *completed)}
+    return {order_ref: word for order_ref, word in told.items() if order_ref.startswith(ORDER_REF_PREFIX)}
 
 
 _OF_ORDERS = (BrokerEventKind.ORDER_CHANGED, BrokerEventKind.EXECUTION)

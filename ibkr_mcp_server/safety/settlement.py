@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 
 from sqlalchemy import Connection
 
@@ -79,11 +80,34 @@ class Settlement:
         return EventType.ORDER_UNKNOWN, lost
 
 
-def follow(connection: Connection, intent: Intent, state: IntentState, order: BrokerOrder, now: datetime) -> Intent:
-    """Move an intent to what the broker says; a report that is older than what is known changes nothing."""
+def follow(
+    connection: Connection,
+    intent: Intent,
+    state: IntentState,
+    order: BrokerOrder,
+    now: datetime,
+    *,
+    is_newest: bool = False,
+) -> Intent:
+    """Move an intent to what the broker says; a report that is older than what is known changes nothing.
+
+    An order that we took for rejected or expired moves only if this is the newest that the broker told of it
+    (`is_newest`), and only if it then works or has traded.
+    """
+    filled = intent.filled_quantity or Decimal()
     if state is not intent.state and state not in intents.TRANSITIONS[intent.state]:
         return intent
-    return intents.advance(connection, intent.intent_id, state, now=now, **broker_fields(order))
+    if not is_newest and order.filled < filled:
+        return intent
+    learned = broker_fields(order)
+    if intent.state in _CONCLUDED and state is not intent.state:
+        if not is_newest or not (order.is_working or order.filled > filled):
+            return intent
+        learned["result"] = None  # it said why the order had ended
+    return intents.advance(connection, intent.intent_id, state, now=now, **learned)
+
+
+_CONCLUDED = frozenset({IntentState.REJECTED, IntentState.EXPIRED})
 
 
 def _reason(outcome: BaseException) -> str:

@@ -6,6 +6,7 @@ All functions work inside the caller's transaction; they keep nothing in memory,
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -46,6 +47,7 @@ __all__ = [
     "Outcome",
     "accepted_placements",
     "advance",
+    "ended_placements",
     "find_by_key",
     "find_by_ref",
     "get",
@@ -70,9 +72,10 @@ TRANSITIONS: dict[IntentState, frozenset[IntentState]] = {
     # Accepted orders may still be rejected: error 201 after a PreSubmitted, or an exchange that says no at the open.
     _S.ACCEPTED: frozenset({_S.REJECTED, _S.FILLED, _S.CANCELLED, _S.UNKNOWN, _S.EXPIRED}),
     _S.CANCELLED: frozenset({_S.FILLED}),  # the last fill crossed the cancellation on its way
-    _S.REJECTED: frozenset(),
+    # Both may be our own conclusion, from lists that lacked the order; what the broker tells of it later is stronger.
+    _S.REJECTED: frozenset({_S.ACCEPTED, _S.FILLED, _S.CANCELLED}),
+    _S.EXPIRED: frozenset({_S.ACCEPTED, _S.FILLED, _S.CANCELLED}),
     _S.FILLED: frozenset(),
-    _S.EXPIRED: frozenset(),
 }
 """Where an intent may go; staying, with newer figures, is always allowed."""
 
@@ -210,6 +213,8 @@ def advance(
 ) -> Intent:
     """Move the intent to `state` and note what was learned; fields not given stay as they are.
 
+    What left EXPIRED had been sent after all, so it counts again.
+
     Raises:
         Fault: there is no such intent, the step is not in TRANSITIONS, or a field may not be changed.
     """
@@ -218,7 +223,10 @@ def advance(
     before = _existing(connection, intent_id)
     if state is not before.state and state not in TRANSITIONS[before.state]:
         raise Fault("INTENT_TRANSITION", f"Intent {intent_id} cannot go from {before.state} to {state}.")
-    return _store(connection, replace(before, state=state, updated_at=now, **learned))
+    after = replace(before, state=state, updated_at=now, **learned)
+    if before.state is IntentState.EXPIRED and state is not IntentState.EXPIRED:
+        after = replace(after, release_reason=None)
+    return _store(connection, after)
 
 
 def release(connection: Connection, intent_id: str, reason: str, now: datetime) -> Intent:
@@ -320,6 +328,16 @@ def accepted_placements(connection: Connection) -> list[Intent]:
     return _many(connection, _ACCEPTED_PLACEMENTS)
 
 
+def ended_placements(connection: Connection, order_refs: Sequence[str]) -> list[Intent]:
+    """Of the orders under these references, those that we take for ended without a complete fill."""
+    refs = sorted(set(order_refs))
+    return [
+        intent
+        for first in range(0, len(refs), _REFS_AT_ONCE)
+        for intent in _many(connection, _ENDED_PLACEMENTS, order_refs=refs[first : first + _REFS_AT_ONCE])
+    ]
+
+
 def working_opening(connection: Connection, con_id: int) -> list[Intent]:
     """Opening intents of one instrument that may still fill: unresolved or ACCEPTED; oldest first."""
     return _many(connection, _WORKING_OPENING, con_id=con_id)
@@ -365,6 +383,12 @@ _ACCEPTED_PLACEMENTS = (
     select(intents)
     .where((intents.c.kind == "place") & (intents.c.state == _S.ACCEPTED))
     .order_by(intents.c.created_at, intents.c.intent_id)
+)
+_REFS_AT_ONCE = 500
+_ENDED_PLACEMENTS = select(intents).where(
+    intents.c.order_ref.in_(bindparam("order_refs", expanding=True)),
+    intents.c.kind == "place",
+    intents.c.state.in_([_S.CANCELLED, _S.EXPIRED, _S.REJECTED]),
 )
 _WORKING_OPENING = (
     select(intents)

@@ -143,7 +143,18 @@ async def _assert_equal(world: World) -> None:
             lambda connection, order=order: intents.find_by_ref(connection, order.terms.order_ref)  # type: ignore[misc]  # the loop's order
         )
         assert intent is not None
-        assert (intent.filled_quantity or Decimal()) == order.filled, (intent, order)
+        if (intent.filled_quantity or Decimal()) != order.filled:
+            known = world.app.desk.broker.known_order(order.perm_id)
+            pytest.fail("\n".join(map(str, (intent, order, known, *await _story(world, intent)))))
     report = await world.app.desk.database.read(reconciliations.newest)
     assert report is not None
     assert report.clean, report
+
+
+async def _story(world: World, intent: intents.Intent) -> list[str]:
+    """What was recorded of one order."""
+    return [
+        f"{record.timestamp} {record.event_type} {record.order_data} {record.outcome}"
+        for record in await world.records()
+        if intent.order_ref in str(record.broker_ids)
+    ]

@@ -116,9 +116,20 @@ async def test_every_step_that_the_table_does_not_list_is_refused(database: Data
         await database.run(work)
 
 
-def test_final_states_never_become_working_again() -> None:
-    for state in FINAL:
+def test_what_the_broker_ended_never_becomes_working_again() -> None:
+    for state in FINAL - {IntentState.REJECTED, IntentState.EXPIRED}:  # both may be our own conclusion
         assert TRANSITIONS[state] <= FINAL
+
+
+async def test_order_that_was_given_back_and_shows_up_after_all_counts_again(
+    database: Database, clock: ManualClock
+) -> None:
+    """RL-08."""
+    intent = await reserved(database, clock)
+    await database.run(lambda c: intents.release(c, intent.intent_id, "never sent", NOON))
+    assert await database.read(lambda c: intents.opening_on(c, intent.trading_day)) == 0
+    await database.run(lambda c: intents.advance(c, intent.intent_id, IntentState.ACCEPTED, now=NOON))
+    assert await database.read(lambda c: intents.opening_on(c, intent.trading_day)) == 1
 
 
 async def test_what_was_fixed_at_the_reservation_cannot_be_changed(database: Database, clock: ManualClock) -> None:
