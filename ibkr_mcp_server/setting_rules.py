@@ -283,6 +283,16 @@ def agent_name() -> Rule:
     return Rule(allowed="a name of 1 to 32 characters a-z, 0-9, - and _, such as momentum", read=read)
 
 
+def shared_secret(*, unset: str) -> Rule:
+    """Any text: a weak secret keeps the control API off, and must not keep the server from starting (SIG-05)."""
+    return Rule(
+        allowed="32 or more random bytes, such as `openssl rand -hex 32` prints",
+        read=SecretStr,
+        privacy=Privacy.SECRET,
+        unset=unset,
+    )
+
+
 def postgresql_url(*, unset: str) -> Rule:
     def read(text: str) -> SecretStr:
         if not re.fullmatch(r"postgresql\+psycopg://\S+", text):

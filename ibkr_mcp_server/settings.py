@@ -41,6 +41,8 @@ LIVE_PORTS = frozenset({7496, 4001})
 BROKER_MESSAGES_PER_MINUTE = 3_000
 """IBKR takes 50 messages a second from one client (RL-04); a limit above that would limit nothing."""
 PORT = 65_535
+ALIASES = {"KILL_SWITCH_SECRET": "IBKR_KILL_SWITCH_SECRET"}
+"""Names of the environment that other documents use (C-18, C-22)."""
 
 
 class BrokerMode(StrEnum):
@@ -382,6 +384,40 @@ class Settings(BaseSettings):
         Field(default=None, description="Bearer token that HTTP clients must send. Never shown.")
     )
 
+    # Control API
+    kill_switch_secret: Annotated[SecretStr | None, rules.shared_secret(unset="no such key")] = Field(
+        default=None,
+        description="Key that stops trading over the control API; KILL_SWITCH_SECRET is read, too. Never shown.",
+    )
+    control_status_secret: Annotated[SecretStr | None, rules.shared_secret(unset="no such key")] = Field(
+        default=None, description="Key that reads the status over the control API. Never shown."
+    )
+    control_reset_secret: Annotated[SecretStr | None, rules.shared_secret(unset="no such key")] = Field(
+        default=None, description="Key that asks for a reset over the control API. Never shown."
+    )
+    control_keys_file: Annotated[Path | None, rules.absolute_path(unset="no file")] = Field(
+        default=None,
+        description="TOML file, mode 0600, with more keys of the control API: [[key]] with id, role (trigger, status, "
+        "reset), secret and perhaps not_before, not_after.",
+    )
+    control_host: Annotated[str, rules.host()] = Field(
+        default="127.0.0.1",
+        description="Address of the control API; other than loopback only with a certificate.",
+    )
+    control_port: Annotated[int, rules.whole_number(0, PORT)] = Field(
+        default=8766, description="Port of the control API; 0 takes a free one."
+    )
+    control_tls_certificate: Annotated[Path | None, rules.absolute_path(unset="no TLS")] = Field(
+        default=None, description="PEM file with the certificate of the control API."
+    )
+    control_tls_key: Annotated[Path | None, rules.absolute_path(unset="no TLS")] = Field(
+        default=None, description="PEM file with the certificate's private key."
+    )
+    http_reset_enabled: Annotated[bool, rules.switch()] = Field(
+        default=False,
+        description="Offers the reset path of the control API, which asks for a reset that a person must approve.",
+    )
+
     # Simulator
     simulator_seed: Annotated[int, rules.whole_number(0, 2_147_483_647)] = Field(
         default=1, description="Same seed, same prices."
@@ -504,6 +540,9 @@ def load_settings(*, environ: Mapping[str, str], env_file: Path | None = None, *
     given: dict[str, tuple[object, Origin]] = {}
     from_file = _read_env_file(env_file, problems) if env_file else {}
     from_environment = {variable: text for variable, text in environ.items() if variable.upper().startswith(PREFIX)}
+    for alias, variable in ALIASES.items():
+        if alias in environ and environ[alias] != from_environment.setdefault(variable, environ[alias]):
+            problems.append(f"{alias} and {variable} are both set and differ; keep one.")
     from_command_line = {variable_of(name): value for name, value in overrides.items() if value is not None}
     for origin, source in (
         (Origin.FILE, from_file),
@@ -647,6 +686,22 @@ def _log_outside_the_state_directory(name: str) -> tuple[tuple[str, ...], Contra
     return (name, "state_dir"), contradiction
 
 
+def _control_api_in_the_open(settings: Settings) -> str | None:
+    """SIG-07: whoever listens on the way could otherwise hold requests back."""
+    if is_loopback(settings.control_host) or settings.control_tls_certificate is not None:
+        return None
+    return (
+        f"IBKR_CONTROL_HOST is {settings.control_host!r}, which other machines can reach; set "
+        "IBKR_CONTROL_TLS_CERTIFICATE and IBKR_CONTROL_TLS_KEY, or leave it on loopback behind a proxy of this machine."
+    )
+
+
+def _half_a_certificate(settings: Settings) -> str | None:
+    if (settings.control_tls_certificate is None) == (settings.control_tls_key is None):
+        return None
+    return "IBKR_CONTROL_TLS_CERTIFICATE and IBKR_CONTROL_TLS_KEY need each other; one of them is not set."
+
+
 def _one_file_for_two_logs(settings: Settings) -> str | None:
     if settings.log_file is None or settings.log_file != settings.audit_log_file:
         return None
@@ -669,6 +724,8 @@ _CONTRADICTIONS: tuple[tuple[tuple[str, ...], Contradiction], ...] = (
     _log_outside_the_state_directory("log_file"),
     _log_outside_the_state_directory("audit_log_file"),
     (("log_file", "audit_log_file"), _one_file_for_two_logs),
+    (("control_host", "control_tls_certificate"), _control_api_in_the_open),
+    (("control_tls_certificate", "control_tls_key"), _half_a_certificate),
 )
 
 

@@ -19,6 +19,7 @@ SECTION_STARTS = {
     "database_url": "Store",
     "log_level": "Logs",
     "http_host": "HTTP",
+    "kill_switch_secret": "Control API",
     "simulator_seed": "Simulator",
 }
 """The first setting of each section; a section ends where the next one begins."""

@@ -36,13 +36,17 @@ ARROWS: dict[str, set[str]] = {
         "agents", "app", "operations", "safety", "broker.base", "store", "audit", "domain", "settings", "state_dir",
         "log", *LEAVES,
     },
+    "control": {
+        "app", "operations", "safety", "broker.base", "store", "audit", "domain", "settings", "setting_rules", "log",
+        *LEAVES,
+    },
     "app": {
         "agents", "operations", "safety", "broker", "simulator", "audit", "store", "domain", "settings", "state_dir",
         "log", *LEAVES,
     },
     "cli": {
-        "agents", "app", "tools", "operations", "safety", "broker.base", "simulator", "audit", "store", "domain",
-        "settings", "settings_pages", "setting_rules", "state_dir", "log", *LEAVES,
+        "agents", "app", "control", "tools", "operations", "safety", "broker.base", "simulator", "audit", "store",
+        "domain", "settings", "settings_pages", "setting_rules", "state_dir", "log", *LEAVES,
     },
     "__main__": {"cli", *LEAVES},
 }  # fmt: skip

@@ -878,6 +878,53 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
         "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
     ),
+    # ---- the control API
+    "KS-11": held(
+        "A signed HTTP trigger stops and answers with the state; any other is told 401 and nothing more.",
+        "tests/surface/test_control_api.py::test_a_signed_trigger_stops_and_the_key_not_the_name_is_the_actor",
+        "tests/surface/test_control_api.py::test_whatever_is_not_signed_right_is_told_401_and_nothing_more",
+        "tests/surface/test_control_process.py::test_the_examples_of_the_page_stop_trading_without_a_server",
+    ),
+    "SIG-01": held(
+        "Requests are signed with HMAC-SHA256 in either of two sets of headers.",
+        "tests/surface/test_control_api.py::test_a_signed_trigger_stops_and_the_key_not_the_name_is_the_actor",
+    ),
+    "SIG-02": held(
+        "The signature covers method, path, time, id and every byte of the body.",
+        "tests/surface/test_control_api.py::test_whatever_is_not_signed_right_is_told_401_and_nothing_more",
+    ),
+    "SIG-03": held(
+        "A signature holds for 300 seconds either way and not a second longer.",
+        "tests/surface/test_control_api.py::test_whatever_is_not_signed_right_is_told_401_and_nothing_more",
+    ),
+    "SIG-04": held(
+        "A request counts once; its replay after a reset does nothing.",
+        "tests/surface/test_control_api.py::test_a_request_counts_once_and_its_replay_after_a_reset_does_nothing",
+    ),
+    "SIG-05": held(
+        "Without a key of 32 random bytes the control API does not start; stopping otherwise still works.",
+        "tests/surface/test_control_api.py::test_missing_and_weak_secrets_are_refused_and_never_quoted",
+        "tests/surface/test_control_process.py::test_without_a_trusted_key_the_command_refuses_and_names_the_setting",
+    ),
+    "SIG-06": held(
+        "Several keys hold side by side, each with its id, role and time.",
+        "tests/surface/test_control_api.py::test_keys_of_a_file_overlap_in_rotation_and_the_file_must_be_private",
+    ),
+    "SIG-07": held(
+        "The control API is on loopback or encrypted, takes small bodies, and no limit or flood refuses a stop.",
+        "tests/surface/test_control_api.py::test_a_flood_of_bad_requests_reaches_neither_the_store_nor_a_stop",
+        "tests/surface/test_control_api.py::test_other_machines_reach_the_api_only_with_a_certificate",
+        "tests/surface/test_control_api.py::test_reset_is_not_there_and_unsigned_paths_are_for_this_machine_only",
+    ),
+    "SIG-08": held(
+        "The key is the actor; a name in the body is recorded as a claim.",
+        "tests/surface/test_control_api.py::test_a_signed_trigger_stops_and_the_key_not_the_name_is_the_actor",
+    ),
+    "MON-07": held(
+        "The process says that it lives, and whether opening orders may pass; it is not ready while stopped.",
+        "tests/surface/test_control_process.py::test_beside_a_server_a_trigger_stops_its_orders_and_readiness_says_so",
+        "tests/surface/test_control_api.py::test_reset_is_not_there_and_unsigned_paths_are_for_this_machine_only",
+    ),
     # ---- what agents are shown
     "LLM-02": held(
         "Text from outside is cut, cleaned and marked as untrusted.",

@@ -19,6 +19,7 @@ GROUPS = {
     "simulate": "simulate",
     "status": "status",
     "portfolio-halt": "halt",
+    "control": "control",
     "reset": "operator",
     "operator": "operator",
     "approvals": "approvals",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ def serve(arguments: Sequence[str]) -> int:
     except ConfigurationError as error:
         return explain(error)
     clock = SystemClock()
-    opener = _opener(settings, state, clock)
+    opener = _opener(settings, state, clock, with_control_api=options.http)
     from ibkr_mcp_server.tools.server import Auth, TradingServer  # only now, so that wrong settings are told at once
 
     auth: Auth = "bearer" if options.http else "stdio"
@@ -80,15 +80,27 @@ def _not_served(settings: Settings, error: OSError) -> Unavailable:
     )
 
 
-def _opener(settings: Settings, state: StateDirectory, clock: Clock) -> Callable[[], AbstractAsyncContextManager[App]]:
+def _opener(
+    settings: Settings, state: StateDirectory, clock: Clock, *, with_control_api: bool
+) -> Callable[[], AbstractAsyncContextManager[App]]:
     def make() -> AbstractAsyncContextManager[App]:
         from ibkr_mcp_server import log
         from ibkr_mcp_server.app import open_app
 
         log.configure(settings.log_level, settings.log_file, hide=settings.secrets())
-        return open_app(settings, state, clock=clock)
+        app = open_app(settings, state, clock=clock)
+        return _beside_the_control_api(app) if with_control_api else app
 
     return make
+
+
+@asynccontextmanager
+async def _beside_the_control_api(opening: AbstractAsyncContextManager[App]) -> AsyncIterator[App]:
+    """A server that runs for itself, not for one host's conversation, has the operators' door as well."""
+    from ibkr_mcp_server.control.server import beside
+
+    async with opening as app, beside(app):
+        yield app
 
 
 def _options() -> argparse.ArgumentParser:

@@ -70,15 +70,17 @@ class KillSwitch:
         self._stopping = 0
         self._memory_reason: str | None = None
 
-    async def activate(self, mode: KillMode, reason: str, actor: Actor) -> Activation:
-        """Stop. Idempotent; a repeat can only escalate (KS-09).
+    async def activate(self, mode: KillMode, reason: str, actor: Actor, *, claimed_by: str | None = None) -> Activation:
+        """Stop. Idempotent; a repeat can only escalate (KS-09). `claimed_by` is a name that nothing proves (SIG-08).
 
         Returns only when the latch is durable and no approved order is on its way any more.
         """
         reason = reason.strip() or "unspecified"
         self._stopping += 1  # decisions refuse from here on, before the disk has answered
         try:
-            latch, first = await self._database.run(lambda connection: self._latch(connection, mode, reason, actor))
+            latch, first = await self._database.run(
+                lambda connection: self._latch(connection, mode, reason, actor, claimed_by)
+            )
             durable, trouble = True, None
         except (ProductError, OSError) as error:
             # Fail closed: stopped in memory, and by the file for every other process and the next start.
@@ -92,12 +94,20 @@ class KillSwitch:
             latch=latch, first=first, durable=durable, nothing_in_flight=in_flight is None, problem=trouble or in_flight
         )
 
-    def _latch(self, connection: Connection, mode: KillMode, reason: str, actor: Actor) -> tuple[Latch, bool]:
+    def _latch(
+        self, connection: Connection, mode: KillMode, reason: str, actor: Actor, claimed_by: str | None
+    ) -> tuple[Latch, bool]:
         latch, first = latches.activate(connection, mode=mode, reason=reason, actor=actor, now=self._clock.now())
         event = AuditEvent(
             type=EventType.KILL_SWITCH_ACTIVATE,
             actor=actor,
-            outcome={"mode": str(latch.mode), "reason": reason, "first": first, "generation": latch.generation},
+            outcome={
+                "mode": str(latch.mode),
+                "reason": reason,
+                "first": first,
+                "generation": latch.generation,
+                "claimed_by": claimed_by,
+            },
         )
         self._audit.append(connection, event)
         return latch, first

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from ibkr_mcp_server.store.columns import DayText, DecimalText, MomentText, WholeNumber, WordText
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration; a database that says so is opened without loading Alembic."""
 
 
@@ -236,6 +236,16 @@ approval_votes = Table(
     Column("role", Text, nullable=False),
     Column("auth", Text, nullable=False),
     Column("given_at", MomentText, nullable=False),
+)
+
+control_nonces = Table(
+    "control_nonces",
+    metadata,
+    Column("space", Text, primary_key=True),
+    Column("nonce", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("seen_at", MomentText, nullable=False),
+    Index(None, "seen_at"),
 )
 
 meta = Table(

@@ -142,6 +142,7 @@ def test_a_number_from_the_command_line_is_held_to_the_same_rule(name: str, numb
 
 MAY_BE_ZERO = (
     "http_port",
+    "control_port",
     "simulator_seed",
     "order_cooldown_seconds",
     "repeated_order_seconds",

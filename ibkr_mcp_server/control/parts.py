@@ -1,0 +1,25 @@
+"""What the control API works with: the durable parts, and in a server process also the desk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ibkr_mcp_server.audit.log import AuditLog
+from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.safety.kill_switch import KillSwitch
+from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.store.database import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The same store as the servers', whether this process is one of them or not."""
+
+    settings: Settings
+    database: Database
+    audit: AuditLog
+    kill_switch: KillSwitch
+    clock: Clock
+    desk: Desk | None = None
+    """Of the server in this process; None when the API runs alone."""

@@ -1,0 +1,100 @@
+"""The control API on a socket: the examples of its page as they stand there, and beside a server that trades."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from ibkr_mcp_server.audit.events import EventType
+from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.control import paths
+from ibkr_mcp_server.control.server import beside
+from ibkr_mcp_server.simulator.server import PaperGateway
+from tests.control_kit import KEYS, STATUS_SECRET, TRIGGER_SECRET, Caller
+from tests.harness import running, time_passing
+from tests.surface.shell import REPOSITORY, Shell
+
+PAGE = REPOSITORY / "docs" / "control-api.md"
+needs_tools = pytest.mark.skipif(
+    not (shutil.which("curl") and shutil.which("openssl")), reason="curl or openssl is not installed"
+)
+
+
+def examples() -> list[str]:
+    """The shell blocks of the page but for the first, which starts the API."""
+    return re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1:]
+
+
+@needs_tools
+def test_the_examples_of_the_page_stop_trading_without_a_server(shell: Shell) -> None:
+    """KS-07, KS-11, SIG-11: `control` alone; curl and openssl as the page has them."""
+    shell.environment |= {
+        "IBKR_CONTROL_PORT": "0",
+        "IBKR_KILL_SWITCH_SECRET": TRIGGER_SECRET,
+        "IBKR_CONTROL_STATUS_SECRET": "8d4f10" * 9 + "72bce5a391",
+    }
+    with shell.started("control") as process:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        url = re.search(r"http://127\.0\.0\.1:\d+", told)
+        assert url, told
+        done = subprocess.run(
+            ["sh", "-ec", "".join(examples())],
+            env=shell.environment | {"URL": url[0]},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        process.terminate()
+        assert process.wait(10) in (0, -15)
+    stopped, status = (json.loads(line) for line in done.stdout.replace("}{", "}\n{").splitlines())
+    assert (stopped["active"], stopped["first"], stopped["reason"]) == (True, True, "drill")
+    assert (status["active"], status["actor"]) == (True, "system trigger")
+    shown = shell.call("status", "--json")
+    assert (shown.returncode, '"auth": "hmac"' in shown.stdout) == (2, True)
+    assert TRIGGER_SECRET not in told + done.stdout + done.stderr
+
+
+def test_without_a_trusted_key_the_command_refuses_and_names_the_setting(shell: Shell) -> None:
+    """SIG-05: exit code 78, and not a word of the secret."""
+    refused = shell.call("control", IBKR_KILL_SWITCH_SECRET="canary-canary")
+    assert (refused.returncode, "IBKR_KILL_SWITCH_SECRET" in refused.stderr) == (78, True)
+    assert "canary" not in refused.stderr
+
+
+async def test_beside_a_server_a_trigger_stops_its_orders_and_readiness_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """KS-01, KS-12, MON-07: over a socket, in the process that trades."""
+    clock = ManualClock()
+    async with (
+        PaperGateway(clock=clock) as gateway,
+        running(tmp_path, gateway, clock, control_port=0, **KEYS) as world,
+        beside(world.app),
+    ):
+        url = re.search(r"http://127\.0\.0\.1:\d+", capsys.readouterr().err)
+        assert url
+        assert (await world.buy())["success"]
+        async with httpx2.AsyncClient(base_url=url[0]) as http:
+            caller = Caller(http=http, clock=clock)
+            before = await caller.ask("GET", paths.READY, headers={})
+            stopped = await caller.trigger(reason="alarm")
+            after = await caller.ask("GET", paths.READY, headers={})
+            status = await caller.ask("GET", paths.KILL_STATUS, secret=STATUS_SECRET)
+        refused = await world.buy()
+        async with time_passing(clock):
+            await world.until(lambda: world.working_orders() == [])
+
+        assert (before.status_code, before.json()) == (200, {"ready": True, "reasons": []})
+        assert (stopped.status_code, stopped.json()["nothing_in_flight"]) == (200, True)
+        assert (after.status_code, after.json()["reasons"]) == (503, ["KILL_SWITCH_ACTIVE"])
+        assert status.json()["reason"] == "alarm"
+        assert (refused["code"], world.sent) == ("KILL_SWITCH_ACTIVE", 1)
+        assert len(await world.records(EventType.KILL_SWITCH_ACTIVATE)) == 1
