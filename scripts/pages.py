@@ -109,6 +109,7 @@ WORDS = {
     Permission.NO: "no",
     Permission.COORDINATOR_ONLY: "coordinator only",
     Permission.HUMAN_ONLY: "human only",
+    Permission.COORDINATOR_OR_HUMAN: "coordinator or human",
     Permission.VERIFIED: "verified",
     Permission.YES: "yes",
 }

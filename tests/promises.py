@@ -489,6 +489,31 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_stopping.py::test_a_stop_in_one_server_holds_in_another_on_the_same_state_directory",
         "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
     ),
+    "KS-02": held(
+        "A stop halts, halts and closes positions, or locks down; a later one can only be stricter.",
+        "tests/unit/safety/test_state.py::test_while_positions_are_closed_only_the_coordinator_touches_orders",
+        "tests/surface/test_cli_stop_and_reset.py::test_one_strategy_is_halted_and_resumed_and_everything_locked_by_command",
+        "tests/contract/store/test_latches.py::test_a_later_call_can_only_escalate",
+    ),
+    "KS-03": held(
+        "One agent or one instrument is stopped alone, and the others go on.",
+        "tests/flow/test_scoped_stops.py::test_a_halted_agent_opens_nothing_its_entries_go_and_the_other_agent_trades_on",
+        "tests/flow/test_scoped_stops.py::test_an_instrument_is_stopped_alone_and_what_cannot_be_told_apart_stops_everything",
+        "tests/contract/store/test_latches.py::test_scopes_have_latches_of_their_own_and_only_the_accounts_is_missed",
+    ),
+    "ST-01": held(
+        "An agent is halted by its name without any proof, and resumed only with one.",
+        "tests/flow/test_scoped_stops.py::test_a_halted_agent_opens_nothing_its_entries_go_and_the_other_agent_trades_on",
+        "tests/surface/test_cli_stop_and_reset.py::test_one_strategy_is_halted_and_resumed_and_everything_locked_by_command",
+    ),
+    "ST-08": held(
+        "A halted agent's entries are cancelled; what protects positions stays.",
+        "tests/flow/test_scoped_stops.py::test_a_halted_agent_opens_nothing_its_entries_go_and_the_other_agent_trades_on",
+    ),
+    "KS-21": held(
+        "Callbacks are told of halts; one that hangs or fails delays and undoes nothing.",
+        "tests/flow/test_scoped_stops.py::test_an_agent_halts_and_nothing_more_and_nobody_elses_strategy",
+    ),
     "KS-04": held(
         "A stop keeps its time, actor, authentication, reason, mode and scope.",
         "tests/flow/test_stopping.py::test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled",
@@ -537,6 +562,8 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_stopping.py::test_no_tool_resets_resumes_approves_or_configures",
         "tests/surface/test_tools_listed.py::test_no_tool_can_loosen_anything",
         "tests/contract/store/test_latches.py::test_only_a_human_clears_it",
+        "tests/flow/test_scoped_stops.py::test_an_agent_halts_and_nothing_more_and_nobody_elses_strategy",
+        "tests/unit/safety/test_state.py::test_only_the_coordinator_itself_is_taken_for_it",
     ),
     "KS-12": held(
         "A stop cancels the working entry orders and keeps the orders that protect a position.",

@@ -1,8 +1,9 @@
-"""`reset` and `operator`: what only a person may do, proved by what they type at a terminal (KS-16, KS-19)."""
+"""`reset`, `resume`, `operator`: what only a person may do, proved by what they type at a terminal (KS-16, KS-19)."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
@@ -20,8 +21,11 @@ from ibkr_mcp_server.cli.proof import (
 )
 from ibkr_mcp_server.cli.user import local_user, typed_secret
 from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, open_workspace, settings_of
+from ibkr_mcp_server.domain import scopes
+from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.operations.reset import check_resumable, reset_kill_switch
+from ibkr_mcp_server.safety.kill_switch import not_active, power_to_end
 from ibkr_mcp_server.safety.operator import SHORTEST_PASSPHRASE, nobody_yet
 from ibkr_mcp_server.safety.roles import Power, Role
 
@@ -30,6 +34,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The operator's name."
 
 def register(app: typer.Typer) -> None:
     app.command("reset")(reset)
+    app.command("resume")(resume)
     group = typer.Typer(help="The people who may decide, their roles and passphrases.", no_args_is_help=True)
     group.command("set-passphrase")(set_passphrase)
     group.command("add")(add)
@@ -40,19 +45,45 @@ def register(app: typer.Typer) -> None:
 
 def reset(
     reason: Annotated[str, typer.Option(help="Why trading may resume; kept in the audit log.")],
+    scope: Annotated[
+        str, typer.Option(metavar="SCOPE", help="account, strategy:NAME or instrument:CON_ID, as `status` lists them.")
+    ] = ACCOUNT,
     user: User = None,
     passphrase: Passphrase = None,
     env_file: EnvFile = None,
 ) -> None:
     """End a stop, as an admin. In live mode, and after a KILL threshold, a second admin must approve it."""
+    known = scopes.parsed(scope)
+    if known is None:
+        raise Refused(
+            "SCOPE_UNKNOWN",
+            f"{scope!r} is no scope.",
+            next_step="Give account, strategy:NAME or instrument:CON_ID; `status` lists those that are stopped.",
+        )
+    _end_stop(known, reason, user, passphrase, env_file)
+    typer.echo("Running servers accept opening orders again, as far as their other controls allow.")
+
+
+def resume(
+    name: Annotated[str, typer.Argument(help="The strategy, as `status` lists it: the agent's name.")],
+    reason: Annotated[str, typer.Option(help="Why it may trade again; kept in the audit log.")],
+    user: User = None,
+    passphrase: Passphrase = None,
+    env_file: EnvFile = None,
+) -> None:
+    """Let one halted strategy trade again, as a senior. After a KILL threshold a second one must approve it."""
+    _end_stop(scopes.of_strategy(name), reason, user, passphrase, env_file)
+
+
+def _end_stop(scope: str, reason: str, user: str | None, passphrase: str | None, env_file: Path | None) -> None:
     refuse_passphrase_in_the_open(passphrase)
     with open_workspace(settings_of(env_file)) as workspace:
-        if not workspace.kill_switch.status_now().active:
-            raise Refused("NOT_ACTIVE", "The kill switch is off; there is nothing to reset.")
+        if not workspace.kill_switch.is_active_now(scope):
+            raise not_active(scope)
         if not operator_door(workspace).has_passphrase:
             raise nobody_yet()
-        check_resumable(workspace.database)
-        proof = proved(workspace, user, Power.RESET)
+        check_resumable(workspace.database, scope)
+        proof = proved(workspace, user, power_to_end(scope))
         done = reset_kill_switch(
             workspace.database,
             workspace.kill_switch,
@@ -60,10 +91,11 @@ def reset(
             reason,
             settings=workspace.settings,
             queue=workspace.queue,
+            scope=scope,
         )
         latch = asyncio.run(done)
-    typer.echo(f"The kill switch is off, reset by {latch.actor_id}: {latch.reason}")
-    typer.echo("Running servers accept opening orders again, as far as their other controls allow.")
+    what = "The kill switch" if scope == ACCOUNT else f"The stop of {scopes.named(scope)}"
+    typer.echo(f"{what} is off, reset by {latch.actor_id}: {latch.reason}")
 
 
 def set_passphrase(user: User = None, passphrase: Passphrase = None, env_file: EnvFile = None) -> None:

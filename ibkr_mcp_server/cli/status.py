@@ -133,6 +133,8 @@ def _readable(recorded: dict[str, Any]) -> Iterator[tuple[str, str]]:  # Any: wh
 
 
 def _concerns(seen: Status) -> Iterator[str]:
+    for latch in seen.kill.others:
+        yield f"{latch.scope} is stopped since {utc(latch.activated_at)}, by {latch.actor_id}: {latch.reason}"
     if seen.unresolved:
         yield f"{len(seen.unresolved)} orders with an outcome that is not known yet."
     for limit in seen.limits:
@@ -235,6 +237,7 @@ def _fields(seen: Status) -> dict[str, object]:
         "at": seen.at,
         "kill_switch_active": seen.kill.active,
         "kill_switch": {**latch, "mode": str(seen.kill.latch.mode), "sentinel": seen.kill.sentinel},
+        "halted_scopes": [{**asdict(one), "mode": str(one.mode)} for one in seen.kill.others],
         "concerns": seen.concerns,
         "trading_enabled": seen.settings.enable_trading,
         "gates": gates(seen.settings),

@@ -58,8 +58,8 @@ class Actor:
     id: str
     """Of an agent, the name that its process or its token has (ST-07); of a human, a claim unless `auth` proves it."""
     auth: str
-    """`stdio`, `bearer`, `passphrase`, `passphrase and code`, `local-shell`, `sentinel-file`, `in-process`,
-    `threshold`; `claimed` where a proof failed."""
+    """`stdio`, `bearer`, `passphrase`, `passphrase and code`, `local-shell`, `sentinel-file`, `signal`, `environment`,
+    `redis`, `in-process`, `threshold`; `claimed` where a proof failed."""
     label: str = ""
     """What an MCP client calls itself: a claim, for the records only."""
 
@@ -67,6 +67,8 @@ class Actor:
 SYSTEM = Actor(type=ActorType.SYSTEM, id="ibkr-mcp-server", auth="in-process")
 BY_THRESHOLD = "threshold"
 """`auth` of the system when a KILL threshold made it stop: such a stop ends only with two people (KS-17)."""
+COORDINATOR = Actor(type=ActorType.SYSTEM, id="stop-coordinator", auth="in-process")
+"""Carries out stops; table 0.1 gives it cells of its own. No door makes an operation in its name."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from sqlalchemy import Connection
 
 from ibkr_mcp_server.audit.verify import verify
+from ibkr_mcp_server.domain import scopes
 from ibkr_mcp_server.domain.operations import BY_THRESHOLD
+from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.safety.approval_queue import ApprovalQueue
-from ibkr_mcp_server.safety.kill_switch import KillSwitch
+from ibkr_mcp_server.safety.kill_switch import KillSwitch, power_to_end
 from ibkr_mcp_server.safety.operator import OperatorProof
-from ibkr_mcp_server.safety.roles import Power
 from ibkr_mcp_server.settings import BrokerMode, Settings
 from ibkr_mcp_server.store import intents, latches
 from ibkr_mcp_server.store.database import Database
@@ -31,8 +32,9 @@ async def reset_kill_switch(
     *,
     settings: Settings,
     queue: ApprovalQueue,
+    scope: str = ACCOUNT,
 ) -> Latch:
-    """Clear the kill switch for a human who proved themselves and says why.
+    """Clear a kill switch for a human who proved themselves and says why.
 
     Raises:
         SecondPersonNeeded: it takes two people, and this was the first.
@@ -42,26 +44,27 @@ async def reset_kill_switch(
         raise Refused(
             "REASON_MISSING", "A reset needs a reason.", next_step="Say in a sentence why trading may resume."
         )
-    check_resumable(database)
-    latch = kill_switch.status_now().latch
+    check_resumable(database, scope)
+    latch = database.read_blocking(lambda connection: latches.current(connection, scope))
     if not needs_two_people(settings, latch):
-        return await kill_switch.clear(proof, reason)
-    subject = _subject(latch)
-    await queue.two_people(RESET, subject, terms=_terms(latch), reason=reason, power=Power.RESET, proof=proof)
+        return await kill_switch.clear(proof, reason, scope=scope)
+    subject, power = _subject(latch), power_to_end(scope)
+    await queue.two_people(RESET, subject, terms=_terms(latch), reason=reason, power=power, proof=proof)
 
     def consent(connection: Connection) -> Mapping[str, object]:
         # Of the latch as it is now: an approval of an earlier stop does not end a later one.
-        used = queue.use(connection, RESET, _subject(latches.current(connection)))
+        used = queue.use(connection, RESET, _subject(latches.current(connection, scope)))
         if used is None:
             raise Refused("APPROVAL_OVERTAKEN", "The switch was used again since it was approved; ask anew.")
         return {"approval": used.approval_id, "approved_by": [vote.principal for vote in used.votes]}
 
-    return await kill_switch.clear(proof, reason, consent=consent)
+    return await kill_switch.clear(proof, reason, scope=scope, consent=consent)
 
 
 def needs_two_people(settings: Settings, latch: Latch) -> bool:
-    """KS-17: a reset in live mode, and one after a KILL threshold."""
-    return settings.broker_mode is BrokerMode.LIVE or latch.auth == BY_THRESHOLD
+    """KS-17: a reset of the account or an instrument in live mode, and any one after a KILL threshold."""
+    is_reset = scopes.strategy_of(latch.scope) is None
+    return (is_reset and settings.broker_mode is BrokerMode.LIVE) or latch.auth == BY_THRESHOLD
 
 
 def _subject(latch: Latch) -> dict[str, object]:
@@ -76,9 +79,11 @@ def _terms(latch: Latch) -> tuple[str, ...]:
     )
 
 
-def check_resumable(database: Database) -> None:
+def check_resumable(database: Database, scope: str = ACCOUNT) -> None:
     """Raise Refused, naming everything that stands against a reset. Blocks."""
-    found = database.read_blocking(lambda connection: list(_obstacles(connection)))
+    found = database.read_blocking(
+        lambda connection: [text for obstacle in OBSTACLES for text in obstacle(connection, scope)]
+    )
     if found:
         raise Refused(
             "NOT_RESUMABLE",
@@ -88,10 +93,13 @@ def check_resumable(database: Database) -> None:
         )
 
 
-def _obstacles(connection: Connection) -> Iterator[str]:
+def _audit_log(connection: Connection, scope: str) -> Iterator[str]:
     report = verify(connection)
     if not report.ok:
         yield f"The audit log does not verify: {report.reason}"
+
+
+def _unknown_orders(connection: Connection, scope: str) -> Iterator[str]:
     for intent in intents.unresolved(connection):
         # RESERVED never left; a lost change or cancellation holds back its own instrument only.
         if intent.kind == "place" and intent.state is not IntentState.RESERVED:
@@ -99,3 +107,9 @@ def _obstacles(connection: Connection) -> Iterator[str]:
                 f"The outcome of an order is unknown: {intent.side} {intent.quantity:f} {intent.symbol} "
                 f"({intent.state}, client_request_id {intent.request_key})."
             )
+
+
+Obstacle = Callable[[Connection, str], Iterator[str]]
+"""Says what stands against ending the stop of a scope, a sentence for each."""
+
+OBSTACLES: tuple[Obstacle, ...] = (_audit_log, _unknown_orders)

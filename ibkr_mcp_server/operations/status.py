@@ -14,6 +14,7 @@ from ibkr_mcp_server.broker.base import LinkStatus
 from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.domain.money import CENT
 from ibkr_mcp_server.domain.operations import Operation
+from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
@@ -89,7 +90,7 @@ def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
     accepts = account_check(settings).accepts
     return SafetyStatus(
         at=now,
-        state=desk.safety.state(connection),
+        state=desk.safety.state(connection, agent),
         kill=desk.safety.kill_switch.status(connection),
         link=link,
         account_verified=bool(link.accounts) and all(map(accepts, link.accounts)),
@@ -122,7 +123,7 @@ def status_without_store(desk: Desk, trouble: str) -> SafetyStatus:
         state=EffectiveState(causes=(unreadable,)),
         kill=KillStatus(
             active=True,
-            latch=latches.unreadable(latches.ACCOUNT, trouble),
+            latch=latches.unreadable(ACCOUNT, trouble),
             sentinel=switch.sentinel_present(),
             read_at=now,
         ),

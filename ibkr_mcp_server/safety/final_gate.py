@@ -22,7 +22,7 @@ from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.standing import Standing
 from ibkr_mcp_server.safety.state import Action
 from ibkr_mcp_server.safety.writer import WriterRole
-from ibkr_mcp_server.store import intents, latches
+from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import Intent, IntentState
 
@@ -54,7 +54,7 @@ class FinalGates:
         self._clock = clock
 
     def of(self, decision: Decision, intent: Intent, generation: int) -> FinalGate:
-        """The gate of `intent`; `generation` is that of the latch when it was approved."""
+        """The gate of `intent`; `generation` is that of the switches when it was approved."""
 
         @asynccontextmanager
         async def gate() -> AsyncIterator[None]:
@@ -77,16 +77,17 @@ class FinalGates:
 
     def _last_look(self, connection: Connection, decision: Decision, intent: Intent, generation: int) -> None:
         """TW-11: what was approved may have become forbidden while it waited. Then mark the intent as sent."""
+        state, now_at = self._standing.switches(connection, decision.operation, decision.seen.observed)
         recorded = replace(
             decision.seen.recorded,
-            state=self._standing.switches(connection),
+            state=state,
             not_the_writer=self._writer.objection(connection),
         )
         seen = replace(decision.seen, recorded=recorded)
         thrown = self._policy.review_switches(decision.operation, seen).failures
         if thrown:
             raise _state_changed(thrown[0][1].message)
-        if _is_opening(decision) and latches.current(connection).generation != generation:
+        if _is_opening(decision) and now_at != generation:
             raise _state_changed("the kill switch was used after the order had been approved")
         intents.advance(connection, intent.intent_id, IntentState.SENT, now=self._clock.now())
         self._audit.append(connection, intent_event(EventType.ORDER_SENT, decision, intent))

@@ -58,7 +58,7 @@ from ibkr_mcp_server.safety.standing import Standing
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.writer import WriterRole
 from ibkr_mcp_server.settings import Settings
-from ibkr_mcp_server.store import intents, latches
+from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import Intent, IntentState
 
@@ -203,7 +203,7 @@ class TradingSafetyManager:
     ) -> Admission:
         asked = fingerprint(operation.tool, operation.arguments)
         key = operation.client_request_id
-        recorded = self.standing.recorded(connection, operation, asked)
+        recorded = self.standing.recorded(connection, operation, asked, observed)
         seen = Snapshot(observed=self._observer.classified(observed, holdings, recorded), recorded=recorded)
         earlier = recorded.same_key
         if earlier is not None and earlier.fingerprint == asked and not observed.timeout_seconds:
@@ -229,11 +229,10 @@ class TradingSafetyManager:
             decision_event(decision, self._broker.link.venue),
             *(intent_event(EventType.INTENT_RESERVED, decision, intent) for intent in reserved),
         )
-        generation = latches.current(connection).generation
         return Admission(
             decision=decision,
             approval=approval_of(decision, reserved),
-            gates=tuple(self._gates.of(decision, intent, generation) for intent in reserved),
+            gates=tuple(self._gates.of(decision, intent, recorded.switch_generation) for intent in reserved),
         )
 
     def _repeat(
@@ -257,7 +256,9 @@ class TradingSafetyManager:
         return Admission(decision=decision, replayed=earlier if not findings.problems else None)
 
     async def _decide_read(self, decision_id: str, operation: Operation, observed: Observed) -> Admission:
-        recorded = await self._database.read(lambda connection: self.standing.recorded(connection, operation, ""))
+        recorded = await self._database.read(
+            lambda connection: self.standing.recorded(connection, operation, "", observed)
+        )
         recorded = replace(
             recorded,
             market_data_ages_seconds=self.quoted.ages_seconds(),
@@ -327,9 +328,9 @@ class TradingSafetyManager:
             unsettled={} if order is None else broker.unsettled(order.account),
         )
 
-    def state(self, connection: Connection) -> EffectiveState:
-        """The effective state now, for the status."""
-        return self.standing.state(connection)
+    def state(self, connection: Connection, agent: str | None = None) -> EffectiveState:
+        """The effective state now, for the status; with what stops `agent` alone."""
+        return self.standing.state(connection, agent)
 
     async def settle(
         self, decision: Decision, intent_id: str | None, outcome: BrokerOrder | BaseException

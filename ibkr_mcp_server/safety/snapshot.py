@@ -83,6 +83,8 @@ class Recorded:
     """Ages of the reads of account and orders in the last minute."""
     modification_ages_seconds: tuple[float, ...] = ()
     """Ages of the changes of working orders in the last minute."""
+    switch_generation: int = 0
+    """Of the kill switches that bear on the operation: it changes with every use of one."""
 
 
 @dataclass(frozen=True, kw_only=True)

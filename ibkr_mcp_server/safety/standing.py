@@ -16,7 +16,7 @@ from ibkr_mcp_server.safety.identity import BRACKET_PARTS, part_key
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
 from ibkr_mcp_server.safety.readiness import Readiness
-from ibkr_mcp_server.safety.snapshot import Recorded
+from ibkr_mcp_server.safety.snapshot import Observed, Recorded
 from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.writer import WriterRole
 from ibkr_mcp_server.settings import Settings
@@ -44,9 +44,9 @@ class Standing:
         self._readiness = readiness
         self._clock = clock
 
-    def recorded(self, connection: Connection, operation: Operation, asked: str) -> Recorded:
+    def recorded(self, connection: Connection, operation: Operation, asked: str, observed: Observed) -> Recorded:
         """Read inside the decision's transaction; `asked` is the fingerprint of the request."""
-        state = self.switches(connection)
+        state, generation = self.switches(connection, operation, observed)
         if not operation.operation_class.writes_orders:
             return Recorded(state=state)
         messages = intents.messages_on(connection, trading_day(self._clock.now()))
@@ -69,6 +69,7 @@ class Standing:
             unresolved=tuple(intents.unresolved(connection)),
             same_key=None if key is None else _holder(connection, operation, key),
             fingerprint=asked,
+            switch_generation=generation,
         )
 
     def conditions(self) -> tuple[Cause, ...]:
@@ -96,14 +97,21 @@ class Standing:
                 found.append(Cause(state=SafetyState.OBSERVE, code=Code.RESTART_WINDOW, reason=text, is_latch=False))
         return tuple(found)
 
-    def state(self, connection: Connection) -> EffectiveState:
-        """The effective state now, for the status."""
+    def state(self, connection: Connection, agent: str | None) -> EffectiveState:
+        """The effective state now, for the status; with what stops `agent` alone."""
         messages = intents.messages_on(connection, trading_day(self._clock.now()))
-        return EffectiveState(causes=(*self.switches(connection).causes, *self._inefficient(messages)))
+        stops = self._kill_switch.bearing_on(connection, agent=agent)
+        return EffectiveState(causes=(*stops.causes, *self.conditions(), *self._inefficient(messages)))
 
-    def switches(self, connection: Connection) -> EffectiveState:
-        """What the final gate looks at: the legs of one bracket are no reason against one another."""
-        return EffectiveState(causes=(*self._kill_switch.causes(connection), *self.conditions()))
+    def switches(self, connection: Connection, operation: Operation, observed: Observed) -> tuple[EffectiveState, int]:
+        """What the final gate looks at, and the generation of the kill switches that bear on the operation.
+
+        The legs of one bracket are no reason against one another.
+        """
+        order = observed.order or (None if observed.current is None else observed.current.order)
+        con_id = None if order is None else order.instrument.con_id
+        stops = self._kill_switch.bearing_on(connection, agent=operation.actor.id, con_id=con_id)
+        return EffectiveState(causes=(*stops.causes, *self.conditions())), stops.generation
 
     def _inefficient(self, messages: DayOfMessages) -> tuple[Cause, ...]:
         if not self._settings.safety_mode:

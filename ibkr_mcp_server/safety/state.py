@@ -36,9 +36,31 @@ class Permission(IntEnum):
     NO = 0
     COORDINATOR_ONLY = 1
     HUMAN_ONLY = 2
-    VERIFIED = 3
+    COORDINATOR_OR_HUMAN = 3
+    VERIFIED = 4
     """Yes, if the broker-confirmed position covers it (KS-13)."""
-    YES = 4
+    YES = 5
+
+
+class Party(StrEnum):
+    """Who acts, as the table distinguishes them."""
+
+    AGENT = "agent"
+    HUMAN = "human"
+    COORDINATOR = "coordinator"
+    """Carries out a stop (`operations/stop_coordinator.py`); nobody can speak in its name."""
+
+
+_PERMITTED = {
+    Party.AGENT: {Permission.VERIFIED, Permission.YES},
+    Party.HUMAN: {Permission.HUMAN_ONLY, Permission.COORDINATOR_OR_HUMAN, Permission.VERIFIED, Permission.YES},
+    Party.COORDINATOR: {
+        Permission.COORDINATOR_ONLY,
+        Permission.COORDINATOR_OR_HUMAN,
+        Permission.VERIFIED,
+        Permission.YES,
+    },
+}
 
 
 _TABLE: dict[SafetyState, dict[Action, Permission]] = {
@@ -68,8 +90,7 @@ _TABLE: dict[SafetyState, dict[Action, Permission]] = {
         Action.OPEN: Permission.NO,
         Action.REDUCE: Permission.HUMAN_ONLY,
         Action.PROTECT: Permission.HUMAN_ONLY,
-        # Coordinator or human: an agent is neither.
-        Action.CANCEL_ENTRY: Permission.HUMAN_ONLY,
+        Action.CANCEL_ENTRY: Permission.COORDINATOR_OR_HUMAN,
         Action.CANCEL_PROTECTIVE: Permission.HUMAN_ONLY,
         Action.READ: Permission.NO,
     },
@@ -107,8 +128,20 @@ class EffectiveState:
     def permission(self, action: Action) -> Permission:
         return min((_TABLE[cause.state][action] for cause in self.causes), default=Permission.YES)
 
-    def causes_against(self, action: Action) -> Sequence[Cause]:
-        """The causes that hold `action` back, the most severe first."""
+    def permits(self, action: Action, party: Party) -> bool:
+        """Whether `party` may do it in every active state."""
+        return not self.causes_against(action, party)
+
+    def causes_against(self, action: Action, party: Party) -> Sequence[Cause]:
+        """The causes that keep `party` from `action`, the most severe first."""
         order = list(SafetyState)
-        against = [cause for cause in self.causes if _TABLE[cause.state][action] is not Permission.YES]
+        against = [cause for cause in self.causes if not self._lets(cause.state, action, party)]
         return sorted(against, key=lambda cause: -order.index(cause.state))
+
+    def _lets(self, state: SafetyState, action: Action, party: Party) -> bool:
+        cell = _TABLE[state][action]
+        if cell is Permission.HUMAN_ONLY and party is Party.COORDINATOR and state is not SafetyState.LOCKDOWN:
+            # Only a human orders positions closed, and the coordinator is their hand. Without this the strictest of
+            # SAFE (a human) and CLOSE (the coordinator) would be nobody, against invariant 6.
+            return any(cause.state is SafetyState.CLOSE for cause in self.causes)
+        return cell in _PERMITTED[party]

@@ -343,6 +343,16 @@ def working_opening(connection: Connection, con_id: int) -> list[Intent]:
     return _many(connection, _WORKING_OPENING, con_id=con_id)
 
 
+def actors(connection: Connection) -> list[str]:
+    """Everybody who ever had an order accepted, by name."""
+    return list(connection.execute(_ACTORS).scalars())
+
+
+def working_refs_of(connection: Connection, actor_id: str) -> set[str]:
+    """The order references of the placements of one actor that may still work."""
+    return set(connection.execute(_REFS_OF, {"actor_id": actor_id}).scalars())
+
+
 def _existing(connection: Connection, intent_id: str) -> Intent:
     intent = get(connection, intent_id)
     if intent is None:
@@ -394,6 +404,10 @@ _WORKING_OPENING = (
     select(intents)
     .where(intents.c.con_id == bindparam("con_id"), intents.c.state.in_(sorted(_WORKING)), intents.c.opening)
     .order_by(*_OLDEST_FIRST)
+)
+_ACTORS = select(intents.c.actor_id).where(intents.c.kind == "place").distinct().order_by(intents.c.actor_id)
+_REFS_OF = select(intents.c.order_ref).where(
+    intents.c.actor_id == bindparam("actor_id"), intents.c.kind == "place", intents.c.state.in_(sorted(_WORKING))
 )
 _COUNTS = intents.c.opening & intents.c.release_reason.is_(None)
 _ON_DAY = select(func.count()).where(intents.c.trading_day == bindparam("trading_day"), _COUNTS)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import Enum
 from functools import total_ordering
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, or_, select
 
 from ibkr_mcp_server.domain.operations import SYSTEM, Actor, ActorType
+from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import Fault
 from ibkr_mcp_server.store.schema import latches
 
-ACCOUNT = "account"
-
 _BY_SCOPE = select(latches).where(latches.c.scope == bindparam("scope"))
+# One look for each decision: the account, its agent, its instrument.
+_OF_THREE = select(latches).where(latches.c.scope.in_([bindparam("first"), bindparam("second"), bindparam("third")]))
+_NOT_OFF = select(latches).where(or_(latches.c.scope == ACCOUNT, latches.c.active.is_not(False)))
+
+
+FIRST_GENERATION = 1
+"""Of a latch that was never used; the account's begins with it, too."""
 
 
 @total_ordering
@@ -66,14 +73,63 @@ def current(connection: Connection, scope: str = ACCOUNT) -> Latch:
     """The latch; a missing or inconsistent one is active (KS-06)."""
     try:
         row = connection.execute(_BY_SCOPE, {"scope": scope}).mappings().one_or_none()
-        if row is None:
-            return unreadable(scope, "its record is missing")
+    except (ValueError, TypeError, LookupError) as error:
+        return unreadable(scope, f"its record cannot be read: {error}")
+    return _never_used(scope) if row is None else _read(row)
+
+
+def bearing_on(connection: Connection, scopes: Sequence[str]) -> list[Latch]:
+    """The latches of the account and of at most two other scopes; those that were never used are left out."""
+    first, second, third = (*dict.fromkeys((ACCOUNT, *scopes)), None, None)[:3]
+    try:
+        rows = connection.execute(_OF_THREE, {"first": first, "second": second, "third": third}).mappings().all()
+    except (ValueError, TypeError, LookupError) as error:
+        return [unreadable(ACCOUNT, f"its record cannot be read: {error}")]
+    return _with_account(rows)
+
+
+def active(connection: Connection) -> list[Latch]:
+    """The latch of the account, whatever it says, and every other one that is active; the account's is the first."""
+    try:
+        rows = connection.execute(_NOT_OFF).mappings().all()
+    except (ValueError, TypeError, LookupError) as error:
+        return [unreadable(ACCOUNT, f"its record cannot be read: {error}")]
+    return _with_account(rows)
+
+
+def _with_account(rows: Iterable[RowMapping]) -> list[Latch]:
+    found = {latch.scope: latch for latch in map(_read, rows)}
+    account = found.pop(ACCOUNT, None) or _never_used(ACCOUNT)
+    return [account, *sorted(found.values(), key=lambda latch: latch.scope)]
+
+
+def _read(row: RowMapping) -> Latch:
+    scope = str(row["scope"])
+    try:
         latch = Latch(**{**row, "mode": KillMode(row["mode"]), "actor_type": ActorType(row["actor_type"])})
     except (ValueError, TypeError, LookupError) as error:
         return unreadable(scope, f"its record cannot be read: {error}")
-    if problem := _inconsistency(latch):
-        return unreadable(scope, problem)
-    return latch
+    problem = _inconsistency(latch)
+    return latch if problem is None else unreadable(scope, problem)
+
+
+def _never_used(scope: str) -> Latch:
+    """The account's latch is there from the first migration on; the others begin with their first use."""
+    if scope == ACCOUNT:
+        return unreadable(scope, "its record is missing")
+    return Latch(
+        scope=scope,
+        mode=KillMode.HALT_ONLY,
+        active=False,
+        actor_type=SYSTEM.type,
+        actor_id=SYSTEM.id,
+        auth=SYSTEM.auth,
+        reason="never used",
+        activated_at=None,
+        changed_at=None,
+        generation=FIRST_GENERATION,
+        repeats=0,
+    )
 
 
 def activate(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ibkr_mcp_server.domain.operations import Actor, ActorType, Operation, OperationClass, Problem
+from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import ConfigurationError, OutcomeUnknown, ProductError, Unavailable
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
@@ -296,4 +297,6 @@ def _stopped_by_file(reason: str, sentinel: Path) -> StopFacts | None:
     except OSError:
         _log.critical("an emergency stop could not be written", exc_info=True)
         return None
-    return StopFacts(kill_switch_active=True, first=True, durable=True, nothing_in_flight=False, reason=reason)
+    return StopFacts(
+        kill_switch_active=True, scope=ACCOUNT, first=True, durable=True, nothing_in_flight=False, reason=reason
+    )

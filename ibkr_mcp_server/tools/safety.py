@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from ibkr_mcp_server import __version__
 from ibkr_mcp_server.broker.base import client_library
 from ibkr_mcp_server.domain.operations import OperationClass
+from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.operations import status as status_operations
 from ibkr_mcp_server.operations import stop as stop_operations
 from ibkr_mcp_server.operations.status import SafetyStatus
@@ -35,6 +36,8 @@ class KillSwitchView(Part):
     actor: str | Unknown = None
     since: datetime | Unknown = None
     sentinel_file: bool | Unknown = None
+    halted_scopes: tuple[str, ...] = ()
+    """Strategies and instruments that are stopped, each with its reason."""
 
 
 class CauseView(Part):
@@ -132,6 +135,7 @@ def _safety(status: SafetyStatus) -> SafetyFacts:
             actor=f"{latch.actor_type} {cleaned(latch.actor_id, 60)} ({latch.auth})" if latch.active else None,
             since=latch.activated_at,
             sentinel_file=status.kill.sentinel,
+            halted_scopes=tuple(f"{cleaned(one.scope, 80)}: {cleaned(one.reason)}" for one in status.kill.others),
         ),
         effective_state=status.state.name,
         causes=tuple(
@@ -218,9 +222,17 @@ def _any_text(value: object) -> str:
     return cleaned(str(value), 200)
 
 
+def _any_symbol(value: object) -> str | None:
+    return None if value is None else cleaned(str(value), 32) or None
+
+
 class StopArguments(Arguments):
     reason: Annotated[str, BeforeValidator(_any_text), WithJsonSchema({"type": "string"})] = Field(
         default="unspecified", description="Why, for the people who will reset it"
+    )
+
+    only: Annotated[str | None, BeforeValidator(_any_symbol), WithJsonSchema({"type": "string"})] = Field(
+        default=None, description="`me` (your own orders) or a symbol; else everything"
     )
 
 
@@ -234,6 +246,7 @@ class LeftView(Part):
 
 class StopFacts(Facts):
     kill_switch_active: bool
+    scope: str
     first: bool
     durable: bool
     nothing_in_flight: bool
@@ -246,12 +259,13 @@ class StopFacts(Facts):
 
 
 async def emergency_stop(call: Call, arguments: StopArguments) -> Reply:
-    answer = await stop_operations.emergency_stop(call.operation(), arguments.reason, call.desk)
+    answer = await stop_operations.emergency_stop(call.operation(), arguments.reason, call.desk, only=arguments.only)
     report = answer.result
     assert report is not None
     latch = report.activation.latch
     facts = StopFacts(
-        kill_switch_active=True,
+        kill_switch_active=report.scope == ACCOUNT or latch is None,
+        scope=cleaned(report.scope, 80),
         first=report.activation.first,
         durable=report.activation.durable,
         nothing_in_flight=report.activation.nothing_in_flight,
@@ -264,17 +278,21 @@ async def emergency_stop(call: Call, arguments: StopArguments) -> Reply:
         ),
         protective_perm_ids=report.protective_kept,
     )
-    trouble = report.activation.problem
+    troubles = filter(None, (report.activation.problem, report.warning))
     return Reply(
         decision=answer.decision,
         facts=facts,
-        warnings=() if trouble is None else (cleaned(trouble),),
-        next_step=AFTER_A_STOP,
+        warnings=tuple(map(cleaned, troubles)),
+        next_step=AFTER_A_STOP if facts.kill_switch_active else AFTER_A_NARROW_STOP,
     )
 
 
 AFTER_A_STOP = (
     "Opening orders are stopped on every path. Only a person can end this, with `ibkr-mcp-server reset`; tell the user."
+)
+
+AFTER_A_NARROW_STOP = (
+    "Opening orders of this scope are stopped; everything else goes on. Only a person can end this; tell the user."
 )
 
 TOOLS = (

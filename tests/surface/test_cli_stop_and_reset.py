@@ -167,3 +167,26 @@ def test_status_tells_by_its_exit_code_whether_all_is_well(shell: Shell) -> None
     for word, done in (("NORMAL", normal), ("DEGRADED", degraded), ("STOPPED", stopped)):
         assert word in done.stdout
     assert "IBKR_SAFE_MODE" in degraded.stdout
+
+
+@needs_terminals
+def test_one_strategy_is_halted_and_resumed_and_everything_locked_by_command(shell: Shell) -> None:
+    """KS-02, KS-03, KS-18, ST-01: halting needs nothing, resuming one person, closing two."""
+    set_passphrase(shell)
+    halted = shell.call("halt-strategy", "momentum", "--reason", "too keen")
+    status = shell.call("status", "--json")
+    assert "The strategy 'momentum' is halted (HALT_ONLY): too keen" in halted.stdout
+    assert "Nobody called 'momentum' has sent an order so far." in halted.stdout
+    assert (status.returncode, '"scope": "strategy:momentum"' in status.stdout) == (1, True)
+    assert "SCOPE_UNKNOWN" in shell.call("reset", "--reason", "ok", "--scope", "strategy").stderr
+    assert "NOT_ACTIVE" in shell.call("resume", "another", "--reason", "ok").stderr
+    secret = [("Operator passphrase", PASSPHRASE)]
+    resumed = shell.type_at_terminal("resume", "momentum", "--reason", "talked to it", typed=secret)
+    assert (resumed.exit_code, shell.call("status").returncode) == (0, 0), resumed.screen
+
+    closed = shell.type_at_terminal("portfolio-close", "--reason", "out of everything", typed=secret)
+    assert (closed.exit_code, "portfolio-close" in shell.call("approvals").stdout) == (1, True), closed.screen
+    assert shell.call("status").returncode == 0, "one person alone closes nothing"
+    assert "LOCKDOWN" in shell.call("emergency").stdout
+    assert "LOCKDOWN" in shell.call("portfolio-halt").stdout, "a later stop does not loosen it"
+    assert '"mode": "LOCKDOWN"' in shell.call("status", "--json").stdout

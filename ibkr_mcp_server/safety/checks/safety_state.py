@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ibkr_mcp_server.domain.operations import Operation, OperationClass, Problem
+from ibkr_mcp_server.domain.operations import COORDINATOR, Actor, ActorType, Operation, OperationClass, Problem
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
-from ibkr_mcp_server.safety.state import Action, Cause, Permission, SafetyState
+from ibkr_mcp_server.safety.state import Action, Cause, Party, SafetyState
 
 
 class CauseGroup(StrEnum):
@@ -27,7 +27,7 @@ def group_of(cause: Cause) -> CauseGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class StateCheck:
-    """Refuses what the causes of one group do not permit to an agent."""
+    """Refuses what the causes of one group do not permit to whoever asks."""
 
     group: CauseGroup
 
@@ -35,15 +35,16 @@ class StateCheck:
         if operation.operation_class in (OperationClass.SAFETY_STATUS, OperationClass.SAFETY_STOP):
             return PASSED
         state = seen.recorded.state
+        party = party_of(operation.actor)
         # A reducing order was verified against the broker's position when it was classified (exposure.py).
-        forbidden = [action for action in _needed(seen) if state.permission(action) < Permission.VERIFIED]
+        forbidden = [action for action in _needed(seen) if not state.permits(action, party)]
         if not forbidden:
             return Findings(observed=state.name)
         return refuses(
             *(
                 self._problem(cause, action, seen)
                 for action in forbidden
-                for cause in state.causes_against(action)
+                for cause in state.causes_against(action, party)
                 if group_of(cause) is self.group
             )
         )
@@ -61,6 +62,12 @@ class StateCheck:
             if room > 0:
                 text += f" A {order.side} of at most {room:f} would be a reduction, which may still pass."
         return problem(code, text, observed=cause.state)
+
+
+def party_of(actor: Actor) -> Party:
+    if actor == COORDINATOR:
+        return Party.COORDINATOR
+    return Party.HUMAN if actor.type is ActorType.HUMAN else Party.AGENT
 
 
 def _needed(seen: Snapshot) -> tuple[Action, ...]:

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 from sqlalchemy import Connection, text
 
+from ibkr_mcp_server.domain import scopes
 from ibkr_mcp_server.domain.operations import SYSTEM
 from ibkr_mcp_server.errors import Fault
 from ibkr_mcp_server.store import latches
@@ -121,3 +122,41 @@ async def test_a_human_can_clear_a_missing_record(database: Database) -> None:
     cleared = await database.run(lambda c: latches.clear(c, OPERATOR, "restored", NOON))
     assert (await database.read(latches.current)) == cleared
     assert not cleared.active
+
+
+async def test_scopes_have_latches_of_their_own_and_only_the_accounts_is_missed(database: Database) -> None:
+    """KS-03, KS-06: a scope that was never used is off; a damaged record of one that was is on."""
+    mine, other = scopes.of_strategy("claude 1.0"), scopes.of_instrument(265598)
+    assert not (await database.read(lambda c: latches.current(c, mine))).active
+
+    await database.run(
+        lambda c: latches.activate(c, mode=KillMode.HALT_ONLY, actor=OPERATOR, reason="a", now=NOON, scope=mine)
+    )
+    assert [latch.scope for latch in await database.read(latches.active)] == ["account", mine]
+    assert not (await database.read(latches.current)).active
+
+    bearing = await database.read(lambda c: latches.bearing_on(c, (mine, other)))
+    assert [(latch.scope, latch.active) for latch in bearing] == [("account", False), (mine, True)]
+
+    await database.run(lambda c: latches.clear(c, OPERATOR, "b", NOON, scope=mine))
+    assert [latch.scope for latch in await database.read(latches.active)] == ["account"]
+    await database.run(lambda c: c.exec_driver_sql(f"UPDATE latches SET mode = 'X' WHERE scope = '{mine}'").rowcount)
+    damaged = await database.read(lambda c: latches.bearing_on(c, (mine,)))
+    assert [(latch.scope, latch.active) for latch in damaged] == [("account", False), (mine, True)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "scope"),
+    [
+        ("account", "account"),
+        ("strategy:claude 1.0", "strategy:claude 1.0"),
+        ("instrument:0265598", "instrument:265598"),
+        ("strategy: ", None),
+        ("instrument:AAPL", None),
+        ("instrument:0", None),
+        ("Account", None),
+        ("", None),
+    ],
+)
+def test_a_scope_is_read_as_typed_or_not_at_all(typed: str, scope: str | None) -> None:
+    assert scopes.parsed(typed) == scope

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibkr_mcp_server.domain.accounts import Position
+from ibkr_mcp_server.domain.operations import COORDINATOR, SYSTEM, Actor, ActorType
 from ibkr_mcp_server.domain.orders import BrokerOrder, OrderStatus, OrderType, Side, TimeInForce
+from ibkr_mcp_server.safety.checks.safety_state import party_of
 from ibkr_mcp_server.safety.decision import Code
 from ibkr_mcp_server.safety.exposure import action_of, exposure_of, is_protective, opens_more, weakens_protection
-from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, Permission, SafetyState
+from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, Party, Permission, SafetyState
 from tests.unit.safety import builders as world
 
 causes = st.builds(
@@ -47,6 +49,43 @@ def test_entries_can_be_cancelled_while_stopped(state: SafetyState) -> None:
     """Invariant 6, T-13."""
     effective = EffectiveState(causes=(Cause(state=state, code="X", reason=".", is_latch=True),))
     assert effective.permission(Action.CANCEL_ENTRY) is Permission.YES
+
+
+def effective(*states: SafetyState) -> EffectiveState:
+    return EffectiveState(causes=tuple(Cause(state=state, code="X", reason=".", is_latch=True) for state in states))
+
+
+@given(st.lists(causes, max_size=6), st.sampled_from(Action))
+def test_an_agent_may_do_nothing_that_neither_a_person_nor_the_coordinator_may(
+    active: list[Cause], action: Action
+) -> None:
+    """Table 0.1: the parties differ only in what they may do besides."""
+    state = EffectiveState(causes=tuple(active))
+    if state.permits(action, Party.AGENT):
+        assert state.permits(action, Party.HUMAN)
+        assert state.permits(action, Party.COORDINATOR)
+    assert not (state.permits(Action.OPEN, Party.COORDINATOR) and not state.permits(Action.OPEN, Party.AGENT))
+
+
+@pytest.mark.parametrize("action", [Action.REDUCE, Action.PROTECT, Action.CANCEL_ENTRY, Action.CANCEL_PROTECTIVE])
+def test_while_positions_are_closed_only_the_coordinator_touches_orders(action: Action) -> None:
+    """KS-14, single owner; in SAFE as well, where else nobody could (invariant 6), and not after a lockdown."""
+    for closing in (effective(SafetyState.CLOSE), effective(SafetyState.CLOSE, SafetyState.HALT)):
+        assert closing.permits(action, Party.COORDINATOR)
+        assert not closing.permits(action, Party.AGENT)
+        assert not closing.permits(action, Party.HUMAN)
+    assert effective(SafetyState.CLOSE, SafetyState.SAFE).permits(action, Party.COORDINATOR)
+    locked = effective(SafetyState.LOCKDOWN)
+    assert locked.permits(action, Party.HUMAN)
+    assert locked.permits(action, Party.COORDINATOR) is (action is Action.CANCEL_ENTRY)
+    assert effective(SafetyState.SAFE).permits(action, Party.COORDINATOR) is (action is Action.CANCEL_ENTRY)
+
+
+def test_only_the_coordinator_itself_is_taken_for_it() -> None:
+    assert party_of(COORDINATOR) is Party.COORDINATOR
+    assert party_of(Actor(type=ActorType.AGENT, id=COORDINATOR.id, auth=COORDINATOR.auth)) is Party.AGENT
+    assert party_of(SYSTEM) is Party.AGENT
+    assert party_of(Actor(type=ActorType.HUMAN, id="o", auth="passphrase")) is Party.HUMAN
 
 
 def position(quantity: int) -> Position:
