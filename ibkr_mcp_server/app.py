@@ -34,6 +34,7 @@ from ibkr_mcp_server.operations.stop import StopWatch
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.manager import TradingSafetyManager
+from ibkr_mcp_server.safety.reader_seat import ReaderSeat
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.writer import WriterRole
 from ibkr_mcp_server.settings import BrokerMode, Settings
@@ -91,8 +92,12 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         stack.callback(writer.close)
         await writer.claim()
 
+        seat = ReaderSeat(state.path, client_id=settings.client_id, offset=settings.reader_client_id_offset)
+        stack.callback(seat.leave)
+
         gateway = await _paper_gateway(stack, settings, state, clock)
-        broker = _adapter(settings, gateway, clock, session_id)
+        client_id = settings.client_id if writer.is_writer else seat.take()
+        broker = _adapter(settings, gateway, client_id, clock, session_id)
         default_account = DefaultAccount()
         safety = TradingSafetyManager(
             settings=settings,
@@ -122,6 +127,8 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         safety.settlement.on_lost = follower.look_again
 
         def take_over() -> None:
+            broker.connect_as(settings.client_id)
+            seat.leave()
             follower.take_over()
             reconciler.take_over()
 
@@ -176,14 +183,16 @@ def _keep_to_ourselves(stack: AsyncExitStack, state: StateDirectory) -> None:
     stack.callback(lock.release)
 
 
-def _adapter(settings: Settings, gateway: PaperGateway | None, clock: Clock, session_id: str) -> IBBroker:
+def _adapter(
+    settings: Settings, gateway: PaperGateway | None, client_id: int, clock: Clock, session_id: str
+) -> IBBroker:
     port = gateway.port if gateway is not None else settings.gateway_port
     assert port is not None  # only the simulator leaves it open
     return IBBroker(
         clock=clock,
         host=gateway.host if gateway is not None else settings.host,
         port=port,
-        client_id=settings.client_id,
+        client_id=client_id,
         venue=settings.broker_mode,
         deadline_seconds=float(settings.broker_deadline_seconds),
         connect_timeout_seconds=float(settings.connect_timeout_seconds),

@@ -100,8 +100,13 @@ class Settings(BaseSettings):
     port: Annotated[
         int | None, rules.whole_number(1, PORT, unset="4002 for paper, 4001 for live, a free one for the simulator")
     ] = Field(default=None, description="Port of TWS or IB Gateway; in simulator mode, the port to listen on.")
-    client_id: Annotated[int, rules.whole_number(1, 2_147_483_647)] = Field(
+    client_id: Annotated[int, rules.whole_number(1, 2_000_000_000)] = Field(
         default=17, description="TWS API client id. Each program on the same gateway needs its own."
+    )
+    reader_client_id_offset: Annotated[int, rules.whole_number(1, 1_000_000)] = Field(
+        default=100,
+        description="Added to the client id by a server that only reads, because another one on this state directory "
+        "writes. Up to eight of them take an id each, counting up from there.",
     )
     state_dir: Annotated[Path | None, rules.absolute_path(unset="the user's state directory of this platform")] = Field(
         default=None,

@@ -762,10 +762,12 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_one_writer.py::test_of_two_servers_on_one_state_directory_one_writes_and_the_other_names_it",
         "tests/flow/test_one_writer.py::test_orders_of_the_writer_are_left_alone_by_the_others",
         "tests/flow/test_one_writer.py::test_when_the_writer_ends_the_next_takes_over_with_all_counters",
+        "tests/flow/test_take_over.py::test_when_the_writer_is_killed_a_reader_takes_over_with_all_counters_and_latches",
     ),
     "LK-02": held(
         "The right to write vanishes with the process that has it.",
         "tests/flow/test_one_writer.py::test_when_the_writer_ends_the_next_takes_over_with_all_counters",
+        "tests/flow/test_take_over.py::test_when_the_writer_is_killed_a_reader_takes_over_with_all_counters_and_latches",
     ),
     "LK-04": held(
         "A client id in use is told and never replaced by another.",

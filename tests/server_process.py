@@ -30,6 +30,7 @@ class Server:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
+        self.pid = process.pid
         self._id = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._reader = asyncio.create_task(self._read())

@@ -382,6 +382,10 @@ class Broker(BrokerReads, BrokerWrites, Protocol):
         """Wait until the link is up, or `timeout_seconds` have passed; returns the status either way."""
         ...
 
+    def connect_as(self, client_id: int) -> None:
+        """End the connection and make it again under another client id: the role of this process has changed."""
+        ...
+
     async def close(self) -> None:
         """Stop, and drop everything that was not sent."""
         ...

@@ -128,6 +128,8 @@ class Link:
         self._offline_code = 0
         self._interrupted = asyncio.Event()
         self._highest_id = 0
+        self._client_id = settings.client_id
+        self._pausing = False
         self._jitter = random.Random(settings.jitter_seed)
         self._offset = OffsetMeter()
         self.status = LinkStatus(
@@ -151,6 +153,22 @@ class Link:
                 await keeper
         self._pacer.close()
         self._move(LinkState.CLOSED)
+
+    def connect_as(self, client_id: int) -> None:
+        """See `Broker.connect_as`. A link that waits before its next attempt makes that at once."""
+        if client_id == self._client_id:
+            return
+        self._client_id = client_id
+        self.status = replace(self.status, client_id=client_id)
+        why = _as_another(client_id)
+        self._interrupt()
+        self._down(LinkState.CONNECTING, why)
+        if self._current is not None:
+            self._current.session.lose(LinkProblem(text=why, wanted=True))
+        elif self._pausing and self._keeper is not None:
+            self._pausing = False
+            self._keeper.cancel()
+            self._keeper = asyncio.get_running_loop().create_task(self._keep_connected())
 
     async def wait_until_up(self, timeout_seconds: float) -> LinkStatus:
         with contextlib.suppress(TimeoutError):
@@ -191,10 +209,14 @@ class Link:
         failures = 0
         while True:
             problem = await self._one_connection()
+            if problem.wanted:
+                continue
             failures = failures + 1 if self.status.attempts else 1  # no attempts: it had been up
             self._move(LinkState.LOST, problem.text + self._restart_note(), needs_a_person=problem.fatal)
             pause = self._settings.longest_pause_seconds if problem.fatal else self._pause_after(failures)
+            self._pausing = True
             await self._clock.sleep(pause)
+            self._pausing = False
 
     def _pause_after(self, failures: int) -> float:
         """EM-07: doubling from the first pause to the longest, each shortened at random by up to a quarter."""
@@ -231,7 +253,7 @@ class Link:
             book=self._book,
             emit=self._emit,
             listener=self,
-            client_id=settings.client_id,
+            client_id=self._client_id,
             deadline_seconds=settings.deadline_seconds,
             sign_of_life_seconds=settings.sign_of_life_seconds,
             jitter=self._jitter,
@@ -259,6 +281,8 @@ class Link:
             session, self._settings, clock=self._clock, pacer=self._pacer, book=self._book
         )
         while not session.ended.done():
+            if session.client_id != self._client_id:
+                return LinkProblem(text=_as_another(self._client_id), wanted=True)
             self._interrupted.clear()
             if not self._online.is_set():
                 self._move(LinkState.BROKER_OFFLINE, self._offline_problem())
@@ -391,3 +415,7 @@ class Link:
     def broker_time(self, seconds: int, *, asked: datetime, heard: datetime) -> None:
         """The gateway told its time."""
         self.status = replace(self.status, clock_offset=self._offset.note(seconds, asked=asked, heard=heard))
+
+
+def _as_another(client_id: int) -> str:
+    return f"The connection is made again as client {client_id}."

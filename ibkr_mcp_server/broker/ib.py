@@ -97,6 +97,9 @@ class IBBroker:
     async def wait_until_up(self, timeout_seconds: float) -> LinkStatus:
         return await self._link.wait_until_up(timeout_seconds)
 
+    def connect_as(self, client_id: int) -> None:
+        self._link.connect_as(client_id)
+
     async def close(self) -> None:
         await self._link.close()
 

@@ -53,6 +53,8 @@ class LinkProblem:
     text: str
     fatal: bool = False
     """Only a person can repair it: trying again soon is of no use."""
+    wanted: bool = False
+    """We ended it ourselves, to connect again at once."""
 
 
 class SessionListener(Protocol):
