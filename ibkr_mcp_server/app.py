@@ -30,6 +30,7 @@ from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.follow import OrderFollower
 from ibkr_mcp_server.operations.reconciliation import Reconciler
+from ibkr_mcp_server.operations.risk_monitor import RiskMonitor
 from ibkr_mcp_server.operations.stop import StopWatch
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
@@ -60,6 +61,7 @@ class App:
     follower: OrderFollower
     reconciler: Reconciler
     stop_watch: StopWatch
+    risk_monitor: RiskMonitor
     gateway: PaperGateway | None
     """The built-in paper gateway, when the broker mode is `simulator`."""
 
@@ -122,7 +124,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             default_account=default_account,
             session_id=session_id,
         )
-        follower, stop_watch = OrderFollower(desk), StopWatch(desk)
+        follower, stop_watch, risk_monitor = OrderFollower(desk), StopWatch(desk), RiskMonitor(desk)
         reconciler = Reconciler(desk, follower, store_location=settings.store_location(state))
         safety.settlement.on_lost = follower.look_again
 
@@ -135,18 +137,27 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         writer.on_granted = take_over
         broker.listen(follower.listen)
         broker.listen(reconciler.listen)
+        broker.listen(risk_monitor.listen)
         jobs = (
             follower.run(),
             follower.resolve_unknown(),
             reconciler.run(),
             stop_watch.run(),
+            risk_monitor.run(),
             writer.run(on_lost=stop_watch.role_lost),
         )
         await stack.enter_async_context(_background(*jobs))
         await broker.open()
         stack.push_async_callback(broker.close)
         _log.info("open", session_id=session_id, venue=settings.broker_mode, version=__version__)
-        yield App(desk=desk, follower=follower, reconciler=reconciler, stop_watch=stop_watch, gateway=gateway)
+        yield App(
+            desk=desk,
+            follower=follower,
+            reconciler=reconciler,
+            stop_watch=stop_watch,
+            risk_monitor=risk_monitor,
+            gateway=gateway,
+        )
 
 
 async def _paper_gateway(

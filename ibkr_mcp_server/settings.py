@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ from ibkr_mcp_server.domain.daily_window import DailyWindow
 from ibkr_mcp_server.domain.orders import OrderType, TimeInForce
 from ibkr_mcp_server.domain.toolsets import ToolChoice, Toolset
 from ibkr_mcp_server.errors import ConfigurationError
+from ibkr_mcp_server.risk_settings import WARN_PAUSE_KILL, RiskSettings
 from ibkr_mcp_server.setting_rules import Privacy, Rule, is_loopback
 from ibkr_mcp_server.state_dir import StateDirectory
 
@@ -81,7 +83,7 @@ class Setting:
     description: str
 
 
-class Settings(BaseSettings):
+class Settings(RiskSettings):
     """The configuration; made by `load_settings`."""
 
     model_config = SettingsConfigDict(
@@ -498,7 +500,7 @@ class Settings(BaseSettings):
                 origin=self._origins.get(name, Origin.BUILT_IN),
                 description=description_of(name),
             )
-            for name in type(self).model_fields
+            for name in setting_names()
         ]
 
     def effective_redacted(self) -> dict[str, str | None]:
@@ -575,6 +577,11 @@ def load_settings(*, environ: Mapping[str, str], env_file: Path | None = None, *
     return settings
 
 
+def setting_names() -> list[str]:
+    """All settings in the order of the documentation; pydantic has those of a base class first."""
+    return sorted(Settings.model_fields, key=lambda name: name in RiskSettings.model_fields)
+
+
 def variable_of(name: str) -> str:
     """The environment variable of a setting."""
     return f"{PREFIX}{name.upper()}"
@@ -609,6 +616,18 @@ def _in_order(lower: str, upper: str) -> tuple[tuple[str, ...], Contradiction]:
             return None
         return (
             f"{variable_of(lower)} is {low} and {variable_of(upper)} is {high}; the first must not be above the other."
+        )
+
+    return (lower, upper), contradiction
+
+
+def _below(lower: str, upper: str) -> tuple[tuple[str, ...], Contradiction]:
+    def contradiction(settings: Settings) -> str | None:
+        low, high = getattr(settings, lower), getattr(settings, upper)
+        if low < high:
+            return None
+        return (
+            f"{variable_of(lower)} is {low:f} and {variable_of(upper)} is {high:f}; the first must be below the other."
         )
 
     return (lower, upper), contradiction
@@ -731,6 +750,7 @@ _CONTRADICTIONS: tuple[tuple[tuple[str, ...], Contradiction], ...] = (
     (("log_file", "audit_log_file"), _one_file_for_two_logs),
     (("control_host", "control_tls_certificate"), _control_api_in_the_open),
     (("control_tls_certificate", "control_tls_key"), _half_a_certificate),
+    *(_below(lower, upper) for names in WARN_PAUSE_KILL for lower, upper in pairwise(names)),
 )
 
 

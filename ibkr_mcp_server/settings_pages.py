@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from ibkr_mcp_server.setting_rules import as_text
-from ibkr_mcp_server.settings import Settings, description_of, rule_of, variable_of
+from ibkr_mcp_server.settings import Settings, description_of, rule_of, setting_names, variable_of
 
 SECTION_STARTS = {
     "broker_mode": "Broker",
@@ -21,6 +21,8 @@ SECTION_STARTS = {
     "http_host": "HTTP",
     "kill_switch_secret": "Control API",
     "simulator_seed": "Simulator",
+    "daily_drawdown_warning_pct": "Circuit breaker",
+    "reduce_factor": "Risk modes and recovery",
 }
 """The first setting of each section; a section ends where the next one begins."""
 
@@ -67,7 +69,7 @@ def settings_page() -> str:
 def sections() -> Iterator[tuple[str, list[str]]]:
     """The settings by section, in the order of their declaration."""
     title, names = "", list[str]()
-    for name in Settings.model_fields:
+    for name in setting_names():
         if name in SECTION_STARTS:
             if names:
                 yield title, names

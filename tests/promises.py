@@ -1124,4 +1124,67 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_agents.py::test_over_http_the_token_says_who_calls",
         "tests/flow/test_agents.py::test_an_order_reference_names_the_agent_and_is_found_by_the_key_alone",
     ),
+    # ---- circuit breaker, risk modes, recovery
+    "CB-01": held(
+        "A trip keeps its reason, metric, figure, limit and time, and the status shows them.",
+        "tests/flow/test_circuit_breaker.py::test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each",
+        "tests/unit/safety/test_circuit_breaker.py::test_a_trip_keeps_its_reason_and_stays_when_the_figure_recovers",
+    ),
+    "CB-02": held(
+        "An open breaker stays open when the figure recovers; only a person closes it.",
+        "tests/flow/test_circuit_breaker.py::test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each",
+        "tests/unit/safety/test_circuit_breaker.py::test_a_trip_keeps_its_reason_and_stays_when_the_figure_recovers",
+        "tests/unit/safety/test_circuit_breaker.py::test_without_a_person_nothing_but_the_end_of_reduce_becomes_milder",
+    ),
+    "CB-04": held(
+        "Prices that move without an order trip the breaker within two seconds.",
+        "tests/flow/test_circuit_breaker.py::test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each",
+    ),
+    "CB-05": held(
+        "All breached triggers are recorded and the most severe level applies.",
+        "tests/unit/safety/test_circuit_breaker.py::test_all_breaches_are_recorded_and_the_most_severe_applies",
+    ),
+    "CB-10": held(
+        "The daily drawdown is measured from the day's peak, open losses included, payments excluded.",
+        "tests/unit/safety/test_circuit_breaker.py::test_each_fall_has_its_own_mark_and_its_own_levels",
+        "tests/unit/safety/test_equity.py::test_a_withdrawal_is_no_loss_and_a_deposit_hides_none",
+    ),
+    "CB-11": held(
+        "The weekly drawdown is measured from the peak of the week.",
+        "tests/unit/safety/test_circuit_breaker.py::test_each_fall_has_its_own_mark_and_its_own_levels",
+        "tests/unit/safety/test_equity.py::test_each_window_has_its_own_peak_and_a_new_day_begins_where_the_old_one_ended",
+    ),
+    "CB-12": held(
+        "The total drawdown is measured from the highest equity ever, which survives a restart.",
+        "tests/unit/safety/test_circuit_breaker.py::test_each_fall_has_its_own_mark_and_its_own_levels",
+        "tests/unit/safety/test_equity.py::test_marks_survive_a_restart_and_a_payment_meanwhile_is_none_of_them",
+    ),
+    "CB-13": held(
+        "A loss since the start of the day warns, pauses and kills at its three levels.",
+        "tests/flow/test_circuit_breaker.py::test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each",
+        "tests/unit/safety/test_circuit_breaker.py::test_each_fall_has_its_own_mark_and_its_own_levels",
+    ),
+    "CB-16": held(
+        "What is lost within five minutes has levels of its own.",
+        "tests/unit/safety/test_circuit_breaker.py::test_each_fall_has_its_own_mark_and_its_own_levels",
+        "tests/unit/safety/test_equity.py::test_what_the_last_five_minutes_lost_is_forgotten_after_them",
+    ),
+    "CB-19": held(
+        "Margin use is measured against the equity, and an account without equity is worse than any limit.",
+        "tests/unit/safety/test_circuit_breaker.py::test_margin_is_measured_against_the_equity",
+    ),
+    "RM-02": held(
+        "Each trigger warns, pauses and kills in this order, each recorded once.",
+        "tests/flow/test_circuit_breaker.py::test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each",
+        "tests/unit/safety/test_circuit_breaker.py::test_each_level_is_recorded_once_in_its_order",
+    ),
+    "RM-05": held(
+        "Reduced sizes end by themselves only after half an hour of calm.",
+        "tests/unit/safety/test_circuit_breaker.py::test_reduced_sizes_end_by_themselves_after_half_an_hour_of_calm_and_never_sooner",
+    ),
+    "LED-07": held(
+        "Deposits and withdrawals are neither profit nor loss nor drawdown.",
+        "tests/unit/safety/test_equity.py::test_a_withdrawal_is_no_loss_and_a_deposit_hides_none",
+        "tests/unit/safety/test_equity.py::test_a_loss_in_the_moment_of_a_payment_is_not_swallowed_by_it",
+    ),
 }

@@ -280,6 +280,14 @@ class BrokerReads(Protocol):
         """Balances as the broker told them last, at their `received_at`; None before it ever did."""
         ...
 
+    async def watch_pnl(self, accounts: Sequence[str]) -> None:
+        """Let `known_pnl` follow the profit of these accounts, as long as this connection lasts."""
+        ...
+
+    def known_pnl(self, account: str) -> AccountPnl | None:
+        """Profit and loss as the broker told it last, about once a second while it is watched; None before that."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:

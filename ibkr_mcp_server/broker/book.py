@@ -15,7 +15,7 @@ from ibkr_mcp_server.broker import translate
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.broker.library import ib_async
 from ibkr_mcp_server.clock import Clock
-from ibkr_mcp_server.domain.accounts import AccountSummary, Position
+from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, Position
 from ibkr_mcp_server.domain.instruments import Instrument
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, Order, OrderStatus, fill_of
 
@@ -45,6 +45,7 @@ class Book:
         self._valued: dict[tuple[str, int], ib_async.PortfolioItem] = {}
         self._unsettled: dict[tuple[str, int], list[tuple[float, Decimal]]] = {}
         self._balances: dict[str, AccountSummary] = {}
+        self._pnl: dict[str, AccountPnl] = {}
 
     # ------------------------------------------------------------------------------------------------------ answers
 
@@ -92,6 +93,10 @@ class Book:
     def balances(self, account: str) -> AccountSummary | None:
         """See `BrokerReads.known_balances`."""
         return self._balances.get(account)
+
+    def pnl(self, account: str) -> AccountPnl | None:
+        """See `BrokerReads.known_pnl`."""
+        return self._pnl.get(account)
 
     def instrument(self, con_id: int) -> Instrument | None:
         return self._instruments.get(con_id)
@@ -307,6 +312,10 @@ class Book:
     def balanced(self, summary: AccountSummary) -> None:
         """The broker told the balances of an account."""
         self._balances[summary.account] = summary
+
+    def profited(self, pnl: AccountPnl) -> None:
+        """The broker told the profit of an account."""
+        self._pnl[pnl.account] = pnl
 
     def valued(self, item: ib_async.PortfolioItem) -> None:
         """The broker's valuation of one holding."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from ibkr_mcp_server.broker.account_watch import AccountWatch
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind, Farm, FarmState, LinkState, LinkStatus
 from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.clock_offset import OffsetMeter
@@ -97,6 +98,8 @@ class Connected:
             wait_seconds=min(settings.quote_wait_seconds, settings.deadline_seconds),
         )
         session.ticks = self.quotes
+        self.accounts = AccountWatch(session, clock=clock, pacer=pacer, book=book)
+        session.profits = self.accounts
         self.option_chains = OptionChains(session)
         self.scanner = Scanner(session)
         self.news = News(session)
@@ -314,6 +317,9 @@ class Link:
             offset = self.status.clock_offset
             if is_silent or offset is None or self._age(offset.measured_at) >= OFFSET_AGE_SECONDS:
                 session.suspect()
+            if self._connected is not None and self._connected.session is session:
+                with contextlib.suppress(ProductError):
+                    await self._connected.accounts.renew()
             await self._clock.sleep(self._settings.heartbeat_seconds if is_silent else left)
 
     def _age(self, moment: datetime) -> float:

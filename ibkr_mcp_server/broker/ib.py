@@ -214,6 +214,12 @@ class IBBroker:
     def known_balances(self, account: str) -> AccountSummary | None:
         return self._book.balances(account)
 
+    async def watch_pnl(self, accounts: Sequence[str]) -> None:
+        await self._link.up().accounts.open(accounts)
+
+    def known_pnl(self, account: str) -> AccountPnl | None:
+        return self._book.pnl(account)
+
     def _require_served(self, account: str) -> None:
         self._link.up()
         if account not in self._link.status.accounts:

@@ -28,12 +28,19 @@ class TickListener(Protocol):
     def lost(self) -> None: ...
 
 
+class ProfitListener(Protocol):
+    """Where the profit of the accounts goes."""
+
+    def told(self, req_id: int, daily: float, unrealized: float, realized: float) -> bool: ...
+
+
 class ReadMessages:
     """The reading part of the library's wrapper."""
 
     def __init__(self, book: Book) -> None:
         self.answers = Answers()
         self.ticks: TickListener | None = None
+        self.profits: ProfitListener | None = None
         self._book = book
 
     # Accounts
@@ -61,7 +68,8 @@ class ReadMessages:
         self.answers.end_of("positions")
 
     def pnl(self, req_id: int, daily: float, unrealized: float, realized: float) -> None:
-        self.answers.add(req_id, (daily, unrealized, realized))
+        if self.profits is None or not self.profits.told(req_id, daily, unrealized, realized):
+            self.answers.add(req_id, (daily, unrealized, realized))
 
     def pnlSingle(
         self, req_id: int, held: float, daily: float, unrealized: float, realized: float, value: float

@@ -31,6 +31,10 @@ class Code(StrEnum):
     RECORDS_DISAGREE = "RECORDS_DISAGREE"
     INVARIANT_BROKEN = "INVARIANT_BROKEN"
     UNCLEAN_STOP = "UNCLEAN_STOP"
+    CIRCUIT_BREAKER_OPEN = "CIRCUIT_BREAKER_OPEN"
+    RISK_UNKNOWN = "RISK_UNKNOWN"
+    RISK_REDUCED = "RISK_REDUCED"
+    RECOVERY_STAGE = "RECOVERY_STAGE"
     SAFE_MODE = "SAFE_MODE"
     TRADING_DISABLED = "TRADING_DISABLED"
     FOREX_DISABLED = "FOREX_DISABLED"
@@ -190,6 +194,23 @@ CODES: dict[Code, CodeText] = {
     Code.RESTART_WINDOW: CodeText(
         meaning="IBKR or the gateway restarts at this time of the night; nothing is opened.",
         remedy="Wait for the end of the window that the message names. Cancels and reductions still work.",
+    ),
+    Code.CIRCUIT_BREAKER_OPEN: CodeText(
+        meaning="The circuit breaker is open: a loss or a fault went beyond its limit. Nothing is opened; reductions, "
+        "stops and cancels of entries still work.",
+        remedy="Tell the user; only the operator can reset it, with `ibkr-mcp-server breaker-reset`.",
+    ),
+    Code.RISK_UNKNOWN: CodeText(
+        meaning="The risk has not been judged for a while, because the equity is not known or the watch is silent.",
+        remedy="Wait; it ends by itself when the figures are back. Reductions still work.",
+    ),
+    Code.RISK_REDUCED: CodeText(
+        meaning="A figure of the risk is above its warning, so the size limits are reduced.",
+        remedy="Stay within the reduced `limit`. It ends by itself when all figures have been calm for a while.",
+    ),
+    Code.RECOVERY_STAGE: CodeText(
+        meaning="Trading comes back in stages after a loss, with reduced size limits.",
+        remedy="Stay within the reduced `limit`; only the operator can promote the stage.",
     ),
     Code.SAFE_MODE: CodeText(
         meaning="Safe mode is configured: no order may be placed or changed.",

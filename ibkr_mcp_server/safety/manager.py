@@ -36,6 +36,7 @@ from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.safety.agent_throttle import AgentThrottle
 from ibkr_mcp_server.safety.approvals import Approval, approval_of, cancellation_without_record, intents_of
+from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker
 from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.exposure import Holdings
@@ -111,6 +112,7 @@ class TradingSafetyManager:
         agent_limits: Mapping[str, AgentLimits] | None = None,
     ) -> None:
         self.kill_switch = kill_switch
+        self.breaker = CircuitBreaker(settings=settings, audit=audit, clock=clock)
         self.writer = writer
         self.readiness = Readiness()
         self.policy = Policy(settings, agent_limits)
@@ -138,6 +140,7 @@ class TradingSafetyManager:
             settings=settings,
             broker=broker,
             kill_switch=kill_switch,
+            breaker=self.breaker,
             writer=writer,
             readiness=self.readiness,
             clock=clock,

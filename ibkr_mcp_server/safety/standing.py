@@ -11,6 +11,7 @@ from ibkr_mcp_server.broker.base import BrokerReads, LinkState
 from ibkr_mcp_server.clock import Clock, trading_day
 from ibkr_mcp_server.domain.operations import BracketDraft, Operation, OperationClass
 from ibkr_mcp_server.safety import efficiency
+from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker
 from ibkr_mcp_server.safety.decision import Code
 from ibkr_mcp_server.safety.identity import BRACKET_PARTS, part_key
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
@@ -33,6 +34,7 @@ class Standing:
         settings: Settings,
         broker: BrokerReads,
         kill_switch: KillSwitch,
+        breaker: CircuitBreaker,
         writer: WriterRole,
         readiness: Readiness,
         clock: Clock,
@@ -40,6 +42,7 @@ class Standing:
         self._settings = settings
         self._broker = broker
         self._kill_switch = kill_switch
+        self._breaker = breaker
         self._writer = writer
         self._readiness = readiness
         self._clock = clock
@@ -101,7 +104,8 @@ class Standing:
         """The effective state now, for the status; with what stops `agent` alone."""
         messages = intents.messages_on(connection, trading_day(self._clock.now()))
         stops = self._kill_switch.bearing_on(connection, agent=agent)
-        return EffectiveState(causes=(*stops.causes, *self.conditions(), *self._inefficient(messages)))
+        risk = self._breaker.causes(connection)
+        return EffectiveState(causes=(*stops.causes, *risk, *self.conditions(), *self._inefficient(messages)))
 
     def switches(self, connection: Connection, operation: Operation, observed: Observed) -> tuple[EffectiveState, int]:
         """What the final gate looks at, and the generation of the kill switches that bear on the operation.
@@ -111,7 +115,8 @@ class Standing:
         order = observed.order or (None if observed.current is None else observed.current.order)
         con_id = None if order is None else order.instrument.con_id
         stops = self._kill_switch.bearing_on(connection, agent=operation.actor.id, con_id=con_id)
-        return EffectiveState(causes=(*stops.causes, *self.conditions())), stops.generation
+        risk = self._breaker.causes(connection)
+        return EffectiveState(causes=(*stops.causes, *risk, *self.conditions())), stops.generation
 
     def _inefficient(self, messages: DayOfMessages) -> tuple[Cause, ...]:
         if not self._settings.safety_mode:

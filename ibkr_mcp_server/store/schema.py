@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from ibkr_mcp_server.store.columns import DayText, DecimalText, MomentText, WholeNumber, WordText
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration; a database that says so is opened without loading Alembic."""
 
 
@@ -190,6 +190,48 @@ latches = Table(
     Column("changed_at", MomentText),
     Column("generation", WholeNumber, nullable=False),
     Column("repeats", WholeNumber, nullable=False),
+)
+
+breaker = Table(
+    "breaker",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("is_open", Boolean, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("generation", WholeNumber, nullable=False),
+    Column("details", Text, nullable=False),
+    Column("changed_at", MomentText),
+)
+
+risk_records = Table(
+    "risk_records",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("record", Text, nullable=False),
+    Column("updated_at", MomentText, nullable=False),
+)
+
+trades = Table(
+    "trades",
+    metadata,
+    Column("fill", Text, primary_key=True),
+    Column("revision", WholeNumber, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("order_key", Text, nullable=False),
+    Column("con_id", WholeNumber, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("sec_type", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("side", Text, nullable=False),
+    Column("quantity", DecimalText, nullable=False),
+    Column("price", DecimalText, nullable=False),
+    Column("multiplier", DecimalText),
+    Column("commission", DecimalText),
+    Column("commission_currency", Text),
+    Column("executed_at", MomentText, nullable=False),
+    Index(None, "executed_at"),
 )
 
 operator_attempts = Table(

@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 from ibkr_mcp_server.store.errors import BUSY_SECONDS, StoreUnreadable
 from ibkr_mcp_server.store.writer_lock import FileWriterLock
 
-DECIDING_TABLES = ("meta", "latches", "operator_attempts", "intents")
+DECIDING_TABLES = ("meta", "latches", "breaker", "operator_attempts", "intents")
 """Checked page by page at each opening. The audit log grows without end; `audit verify` checks it instead."""
 
 _SETTINGS = (

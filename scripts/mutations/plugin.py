@@ -6,6 +6,7 @@ Nothing in the product knows of it. The rule keeps its place and what it observe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -41,8 +42,8 @@ def disable(name: str) -> None:
     if not any(rule.name == name for rules in table.values() for rule in rules):
         raise ValueError(f"The policy has no rule {name!r}.")
 
-    def without(self: Policy, settings: Settings) -> None:
-        build(self, settings)
+    def without(self: Policy, *arguments: Any, **named: Any) -> None:  # whatever the policy is made from
+        build(self, *arguments, **named)
         self.table = {
             kind: tuple(
                 replace(rule, check=WithoutObjection(check=rule.check)) if rule.name == name else rule for rule in rules

@@ -24,12 +24,13 @@ from ibkr_mcp_server.settings import (
     description_of,
     load_settings,
     rule_of,
+    setting_names,
     variable_of,
 )
 from ibkr_mcp_server.settings_pages import SECTION_STARTS, env_example, sections, settings_page
 
 ROOT = Path(__file__).resolve().parents[2]
-FIELDS = list(Settings.model_fields)
+FIELDS = setting_names()
 NUMBERS = [name for name in FIELDS if type(Settings.model_fields[name].default) in (int, float, Decimal)]
 SWITCHES = [name for name in FIELDS if type(Settings.model_fields[name].default) is bool]
 LISTS = [name for name in FIELDS if isinstance(Settings.model_fields[name].default, tuple)]
@@ -141,6 +142,7 @@ def test_a_number_from_the_command_line_is_held_to_the_same_rule(name: str, numb
 
 
 MAY_BE_ZERO = (
+    "breaker_cooldown_minutes",
     "http_port",
     "control_port",
     "simulator_seed",

@@ -1,0 +1,109 @@
+"""The circuit breaker through the whole product: the gateway's prices, fills and faults trip it, never a call of it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from ibkr_mcp_server.audit.events import EventType
+from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.simulator.server import PaperGateway
+from ibkr_mcp_server.store import breaker
+from ibkr_mcp_server.store.breaker import BreakerState, Mode
+from ibkr_mcp_server.store.latches import current
+from tests.harness import World, running
+
+ACCOUNT = "DU9000001"
+SHARES = 10_000
+SLOWLY: dict[str, Any] = {
+    "loss_velocity_warning_pct": 50,
+    "max_loss_velocity_pct": 60,
+    "loss_velocity_kill_pct": 70,
+    "max_price_walk_pct": 100,
+    "max_quote_jump_pct": 100,
+}
+"""For steps of the equity in which how fast it falls is not the point."""
+
+
+def priced(gateway: PaperGateway, price: str) -> None:
+    for symbol in ("AAPL", "MSFT", "IBM"):
+        gateway.market.set_quote(gateway.con_id(symbol), bid=price, ask=price, last=price)
+
+
+def invested(gateway: PaperGateway) -> None:
+    """1,000,000 USD in cash and as much in shares of 100 USD: 1 USD is half a percent of the equity."""
+    priced(gateway, "100.00")
+    gateway.add_position(ACCOUNT, "AAPL", SHARES, 100)
+
+
+async def tick(world: World, price: str | None = None) -> None:
+    """The price moves, and two seconds pass: all the time that the watch has (A4)."""
+    if price is not None:
+        priced(world.gateway, price)
+    before = world.clock.now()
+    await world.clock.advance(1)
+
+    def told() -> bool:
+        pnl = world.app.desk.broker.known_pnl(ACCOUNT)
+        return pnl is not None and pnl.received_at > before
+
+    await world.until(told)
+    watch = world.app.desk.safety.breaker
+    looked = watch.looked_at
+    await world.clock.advance(1)
+    await world.until(lambda: watch.looked_at > looked)
+    async with world.app.risk_monitor.working:
+        pass  # it has acted on what it saw
+
+
+async def state_of(world: World) -> BreakerState:
+    return await world.app.desk.database.read(breaker.current)
+
+
+async def test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """A4: CB-01, CB-04, CB-05, CB-13, RM-02."""
+    invested(gateway)
+    async with running(tmp_path, gateway, clock, **SLOWLY) as world:
+        await tick(world)
+        assert (await state_of(world)).mode is Mode.NORMAL
+
+        await tick(world, "96.02")  # 1.99 %
+        assert (await state_of(world)).mode is Mode.NORMAL
+        await tick(world, "95.98")  # 2.01 %
+        await world.until_quiet()
+        warned = await state_of(world)
+        assert (warned.mode, warned.is_open) == (Mode.REDUCE, False)
+
+        await tick(world, "93.98")  # 3.01 %
+        paused = await state_of(world)
+        assert paused.is_open
+        assert paused.first is not None
+        assert (paused.first.trigger, paused.first.level, paused.first.limit) == ("CB-13", "PAUSE", Decimal(3))
+        assert paused.first.observed == Decimal("3.01")
+        assert paused.opened_at == paused.first.at
+        refused = await world.buy(1, limit_price=93.0)
+        assert refused["code"] == "CIRCUIT_BREAKER_OPEN"
+        assert "CB-13" in refused["error"]
+        assert not (await world.app.desk.database.read(current)).active
+
+        await tick(world, "89.98")  # 5.01 %
+        latch = await world.app.desk.database.read(current)
+        assert latch.active
+        assert "CB-13" in latch.reason
+
+        await tick(world, "100.00")
+        assert (await state_of(world)).is_open  # CB-02: a recovery closes nothing
+        status = await world.call("get_safety_status")
+        trips = await world.records(EventType.CIRCUIT_BREAKER_TRIP)
+        modes = await world.records(EventType.MODE_CHANGE)
+    assert status["effective_state"] == "HALT"
+    assert {cause["code"] for cause in status["causes"]} >= {"KILL_SWITCH_ACTIVE", "CIRCUIT_BREAKER_OPEN"}
+    assert modes[0].outcome["trigger"] == "CB-13"
+    assert [(trip.outcome["trigger"], trip.outcome["level"]) for trip in trips][:2] == [
+        ("CB-13", "PAUSE"),
+        ("CB-13", "KILL"),
+    ]
+    assert world.sent == 0

@@ -1,0 +1,154 @@
+"""The equity from second to second: profits count, payments do not (T-43, LED-07)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary
+from ibkr_mcp_server.domain.money import Money
+from ibkr_mcp_server.safety.equity import EquityMeter, Marks
+
+START = datetime(2026, 11, 18, 15, 0, tzinfo=UTC)  # a Wednesday
+
+
+def balances(at: datetime, equity: float, cash: float) -> AccountSummary:
+    money = Money(amount=Decimal(str(equity)), currency="USD")
+    empty = dict.fromkeys(
+        (
+            "total_cash", "settled_cash", "buying_power", "available_funds", "excess_liquidity",
+            "gross_position_value", "initial_margin", "maintenance_margin", "unrealized_pnl", "realized_pnl",
+        )
+    )  # fmt: skip
+    return AccountSummary(
+        account="DU1",
+        received_at=at,
+        base_currency="USD",
+        net_liquidation=money,
+        cash_balances={"USD": Decimal(str(cash))},
+        exchange_rates={"USD": Decimal(1)},
+        **empty,
+    )
+
+
+def pnl(at: datetime, daily: float, unrealized: float, realized: float = 0) -> AccountPnl:
+    return AccountPnl(
+        account="DU1",
+        received_at=at,
+        daily=Decimal(str(daily)),
+        unrealized=Decimal(str(unrealized)),
+        realized=Decimal(str(realized)),
+    )
+
+
+class Desk:
+    """Tells a meter what the broker would."""
+
+    def __init__(self, meter: EquityMeter | None = None) -> None:
+        self.meter = meter or EquityMeter(account="DU1")
+        self.now = START
+
+    def tell(self, told: AccountSummary | None = None, profit: AccountPnl | None = None, *, after: float = 1) -> Marks:
+        self.now += timedelta(seconds=after)
+        monotonic = (self.now - START).total_seconds()
+        self.meter.observe(now=self.now, monotonic=monotonic, balances=told, pnl=profit, positions=())
+        assert self.meter.marks is not None
+        return self.meter.marks
+
+    def balance(self, equity: float, cash: float) -> Marks:
+        return self.tell(balances(self.now, equity, cash))
+
+    def profit(self, daily: float, unrealized: float, realized: float = 0) -> Marks:
+        return self.tell(profit=pnl(self.now, daily, unrealized, realized))
+
+
+def test_between_balances_the_profit_tells_and_a_balance_repeated_is_no_news() -> None:
+    desk = Desk()
+    desk.balance(1000, 500)
+    desk.profit(0, 10)
+    desk.profit(-30, -20)
+    assert desk.meter.equity == 970
+    desk.balance(1000, 500)  # TWS renews its figure every three minutes and repeats it meanwhile
+    assert desk.meter.equity == 970
+    desk.balance(969, 500)
+    assert desk.meter.equity == 969
+
+
+def test_a_withdrawal_is_no_loss_and_a_deposit_hides_none() -> None:
+    desk = Desk()
+    desk.balance(1000, 500)
+    desk.profit(0, 0)
+    desk.profit(-50, -50)
+    marks = desk.balance(650, 200)  # 300 were paid out
+    assert desk.meter.paid == -300
+    assert round((marks.day_start - Decimal(650)) / marks.day_start, 20) == Decimal("0.05")
+    marks = desk.balance(1300, 850)
+    assert desk.meter.paid == 350
+    assert round((marks.high_water - Decimal(1300)) / marks.high_water, 20) == Decimal("0.05")
+
+
+def test_a_loss_in_the_moment_of_a_payment_is_not_swallowed_by_it() -> None:
+    desk = Desk()
+    desk.balance(1000, 500)
+    marks = desk.balance(600, 200)  # 300 paid out and 100 lost
+    assert desk.meter.paid == -300
+    assert marks.day_start == 700
+    assert desk.meter.equity == 600
+
+
+def test_a_jump_that_no_cash_explains_counts_as_a_loss() -> None:
+    desk = Desk()
+    desk.balance(1000, 500)
+    marks = desk.balance(700, 500)
+    assert desk.meter.paid == 0
+    assert marks.day_start == 1000
+
+
+def test_when_tws_begins_a_new_day_of_profit_nothing_is_lost() -> None:
+    desk = Desk()
+    desk.balance(1000, 500)
+    desk.profit(0, 0)
+    desk.profit(80, 20, 60)
+    assert desk.meter.equity == 1080
+    desk.profit(0, 20, 0)
+    assert desk.meter.equity == 1080
+    desk.profit(-100, -80, 0)
+    assert desk.meter.equity == 980
+
+
+def test_each_window_has_its_own_peak_and_a_new_day_begins_where_the_old_one_ended() -> None:
+    """T-02."""
+    desk = Desk()
+    desk.balance(1000, 0)
+    desk.balance(1100, 0)
+    desk.balance(1050, 0)
+    desk.now += timedelta(days=1)
+    marks = desk.balance(1045, 0)
+    assert [marks.day_start, marks.day_peak] == [1050, 1050]
+    assert [marks.week_peak, marks.high_water] == [1100, 1100]
+    desk.now += timedelta(days=4)  # Monday
+    marks = desk.balance(1040, 0)
+    assert [marks.week_peak, marks.high_water] == [1045, 1100]
+
+
+def test_what_the_last_five_minutes_lost_is_forgotten_after_them() -> None:
+    desk = Desk()
+    desk.balance(1000, 0)
+    desk.balance(990, 0)
+    assert desk.meter.peak_of_five_minutes == 1000
+    desk.tell(after=299)
+    desk.tell(after=2)
+    assert desk.meter.peak_of_five_minutes == 990
+
+
+def test_marks_survive_a_restart_and_a_payment_meanwhile_is_none_of_them() -> None:
+    """CB-03: the high-water mark, the day's start, and what the last balance was."""
+    desk = Desk()
+    desk.balance(1000, 500)
+    desk.balance(950, 500)
+    kept = desk.meter.as_json()
+    again = Desk(EquityMeter.of_json("DU1", kept))
+    again.now = desk.now
+    marks = again.balance(850, 400)
+    assert again.meter.paid == -100
+    assert round((marks.high_water - Decimal(850)) / marks.high_water, 20) == Decimal("0.05")
