@@ -420,6 +420,12 @@ class Settings(RiskSettings):
     control_tls_key: Annotated[Path | None, rules.absolute_path(unset="no TLS")] = Field(
         default=None, description="PEM file with the certificate's private key."
     )
+    enable_performance_monitoring: Annotated[bool, rules.switch()] = Field(
+        default=True, description="Offers /metrics of the control API; no decision looks at it."
+    )
+    enable_health_checks: Annotated[bool, rules.switch()] = Field(
+        default=True, description="Offers /healthz and /readyz of the control API; no decision looks at them."
+    )
     http_reset_enabled: Annotated[bool, rules.switch()] = Field(
         default=False,
         description="Offers the reset path of the control API, which asks for a reset that a person must approve.",

@@ -86,6 +86,8 @@ class Caller:
                 raw,
                 **{"timestamp": self.clock.now().timestamp(), **signing},
             )
+        if raw:
+            headers = {"content-type": "application/json", **headers}
         answer = await self.http.request(method, target, content=raw, headers=headers)
         self.answers.append(answer.text)
         return answer

@@ -914,6 +914,39 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_control_api.py::test_whatever_is_not_signed_right_is_told_401_and_nothing_more",
         "tests/surface/test_control_process.py::test_the_examples_of_the_page_stop_trading_without_a_server",
     ),
+    "KS-20": held(
+        "A reset over HTTP is off; switched on it has a key of its own and only asks a person.",
+        "tests/surface/test_control_api.py::test_reset_is_not_there_and_unsigned_paths_are_for_this_machine_only",
+        "tests/surface/test_control_api.py::test_a_reset_over_http_only_asks_people_and_one_request_is_made_of_many",
+        "tests/surface/test_control_api.py::test_whatever_is_not_signed_right_is_told_401_and_nothing_more",
+    ),
+    "MON-04": held(
+        "The whole safety status is JSON over HTTP, redacted, with or without a server.",
+        "tests/surface/test_control_process.py::test_beside_a_server_a_trigger_stops_its_orders_and_readiness_says_so",
+        "tests/surface/test_control_api.py::test_metrics_and_health_are_offered_unless_switched_off_and_a_store_alone_has_figures",
+    ),
+    "MON-05": held(
+        "Prometheus reads decisions, times, state, limits, unknown orders, data age and pacing complaints.",
+        "tests/surface/test_control_process.py::test_beside_a_server_a_trigger_stops_its_orders_and_readiness_says_so",
+        "tests/surface/test_control_api.py::test_metrics_and_health_are_offered_unless_switched_off_and_a_store_alone_has_figures",
+    ),
+    "MON-06": held(
+        "A Grafana dashboard comes along, and none of its panels is empty.",
+        "tests/surface/test_control_process.py::test_beside_a_server_a_trigger_stops_its_orders_and_readiness_says_so",
+    ),
+    "CFG-19": held(
+        "Metrics and health pages can be switched off, each by itself; no decision looks at them.",
+        "tests/surface/test_control_api.py::test_metrics_and_health_are_offered_unless_switched_off_and_a_store_alone_has_figures",
+    ),
+    "AUD-10": held(
+        "The newest fifty refusals are in the status, with their types and how many came in this hour.",
+        "tests/flow/test_violation_trend.py::test_of_sixty_refusals_the_newest_fifty_are_told_and_all_are_counted_by_the_hour",
+    ),
+    "MON-08": held(
+        "Refusals are counted by type, by hour and by agent.",
+        "tests/flow/test_violation_trend.py::test_of_sixty_refusals_the_newest_fifty_are_told_and_all_are_counted_by_the_hour",
+        "tests/surface/test_control_process.py::test_beside_a_server_a_trigger_stops_its_orders_and_readiness_says_so",
+    ),
     "SIG-01": held(
         "Requests are signed with HMAC-SHA256 in either of two sets of headers.",
         "tests/surface/test_control_api.py::test_a_signed_trigger_stops_and_the_key_not_the_name_is_the_actor",

@@ -108,6 +108,8 @@ class LinkStatus:
     """When anything last came from the gateway."""
     clock_offset: ClockOffset | None = None
     """The broker's clock against ours; None before it was measured."""
+    pacing_complaints: int = 0
+    """How often in this run the broker said that messages came too fast (RL-14)."""
 
     @property
     def is_up(self) -> bool:

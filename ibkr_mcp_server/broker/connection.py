@@ -373,7 +373,10 @@ class Link:
     def status_now(self) -> LinkStatus:
         """The status, with the moment at which anything last came from the gateway."""
         session = self._current.session if self._current is not None else None
-        return self.status if session is None else replace(self.status, heard_at=session.heard_at)
+        complaints = self._pacer.complaints
+        if session is None:
+            return replace(self.status, pacing_complaints=complaints)
+        return replace(self.status, heard_at=session.heard_at, pacing_complaints=complaints)
 
     def _tell(self, kind: BrokerEventKind, text: str, code: int | None = None) -> None:
         self._emit(BrokerEvent(kind=kind, at=self._clock.now(), text=text, code=code, accounts=self.status.accounts))

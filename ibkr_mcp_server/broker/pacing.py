@@ -47,6 +47,8 @@ class Pacer:
         self._waiting: list[tuple[Lane, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._alarm: asyncio.Task[None] | None = None
+        self.complaints = 0
+        """How often the broker complained."""
 
     @property
     def waiting(self) -> int:
@@ -73,6 +75,7 @@ class Pacer:
 
     def slow_down(self) -> None:
         """The broker complained: send nothing more in this second."""
+        self.complaints += 1
         self._quiet_until = self._clock.monotonic() + WINDOW_SECONDS
 
     def discard(self, error: ProductError) -> None:

@@ -9,18 +9,35 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import Connection
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from ibkr_mcp_server import __version__
 from ibkr_mcp_server.control import paths
 from ibkr_mcp_server.control.door import Caller, Door
 from ibkr_mcp_server.control.guard import Guard, caller_of
 from ibkr_mcp_server.control.keys import Key
+from ibkr_mcp_server.control.metrics import metrics_text
 from ibkr_mcp_server.control.parts import Parts
 from ibkr_mcp_server.control.readiness import obstacles
-from ibkr_mcp_server.control.views import KillSwitchView, Ready, StopView, TriggerBody, kill_switch_view
+from ibkr_mcp_server.control.status import full_status
+from ibkr_mcp_server.control.views import (
+    KillSwitchView,
+    Pending,
+    Ready,
+    ResetBody,
+    StopView,
+    TriggerBody,
+    kill_switch_view,
+)
 from ibkr_mcp_server.errors import ProductError
+from ibkr_mcp_server.operations.reset import ask_for_reset
+from ibkr_mcp_server.store import latches
+from ibkr_mcp_server.store.approvals import Approval
 from ibkr_mcp_server.store.latches import KillMode
 
 LONGEST_TEXT = 500
@@ -42,7 +59,10 @@ def control_app(parts: Parts, keys: tuple[Key, ...]) -> FastAPI:
     )
     app.add_exception_handler(ProductError, _unavailable)
     app.add_exception_handler(OSError, _unavailable)
+    app.add_exception_handler(StarletteHTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _malformed)
 
+    door = Door(parts, keys)
     body = TriggerBody.model_json_schema()
     for path, name in ((paths.TRIGGER, "trigger"), (paths.TRIGGER_ALIAS, "trigger_alias")):
         app.add_api_route(
@@ -61,22 +81,71 @@ def control_app(parts: Parts, keys: tuple[Key, ...]) -> FastAPI:
         """The kill switch."""
         return kill_switch_view(await parts.database.read(parts.kill_switch.status))
 
+    @app.get(paths.STATUS, operation_id="safety_status", responses=_UNAUTHORIZED)
+    async def safety_status() -> dict[str, Any]:
+        """Everything that decides whether an order may pass."""
+        return await full_status(parts)
+
+    if parts.settings.http_reset_enabled:
+        _offer_reset(app, parts)
+    if parts.settings.enable_health_checks:
+        _offer_health(app, parts)
+    if parts.settings.enable_performance_monitoring:
+
+        @app.get(paths.METRICS, operation_id="metrics", response_class=PlainTextResponse)
+        async def metrics() -> PlainTextResponse:
+            """Figures for Prometheus."""
+            return PlainTextResponse(await metrics_text(parts, door), media_type=CONTENT_TYPE_LATEST)
+
+    app.add_middleware(Guard, door=door, clock=parts.clock, reset_enabled=parts.settings.http_reset_enabled)
+    return app
+
+
+def _offer_health(app: FastAPI, parts: Parts) -> None:
     @app.get(paths.HEALTH, operation_id="health")
     async def health() -> dict[str, str]:
         """Whether the process lives."""
         return {"status": "alive"}
 
-    @app.get(paths.READY, operation_id="ready", responses={503: {"model": Ready}})
+    @app.get(paths.READY, operation_id="ready", response_model=Ready, responses={503: {"model": Ready}})
     async def ready() -> JSONResponse:
         """Whether opening orders may be accepted, and if not, why."""
         reasons = await obstacles(parts)
         answer = Ready(ready=not reasons, reasons=reasons)
         return JSONResponse(answer.model_dump(), status_code=200 if answer.ready else 503)
 
-    app.add_middleware(
-        Guard, door=Door(parts, keys), clock=parts.clock, reset_enabled=parts.settings.http_reset_enabled
+
+def _offer_reset(app: FastAPI, parts: Parts) -> None:
+    @app.post(
+        paths.RESET,
+        operation_id="reset",
+        status_code=202,
+        responses={**_UNAUTHORIZED, 409: {"description": "The kill switch is off."}},
     )
-    return app
+    async def reset(request: Request, body: ResetBody) -> Pending:
+        """Asks people for a reset; by itself it changes nothing (KS-20)."""
+        caller = caller_of(request.scope)
+        reason = _cleaned(body.reason) + (f" (claimed by {_cleaned(body.reset_by)})" if body.reset_by else "")
+
+        def ask(connection: Connection) -> Approval | None:
+            latch = latches.current(connection)
+            if not latch.active:
+                return None
+            return ask_for_reset(
+                connection, parts.queue, latch, caller.actor, reason, settings=parts.settings, clock=parts.clock
+            )
+
+        asked = await parts.database.run(ask)
+        if asked is None:
+            raise HTTPException(409, "The kill switch is off; there is nothing to reset.")
+        return Pending(
+            approval_id=asked.approval_id,
+            state=asked.standing,
+            approvals_needed=asked.needed,
+            approved_by=[vote.principal for vote in asked.votes],
+            expires_at=asked.expires_at,
+            next_step=f"A person runs: ibkr-mcp-server approve {asked.approval_id}",
+        )
 
 
 def _stop(parts: Parts) -> Any:  # Any: FastAPI reads the signature of what is returned
@@ -148,6 +217,18 @@ def _understood(body: bytes) -> tuple[dict[str, Any], list[str]]:  # Any: text, 
 def _cleaned(text: str) -> str:
     """One printable line: what a caller says is shown to people and never interpreted."""
     return "".join(letter if letter.isprintable() else " " for letter in text)[:LONGEST_TEXT].strip()
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    """One shape for all errors."""
+    assert isinstance(error, StarletteHTTPException)
+    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+
+async def _malformed(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    details = [f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
+    return JSONResponse({"error": "The request is not of the described form.", "details": details}, 422)
 
 
 async def _unavailable(request: Request, error: Exception) -> JSONResponse:

@@ -6,7 +6,7 @@ before a stop. Failures are recorded, each kind at once and then at most once a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -56,6 +56,11 @@ class Door:
         self._parts = parts
         self._keys = tuple(keys)
         self._failures = _Failures(parts)
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """How many requests were turned away in this run, by reason."""
+        return self._failures.totals
 
     async def judge(self, role: Role, method: str, target: str, headers: Headers, body: bytes) -> Caller | None:
         """The caller, or None for every reason not to listen."""
@@ -110,9 +115,11 @@ class _Failures:
         self._parts = parts
         self._recorded_at: dict[str, float] = {}
         self._since: dict[str, int] = {}
+        self.totals: dict[str, int] = {}
 
     async def note(self, failure: _Failure, role: Role) -> None:
         self._since[failure.why] = self._since.get(failure.why, 0) + 1
+        self.totals[failure.why] = self.totals.get(failure.why, 0) + 1
         now, last = self._parts.clock.monotonic(), self._recorded_at.get(failure.why)
         if last is not None and now - last < FAILURES_RECORDED_EVERY_SECONDS:
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.safety.approval_queue import ApprovalQueue
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.store.database import Database
@@ -23,3 +24,8 @@ class Parts:
     clock: Clock
     desk: Desk | None = None
     """Of the server in this process; None when the API runs alone."""
+
+    @property
+    def queue(self) -> ApprovalQueue:
+        """What waits for people."""
+        return ApprovalQueue(database=self.database, audit=self.audit, clock=self.clock)

@@ -45,6 +45,26 @@ class StopView(KillSwitchView):
     warnings: list[str] = []
 
 
+class ResetBody(BaseModel):
+    """Why trading may resume, and who says so; a person decides."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(min_length=1, max_length=500)
+    reset_by: str = Field(default="", max_length=100, description="A name, recorded as claimed.")
+
+
+class Pending(View):
+    """A request that waits for people."""
+
+    approval_id: str
+    state: str
+    approvals_needed: int
+    approved_by: list[str]
+    expires_at: datetime
+    next_step: str
+
+
 class Ready(View):
     """Whether opening orders may be accepted."""
 

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from sqlalchemy import Connection
 
 from ibkr_mcp_server.audit.verify import verify
+from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain import scopes
-from ibkr_mcp_server.domain.operations import BY_THRESHOLD
+from ibkr_mcp_server.domain.operations import BY_THRESHOLD, Actor
 from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import Refused
-from ibkr_mcp_server.safety.approval_queue import ApprovalQueue
+from ibkr_mcp_server.safety.approval_queue import DUAL_SECONDS, ApprovalQueue
 from ibkr_mcp_server.safety.kill_switch import KillSwitch, power_to_end
 from ibkr_mcp_server.safety.operator import OperatorProof
 from ibkr_mcp_server.settings import BrokerMode, Settings
-from ibkr_mcp_server.store import intents, latches
+from ibkr_mcp_server.store import approvals, intents, latches
+from ibkr_mcp_server.store.approvals import Approval, Asked
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import IntentState
 from ibkr_mcp_server.store.latches import Latch
@@ -59,6 +61,33 @@ async def reset_kill_switch(
         return {"approval": used.approval_id, "approved_by": [vote.principal for vote in used.votes]}
 
     return await kill_switch.clear(proof, reason, scope=scope, consent=consent)
+
+
+def ask_for_reset(
+    connection: Connection,
+    queue: ApprovalQueue,
+    latch: Latch,
+    actor: Actor,
+    reason: str,
+    *,
+    settings: Settings,
+    clock: Clock,
+) -> Approval:
+    """Queue a reset that people must approve, from a door that proves nobody; the same stop is asked for once."""
+    subject = _subject(latch)
+    found = approvals.for_subject(connection, clock, RESET, subject)
+    if found is not None:
+        return found
+    asked = Asked(
+        kind=RESET,
+        subject=subject,
+        terms=_terms(latch),
+        reason=reason,
+        power=power_to_end(latch.scope).value,
+        needed=2 if needs_two_people(settings, latch) else 1,
+        seconds=DUAL_SECONDS,
+    )
+    return queue.ask(connection, asked, actor)
 
 
 def needs_two_people(settings: Settings, latch: Latch) -> bool:

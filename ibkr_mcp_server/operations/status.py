@@ -22,11 +22,11 @@ from ibkr_mcp_server.safety.decision import Code
 from ibkr_mcp_server.safety.efficiency import ratio
 from ibkr_mcp_server.safety.exposure import Holdings
 from ibkr_mcp_server.safety.kill_switch import KillStatus
-from ibkr_mcp_server.safety.manager import Violation
 from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
 from ibkr_mcp_server.safety.policy import account_check, closed_live_locks
 from ibkr_mcp_server.safety.portfolio import Standing, standing
 from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
+from ibkr_mcp_server.safety.tally import Hour, Violation
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.store import intents, latches
 from ibkr_mcp_server.store.intents import Intent
@@ -59,6 +59,7 @@ class SafetyStatus:
     opening_today: int | None
     unresolved: tuple[Intent, ...]
     violations: tuple[Violation, ...]
+    violation_trend: tuple[Hour, ...]
     audit_head: Head | None
     """Sequence number and hash of the newest audit record."""
     config_hash: str
@@ -67,6 +68,22 @@ class SafetyStatus:
     """Why this process refuses every write, naming the one that writes; None if it may write (LK-01)."""
     store_problem: str | None = None
     """Why the durable state cannot be read: then everything counts as stopped."""
+
+    @property
+    def refusals(self) -> int:
+        """Of this run, as far back as the trend goes."""
+        return sum(sum(hour.by_code.values()) for hour in self.violation_trend)
+
+    @property
+    def refusals_this_hour(self) -> dict[str, int]:
+        """By code."""
+        begins = self.at.replace(minute=0, second=0, microsecond=0)
+        return {
+            code: count
+            for hour in self.violation_trend
+            if hour.begins == begins
+            for code, count in hour.by_code.items()
+        }
 
 
 async def safety_status(operation: Operation, desk: Desk) -> Answer[SafetyStatus]:
@@ -104,7 +121,8 @@ def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
         ),
         opening_today=today,
         unresolved=tuple(intents.unresolved(connection)),
-        violations=desk.safety.recent_violations(),
+        violations=desk.safety.tally.violations(),
+        violation_trend=desk.safety.tally.trend(),
         audit_head=head(connection),
         config_hash=settings.fingerprint(),
         session_id=desk.session_id,
@@ -135,7 +153,8 @@ def status_without_store(desk: Desk, trouble: str) -> SafetyStatus:
         limits=(),
         opening_today=None,
         unresolved=(),
-        violations=desk.safety.recent_violations(),
+        violations=desk.safety.tally.violations(),
+        violation_trend=desk.safety.tally.trend(),
         audit_head=None,
         config_hash=settings.fingerprint(),
         session_id=desk.session_id,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -57,14 +56,12 @@ from ibkr_mcp_server.safety.settlement import Settlement
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
 from ibkr_mcp_server.safety.standing import Standing
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
+from ibkr_mcp_server.safety.tally import Tally
 from ibkr_mcp_server.safety.writer import WriterRole
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import Intent, IntentState
-
-VIOLATIONS_KEPT = 50
-"""AUD-10."""
 
 _log = get_logger(__name__)
 
@@ -80,17 +77,6 @@ class Admission:
     replayed: Intent | None = None
     """The earlier intent with the same key and the same request, which answers this one (ID-04)."""
     dry_run: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Violation:
-    """A refusal as the status tool shows it."""
-
-    at: str
-    code: str
-    check: str
-    tool: str
-    message: str
 
 
 class TradingSafetyManager:
@@ -133,7 +119,7 @@ class TradingSafetyManager:
         )
         self.quoted = MinuteWindow(clock)
         self.account_reads = MinuteWindow(clock)
-        self._violations: deque[Violation] = deque(maxlen=VIOLATIONS_KEPT)
+        self.tally = Tally()
         self._accepts = account_check(settings).accepts
         self._noted_verification: datetime | None = None
         self.standing = Standing(
@@ -165,6 +151,12 @@ class TradingSafetyManager:
         Never raises for a refusal: the decision carries the reasons. Whatever goes wrong on the way is a refusal of a
         write (TW-07).
         """
+        begun = self._clock.monotonic()
+        admission = await self._admission(operation)
+        self.tally.note(admission.decision, self._clock.monotonic() - begun)
+        return admission
+
+    async def _admission(self, operation: Operation) -> Admission:
         decision_id = uuid.uuid4().hex
         left = await self.throttle.attempt(operation)
         observed = Observed(taken_at=self._clock.now(), action=_strictest_action(operation), timeout_seconds=left)
@@ -193,7 +185,6 @@ class TradingSafetyManager:
                 admission = await self._decide_read(decision_id, operation, observed)
         except (ProductError, OSError) as error:
             admission = await self._without_record(decision_id, operation, observed, error)
-        self._note(admission.decision)
         return admission
 
     def _decide_write(
@@ -291,7 +282,6 @@ class TradingSafetyManager:
             await self._audit.record(decision_event(decision, self._broker.link.venue))
         except (ProductError, OSError):
             _log.exception("a refusal could not be recorded", decision_id=decision_id)
-        self._note(decision)
         return Admission(decision=decision)
 
     async def _without_record(
@@ -343,27 +333,9 @@ class TradingSafetyManager:
 
     # ---- records
 
-    def _note(self, decision: Decision) -> None:
-        if not decision.is_refused:
-            return
-        check, first = decision.problems[0]
-        self._violations.append(
-            Violation(
-                at=decision.seen.observed.taken_at.isoformat(),
-                code=first.code,
-                check=check,
-                tool=decision.operation.tool,
-                message=first.message,
-            )
-        )
-
     def accepts_account(self, account: str) -> bool:
         """Whether `account` may be traded under this configuration."""
         return self._accepts(account)
-
-    def recent_violations(self) -> tuple[Violation, ...]:
-        """The newest refusals, newest last (AUD-10)."""
-        return tuple(self._violations)
 
     async def note_verification(self, link: LinkStatus | None) -> None:
         """Record, once for each answer of the broker, which accounts it listed and which may be traded (ACC-04)."""

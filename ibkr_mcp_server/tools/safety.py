@@ -75,7 +75,7 @@ class ViolationView(Part):
     code: str
     check: str
     tool: str
-    message: str
+    message: str | Unknown = None
 
 
 class DailyStats(Part):
@@ -83,6 +83,7 @@ class DailyStats(Part):
 
     opening_orders: int
     refusals_of_session: int
+    refusals_this_hour: dict[str, int]
 
 
 class AuditHead(Part):
@@ -113,7 +114,8 @@ class SafetyFacts(Facts):
     versions: dict[str, str]
 
 
-VIOLATIONS_SHOWN = 10
+TOLD_IN_WORDS = 10
+"""So many of the newest refusals; of those before them the code is enough."""
 
 
 async def get_safety_status(call: Call, _: NoArguments) -> Reply:
@@ -153,7 +155,11 @@ def _safety(status: SafetyStatus) -> SafetyFacts:
         closed_live_locks=status.closed_live_locks,
         daily_stats=None
         if status.opening_today is None
-        else DailyStats(opening_orders=status.opening_today, refusals_of_session=len(status.violations)),
+        else DailyStats(
+            opening_orders=status.opening_today,
+            refusals_of_session=status.refusals,
+            refusals_this_hour=status.refusals_this_hour,
+        ),
         limits=tuple(
             HeadroomView(name=limit.name, used=limit.used, limit=limit.limit, left=limit.left)
             for limit in status.limits
@@ -165,9 +171,9 @@ def _safety(status: SafetyStatus) -> SafetyFacts:
                 code=violation.code,
                 check=violation.check,
                 tool=violation.tool,
-                message=cleaned(violation.message),
+                message=cleaned(violation.message) if number <= TOLD_IN_WORDS else None,
             )
-            for violation in status.violations[-VIOLATIONS_SHOWN:]
+            for number, violation in zip(range(len(status.violations), 0, -1), status.violations, strict=True)
         ),
         link=link_view(status.link, status.at),
         audit_head=None

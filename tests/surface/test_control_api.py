@@ -188,6 +188,38 @@ async def test_reset_is_not_there_and_unsigned_paths_are_for_this_machine_only(t
             assert not any(secret in answer for secret in KEYS.values())
 
 
+async def test_a_reset_over_http_only_asks_people_and_one_request_is_made_of_many(tmp_path: Path) -> None:
+    """KS-17, KS-20: on, it needs its own key and leaves a request that a person must approve."""
+    async with alone(tmp_path, http_reset_enabled=True) as house:
+        idle = await house.caller.ask("POST", paths.RESET, {"reason": "checked"})
+        await house.caller.trigger(reason="drill")
+        empty = await house.caller.ask("POST", paths.RESET, {"reason": ""})
+        asked = await house.caller.ask("POST", paths.RESET, {"reason": "checked", "reset_by": "the CTO"})
+        again = await house.caller.ask("POST", paths.RESET, {"reason": "checked"})
+
+        assert (idle.status_code, empty.status_code, asked.status_code, again.status_code) == (409, 422, 202, 202)
+        assert "off" in idle.json()["error"]
+        told = asked.json()
+        assert (told["state"], told["approvals_needed"], told["approved_by"]) == ("PENDING", 1, [])
+        assert again.json()["approval_id"] == told["approval_id"]
+        assert house.parts.kill_switch.status_now().active is True
+        [record] = house.records(EventType.APPROVAL_REQUESTED)
+        assert (record.actor["id"], record.outcome["reason"]) == ("reset", "checked (claimed by the CTO)")
+
+
+async def test_metrics_and_health_are_offered_unless_switched_off_and_a_store_alone_has_figures(tmp_path: Path) -> None:
+    """CFG-19, MON-04, MON-05: a process without a server shows what the store knows."""
+    async with alone(tmp_path) as house:
+        page = (await house.caller.ask("GET", paths.METRICS, headers={})).text
+        whole = (await house.caller.ask("GET", paths.STATUS)).json()
+        assert "ibkr_kill_switch_active 0.0" in page
+        assert 'ibkr_limit_left{limit="opening_orders_per_trading_day"} 50.0' in page
+        assert (whole["store_only"], whole["kill_switch_active"], whole["unresolved"]) == (True, False, [])
+    async with alone(tmp_path, enable_performance_monitoring=False, enable_health_checks=False) as house:
+        for path in (paths.METRICS, paths.HEALTH, paths.READY):
+            assert (await house.caller.ask("GET", path, headers={})).status_code == 404
+
+
 def keys_with(**settings: Any) -> list[str]:
     """Ids and roles of the keys of these settings, or what is wrong with them."""
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
@@ -86,9 +87,12 @@ async def test_beside_a_server_a_trigger_stops_its_orders_and_readiness_says_so(
             caller = Caller(http=http, clock=clock)
             before = await caller.ask("GET", paths.READY, headers={})
             stopped = await caller.trigger(reason="alarm")
+            whole = (await caller.ask("GET", paths.STATUS, secret=STATUS_SECRET)).json()
             after = await caller.ask("GET", paths.READY, headers={})
             status = await caller.ask("GET", paths.KILL_STATUS, secret=STATUS_SECRET)
-        refused = await world.buy()
+            refused = await world.buy()
+            await caller.ask("GET", paths.STATUS, headers={})
+            page = (await caller.ask("GET", paths.METRICS, headers={})).text
         async with time_passing(clock):
             await world.until(lambda: world.working_orders() == [])
 
@@ -98,3 +102,30 @@ async def test_beside_a_server_a_trigger_stops_its_orders_and_readiness_says_so(
         assert status.json()["reason"] == "alarm"
         assert (refused["code"], world.sent) == ("KILL_SWITCH_ACTIVE", 1)
         assert len(await world.records(EventType.KILL_SWITCH_ACTIVATE)) == 1
+
+        assert (whole["effective_state"], whole["kill_switch_active"], whole["permissions"]["open"]) == (
+            "HALT",
+            True,
+            "no",
+        )
+        assert whole["link"]["accounts"] == ["******001", "******002"]
+        assert {limit["name"] for limit in whole["limits"]} >= {"opening_orders_per_minute", "total_exposure_usd"}
+        figures = {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+        }
+        assert figures["ibkr_decisions_total", "order_placement", "APPROVED"] == 1
+        assert figures["ibkr_decisions_total", "order_placement", "KILL_SWITCH_ACTIVE"] == 1
+        assert figures["ibkr_decision_seconds_count", "order_placement"] == 2
+        assert (figures["ibkr_safety_state", "HALT"], figures["ibkr_safety_state", "NORMAL"]) == (1, 0)
+        assert figures["ibkr_limit_used", "opening_orders_per_minute"] == 1
+        assert figures["ibkr_control_refused_total", "unsigned"] == 1
+        assert figures["ibkr_pacing_complaints_total",] == 0
+        dashboard = json.loads((REPOSITORY / "docs" / "grafana-dashboard.json").read_text(encoding="utf-8"))
+        shown = {
+            name for panel in dashboard["panels"] for name in re.findall(r"ibkr_\w+", json.dumps(panel["targets"]))
+        }
+        there = {name for name, *_ in figures}
+        assert shown <= there, "an empty panel"
+        assert {re.sub("_(count|sum|created)$", "_bucket", name) for name in there} - shown == {"ibkr_info"}
