@@ -123,11 +123,19 @@ def whole_number(lowest: int, highest: int, *, unset: str = "") -> Rule:
     return Rule(allowed=f"a whole number from {lowest:,} to {highest:,}", read=read, unset=unset)
 
 
-def us_dollars(highest: int) -> Rule:
+def us_dollars(highest: int, *, from_zero: bool = False) -> Rule:
     def read(text: str) -> Decimal:
-        return _number_between(text, Decimal(0), Decimal(highest), above=True)
+        return _number_between(text, Decimal(0), Decimal(highest), above=not from_zero)
 
-    return Rule(allowed=f"an amount in US dollars above 0, at most {highest:,}", read=read)
+    lowest = "of 0 or more" if from_zero else "above 0"
+    return Rule(allowed=f"an amount in US dollars {lowest}, at most {highest:,}", read=read)
+
+
+def basis_points(highest: int) -> Rule:
+    def read(text: str) -> Decimal:
+        return _number_between(text, Decimal(0), Decimal(highest))
+
+    return Rule(allowed=f"basis points from 0 to {highest:,} (10 means 0.1 %)", read=read)
 
 
 def percent(lowest: str, highest: str) -> Rule:

@@ -321,6 +321,28 @@ class Settings(RiskSettings):
     max_total_exposure_usd: Annotated[Decimal, rules.us_dollars(100_000_000)] = Field(
         default=Decimal(50_000), description="The most that all positions may come to, long and short."
     )
+    max_position_pct_per_strategy: Annotated[Decimal, rules.percent("0.1", "400")] = Field(
+        default=Decimal(60),
+        description="Of the equity, the most that the positions of one agent may come to; between that of one "
+        "instrument and the total.",
+    )
+    max_sector_exposure_pct: Annotated[Decimal, rules.percent("0.1", "400")] = Field(
+        default=Decimal(40),
+        description="Of the equity, the most that one sector may come to; what the broker names no sector for is one.",
+    )
+    max_portfolio_value_at_risk: Annotated[Decimal, rules.times(1)] = Field(
+        default=Decimal("0.20"),
+        description="Fraction of the equity that may be lost if every stop is hit; what has no stop counts in full.",
+    )
+    cash_reserve_pct: Annotated[Decimal, rules.percent("0", "100")] = Field(
+        default=Decimal(10), description="Of the equity, the settled cash that purchases leave untouched."
+    )
+    cash_reserve_usd: Annotated[Decimal, rules.us_dollars(1_000_000_000, from_zero=True)] = Field(
+        default=Decimal(0), description="The same as a sum; the larger of the two holds."
+    )
+    fee_estimate_bps: Annotated[Decimal, rules.basis_points(1_000)] = Field(
+        default=Decimal(10), description="What a purchase is taken to cost in fees, in hundredths of a percent."
+    )
     max_concurrent_positions: Annotated[int, rules.whole_number(1, 1_000)] = Field(
         default=10, description="Instruments that may be held or about to be; adding to one is no new one."
     )
@@ -742,7 +764,8 @@ _CONTRADICTIONS: tuple[tuple[tuple[str, ...], Contradiction], ...] = (
     _in_order("daily_orders_warning", "max_daily_orders"),
     _in_order("messages_per_fill_warning", "max_messages_per_fill"),
     _in_order("max_orders_per_minute", "max_daily_orders"),
-    _in_order("max_position_size_pct", "max_total_exposure_pct"),
+    _in_order("max_position_size_pct", "max_position_pct_per_strategy"),
+    _in_order("max_position_pct_per_strategy", "max_total_exposure_pct"),
     _in_order("max_position_value_usd", "max_total_exposure_usd"),
     (("max_leverage", "broker_mode", "live_trading_ack"), _leverage_without_acknowledgement),
     (("heartbeat_seconds", "link_dead_after_seconds"), _dead_before_asked),

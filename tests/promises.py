@@ -1045,6 +1045,34 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_exposure.py::test_an_order_of_another_client_counts",
         "tests/flow/test_exposure.py::test_orders_at_once_cannot_use_the_same_room",
     ),
+    "PL-04": held(
+        "The positions that one agent brought about are capped; a restart forgets nobody's share.",
+        "tests/unit/safety/test_portfolio.py::test_equal_to_a_limit_passes_and_above_it_is_refused",
+        "tests/unit/safety/test_portfolio.py::test_an_agents_share_is_its_own_fills_orders_and_reservations",
+        "tests/flow/test_exposure.py::test_an_agents_share_a_sector_and_the_cash_are_limited_and_a_restart_forgets_no_share",
+    ),
+    "ST-05": held(
+        "An agent's second instrument is refused where both together would be too large a share.",
+        "tests/flow/test_exposure.py::test_an_agents_share_a_sector_and_the_cash_are_limited_and_a_restart_forgets_no_share",
+    ),
+    "PL-08": held(
+        "One sector is capped, and instruments of unknown sectors count as one.",
+        "tests/unit/safety/test_portfolio.py::test_equal_to_a_limit_passes_and_above_it_is_refused",
+        "tests/unit/safety/test_portfolio.py::test_a_sector_is_summed_and_the_unknown_is_one_sector",
+        "tests/flow/test_exposure.py::test_an_agents_share_a_sector_and_the_cash_are_limited_and_a_restart_forgets_no_share",
+    ),
+    "PL-11": held(
+        "Purchases, fees and those that may still come included, leave the cash reserve untouched.",
+        "tests/unit/safety/test_portfolio.py::test_equal_to_a_limit_passes_and_above_it_is_refused",
+        "tests/unit/safety/test_portfolio.py::test_purchases_that_may_still_come_are_paid_from_settled_cash",
+        "tests/flow/test_exposure.py::test_an_agents_share_a_sector_and_the_cash_are_limited_and_a_restart_forgets_no_share",
+    ),
+    "PL-12": held(
+        "What would be lost if every stop were hit is capped; a position without a stop counts in full.",
+        "tests/unit/safety/test_portfolio.py::test_equal_to_a_limit_passes_and_above_it_is_refused",
+        "tests/unit/safety/test_portfolio.py::test_what_is_lost_if_every_stop_is_hit",
+        "tests/unit/safety/test_portfolio.py::test_the_stop_of_a_bracket_limits_what_its_entry_risks_and_a_short_one_risks_up_to_its_stop",
+    ),
     "PL-05": held(
         "All positions, long and short, take at most their share of the equity.",
         "tests/unit/safety/test_portfolio.py::test_equal_to_a_limit_passes_and_above_it_is_refused",

@@ -278,6 +278,10 @@ class BrokerReads(Protocol):
         `account` may not include yet."""
         ...
 
+    def known_industries(self) -> Mapping[int, str]:
+        """By contract id, what the broker calls the sector of the contracts that it described; it may grow later."""
+        ...
+
     def known_balances(self, account: str) -> AccountSummary | None:
         """Balances as the broker told them last, at their `received_at`; None before it ever did."""
         ...

@@ -35,6 +35,7 @@ class Book:
         self._clock = clock
         self._emit = emit
         self._instruments: dict[int, Instrument] = {}
+        self.industries: dict[int, str] = {}
         self._orders: dict[Key, BrokerOrder] = {}
         self._touched: dict[Key, int] = {}
         self._count = itertools.count(1)
@@ -124,6 +125,7 @@ class Book:
 
     def learn(self, instrument: Instrument) -> None:
         self._instruments[instrument.con_id] = instrument
+        self.industries[instrument.con_id] = instrument.industry or ""
 
     def open_order(
         self, order_id: int, contract: ib_async.Contract, echo: ib_async.Order, state: ib_async.OrderState

@@ -211,6 +211,9 @@ class IBBroker:
     def unsettled(self, account: str) -> Mapping[int, Decimal]:
         return self._book.unsettled(account)
 
+    def known_industries(self) -> Mapping[int, str]:
+        return self._book.industries
+
     def known_balances(self, account: str) -> AccountSummary | None:
         return self._book.balances(account)
 

@@ -144,6 +144,7 @@ def instrument_from_details(
         trading_hours=_hours(details.tradingHours, details.timeZoneId),
         liquid_hours=_hours(details.liquidHours, details.timeZoneId),
         hours_known_until=_known_until(details.liquidHours, details.timeZoneId),
+        industry=details.industry,
     )
 
 

@@ -21,7 +21,8 @@ from ibkr_mcp_server.cli.output import console, facts, print_json, utc
 from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, Workspace, existing_state, open_workspace, settings_of
 from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.errors import ConfigurationError, ProductError
-from ibkr_mcp_server.operations.status import Headroom, gates, limits
+from ibkr_mcp_server.operations.headroom import Headroom, order_limits
+from ibkr_mcp_server.operations.status import gates
 from ibkr_mcp_server.safety.kill_switch import KillStatus
 from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
 from ibkr_mcp_server.setting_rules import Privacy
@@ -101,7 +102,7 @@ def _read(connection: Connection, workspace: Workspace) -> Status:
         kill=workspace.kill_switch.status(connection),
         settings=settings,
         started_at=started_at,
-        limits=limits(settings, minute, today),
+        limits=order_limits(settings, minute, today),
         unresolved=tuple(intents.unresolved(connection)),
         audit_head=str_of(head(connection)),
     )

@@ -12,7 +12,8 @@ from ibkr_mcp_server.audit.log import head
 from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.control.parts import Parts
 from ibkr_mcp_server.operations.desk import Desk
-from ibkr_mcp_server.operations.status import SafetyStatus, gates, limits, read_status
+from ibkr_mcp_server.operations.headroom import order_limits
+from ibkr_mcp_server.operations.status import SafetyStatus, gates, read_status
 from ibkr_mcp_server.safety import writer
 from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
 from ibkr_mcp_server.safety.state import Action
@@ -62,7 +63,7 @@ def _of_the_store(connection: Connection, parts: Parts) -> Json:
         "kill": kill,
         "trading_enabled": settings.enable_trading,
         "gates": gates(settings),
-        "limits": limits(settings, minute, today),
+        "limits": order_limits(settings, minute, today),
         "opening_today": today,
         "unresolved": intents.unresolved(connection),
         "audit_head": head(connection),

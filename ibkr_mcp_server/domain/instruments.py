@@ -130,6 +130,8 @@ class Instrument:
     liquid_hours: tuple[TradingSession, ...] | None = None
     """Regular hours; None when unknown."""
     hours_known_until: datetime | None = None
+    industry: str | None = None
+    """IBKR's word for the sector, untrusted text; empty when it has none, None before it described the contract."""
 
     @property
     def is_forex(self) -> bool:

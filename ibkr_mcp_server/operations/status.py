@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_DOWN, ROUND_UP, Decimal
 
 from sqlalchemy import Connection
 
@@ -12,34 +11,21 @@ from ibkr_mcp_server.audit.chain import Head
 from ibkr_mcp_server.audit.log import head
 from ibkr_mcp_server.broker.base import LinkStatus
 from ibkr_mcp_server.clock import trading_day
-from ibkr_mcp_server.domain.money import CENT
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.operations.headroom import Headroom, headroom
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
 from ibkr_mcp_server.safety.decision import Code
-from ibkr_mcp_server.safety.efficiency import ratio
-from ibkr_mcp_server.safety.exposure import Holdings
 from ibkr_mcp_server.safety.kill_switch import KillStatus
 from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
 from ibkr_mcp_server.safety.policy import account_check, closed_live_locks
-from ibkr_mcp_server.safety.portfolio import Standing, standing
 from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.tally import Hour, Violation
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.store import intents, latches
 from ibkr_mcp_server.store.intents import Intent
-
-
-@dataclass(frozen=True, kw_only=True)
-class Headroom:
-    """One limit and how much of it is left."""
-
-    name: str
-    used: str
-    limit: str
-    left: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +100,7 @@ def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
         trading_enabled=settings.enable_trading,
         gates=gates(settings),
         closed_live_locks=closed_live_locks(settings),
-        limits=(
-            *limits(settings, minute, today),
-            *_agent_limits(connection, desk, agent),
-            *portfolio_limits(settings, _stands(connection, desk)),
-        ),
+        limits=headroom(connection, desk, agent, minute=minute, today=today),
         opening_today=today,
         unresolved=tuple(intents.unresolved(connection)),
         violations=desk.safety.tally.violations(),
@@ -173,89 +155,3 @@ def gates(settings: Settings) -> dict[str, bool]:
         "safe_mode": settings.safe_mode,
         "safety_mode": settings.safety_mode,
     }
-
-
-def limits(settings: Settings, minute: int, today: int) -> tuple[Headroom, ...]:
-    """Each limit with what is used of it."""
-    return (
-        _counted("opening_orders_per_minute", minute, settings.max_orders_per_minute),
-        _counted("opening_orders_per_trading_day", today, settings.max_daily_orders),
-        _per_order("order_size_units", settings.max_order_size),
-        _per_order("order_value_usd", settings.max_order_value_usd),
-        _per_order("price_collar_pct", settings.price_collar_pct),
-    )
-
-
-def _agent_limits(connection: Connection, desk: Desk, agent: str) -> tuple[Headroom, ...]:
-    """Those on how often may be asked; attempts are the caller's own, the others are shared."""
-    settings, safety = desk.settings, desk.safety
-    day = intents.messages_on(connection, trading_day(desk.clock.now()))
-    most = settings.max_messages_per_fill
-    changed = intents.modifications_in_window(connection, desk.clock, MINUTE_SECONDS)
-    return (
-        _counted("attempts_per_minute", safety.throttle.used(agent), settings.max_attempts_per_minute),
-        _counted(
-            "account_reads_per_minute",
-            len(safety.account_reads.ages_seconds()),
-            settings.max_account_reads_per_minute,
-        ),
-        Headroom(
-            name="messages_per_fill",
-            used=f"{ratio(day):.1f}",
-            limit=str(most),
-            left=f"{max(0.0, most - ratio(day)):.1f}",
-        ),
-        _counted("modifications_per_minute", len(changed), settings.max_modifications_per_minute),
-        _counted(
-            "market_data_per_minute", len(safety.quoted.ages_seconds()), settings.max_market_data_requests_per_minute
-        ),
-    )
-
-
-def portfolio_limits(settings: Settings, stands: Standing) -> tuple[Headroom, ...]:
-    """The limits of the portfolio of the default account; for one instrument, of the one that comes to most."""
-    equity = stands.equity_usd
-    largest, gross = _share(stands.largest_usd, equity), _share(stands.gross_usd, equity)
-    leverage = None if gross is None else gross / 100
-    return (
-        _measured("largest_position_pct_of_equity", largest, settings.max_position_size_pct),
-        _measured("largest_position_usd", stands.largest_usd, settings.max_position_value_usd),
-        _measured("total_exposure_pct_of_equity", gross, settings.max_total_exposure_pct),
-        _measured("total_exposure_usd", stands.gross_usd, settings.max_total_exposure_usd),
-        _counted("concurrent_positions", stands.instruments, settings.max_concurrent_positions),
-        _measured("leverage", leverage, settings.max_leverage),
-    )
-
-
-def _stands(connection: Connection, desk: Desk) -> Standing:
-    account, broker = desk.default_account.on(desk.broker.link) or "", desk.broker
-    return standing(
-        account,
-        balances=broker.known_balances(account),
-        holdings=Holdings(
-            positions=broker.known_positions(), orders=broker.known_orders(), unsettled=broker.unsettled(account)
-        ),
-        unresolved=intents.unresolved(connection),
-        openings=intents.openings(connection, desk.clock, MINUTE_SECONDS),
-        collar_pct=desk.settings.price_collar_pct,
-    )
-
-
-def _share(amount: Decimal | None, equity: Decimal | None) -> Decimal | None:
-    return None if amount is None or equity is None or equity <= 0 else amount / equity * 100
-
-
-def _measured(name: str, used: Decimal | None, limit: Decimal) -> Headroom:
-    """What is not known leaves no room."""
-    if used is None:
-        return Headroom(name=name, used="unknown", limit=f"{limit:f}", left="unknown")
-    left = max(Decimal(0), limit - used).quantize(CENT, ROUND_DOWN)
-    return Headroom(name=name, used=f"{used.quantize(CENT, ROUND_UP):f}", limit=f"{limit:f}", left=f"{left:f}")
-
-
-def _counted(name: str, used: int, limit: int) -> Headroom:
-    return Headroom(name=name, used=str(used), limit=str(limit), left=str(max(0, limit - used)))
-
-
-def _per_order(name: str, limit: object) -> Headroom:
-    return Headroom(name=name, used="0", limit=str(limit), left=str(limit))

@@ -118,10 +118,15 @@ class Code(StrEnum):
     POSITION_VALUE_LIMIT = "POSITION_VALUE_LIMIT"
     EXPOSURE_PCT_LIMIT = "EXPOSURE_PCT_LIMIT"
     EXPOSURE_VALUE_LIMIT = "EXPOSURE_VALUE_LIMIT"
+    STRATEGY_LIMIT = "STRATEGY_LIMIT"
     POSITIONS_LIMIT = "POSITIONS_LIMIT"
+    SECTOR_LIMIT = "SECTOR_LIMIT"
     LEVERAGE_LIMIT = "LEVERAGE_LIMIT"
     INSTRUMENT_NOT_LISTED = "INSTRUMENT_NOT_LISTED"
     SHORT_NOT_ALLOWED = "SHORT_NOT_ALLOWED"
+    CASH_UNKNOWN = "CASH_UNKNOWN"
+    CASH_RESERVE = "CASH_RESERVE"
+    CAPITAL_AT_RISK = "CAPITAL_AT_RISK"
     # idempotency and unknown outcomes
     IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
     IN_PROGRESS = "IN_PROGRESS"
@@ -512,6 +517,27 @@ CODES: dict[Code, CodeText] = {
     Code.EXPOSURE_VALUE_LIMIT: CodeText(
         meaning="All positions together, long and short, would be worth more than allowed.",
         remedy="Make the order smaller, or reduce a position or cancel an entry first.",
+    ),
+    Code.STRATEGY_LIMIT: CodeText(
+        meaning="What this agent brought about, with everything of it that may still fill, would be too large a share "
+        "of the equity.",
+        remedy="Ask for a smaller order, or close something of this agent first.",
+    ),
+    Code.SECTOR_LIMIT: CodeText(
+        meaning="One sector would be too large a share of the equity; instruments whose sector is unknown are one.",
+        remedy="Ask for a smaller order, or for an instrument of another sector.",
+    ),
+    Code.CASH_UNKNOWN: CodeText(
+        meaning="The broker has not told the settled cash, so that nobody knows what may be spent.",
+        remedy="Ask get_account_summary, then try again.",
+    ),
+    Code.CASH_RESERVE: CodeText(
+        meaning="All purchases that may still come would cost more, with fees, than settled cash above the reserve.",
+        remedy="Ask for a smaller order, or cancel a working purchase.",
+    ),
+    Code.CAPITAL_AT_RISK: CodeText(
+        meaning="Too much of the equity would be lost if every stop were hit; positions without a stop count in full.",
+        remedy="Protect positions with stops, place the entry as a bracket, or ask for a smaller order.",
     ),
     Code.POSITIONS_LIMIT: CodeText(
         meaning="As many instruments as allowed are held or about to be; adding to one of them is still possible.",

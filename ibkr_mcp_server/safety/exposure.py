@@ -48,6 +48,8 @@ class Holdings:
     orders: Sequence[BrokerOrder]
     unsettled: Mapping[int, Decimal] = field(default_factory=dict)
     """Fills of the account in question that its positions may not include yet: signed quantity by contract id."""
+    industries: Mapping[int, str] = field(default_factory=dict)
+    """By contract id, of the contracts that the broker described; what is missing is unknown."""
 
 
 def exposure_of(

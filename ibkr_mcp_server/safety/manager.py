@@ -198,7 +198,7 @@ class TradingSafetyManager:
         asked = fingerprint(operation.tool, operation.arguments)
         key = operation.client_request_id
         recorded = self.standing.recorded(connection, operation, asked, observed)
-        seen = Snapshot(observed=self._observer.classified(observed, holdings, recorded), recorded=recorded)
+        seen = Snapshot(observed=self._observer.classified(operation, observed, holdings, recorded), recorded=recorded)
         earlier = recorded.same_key
         if earlier is not None and earlier.fingerprint == asked and not observed.timeout_seconds:
             return self._repeat(connection, decision_id, operation, seen, earlier)
@@ -258,7 +258,7 @@ class TradingSafetyManager:
             market_data_ages_seconds=self.quoted.ages_seconds(),
             account_read_ages_seconds=self.account_reads.ages_seconds(),
         )
-        observed = self._observer.classified(observed, self._holdings(observed), recorded)
+        observed = self._observer.classified(operation, observed, self._holdings(observed), recorded)
         seen = Snapshot(observed=observed, recorded=recorded)
         validation = self.policy.review(operation, seen)
         decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
@@ -319,6 +319,7 @@ class TradingSafetyManager:
             positions=broker.known_positions(),
             orders=broker.known_orders(),
             unsettled={} if order is None else broker.unsettled(order.account),
+            industries=broker.known_industries(),
         )
 
     def state(self, connection: Connection, agent: str | None = None) -> EffectiveState:

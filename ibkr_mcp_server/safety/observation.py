@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 
@@ -77,6 +78,7 @@ class Observer:
         self._balances_max_age = float(settings.balances_max_age_seconds)
         self._patience_seconds = float(settings.decision_timeout_seconds) / 2
         self._asking = asyncio.Lock()
+        self._asked_for_sector: set[int] = set()
         self._account_max_age = float(settings.account_verification_max_age_seconds)
 
     async def observe(self, operation: Operation) -> Observed:
@@ -204,7 +206,7 @@ class Observer:
             value_usd=valuation.worst_case_value_usd(order, worst, usd_per_unit),
         )
 
-    def classified(self, observed: Observed, holdings: Holdings, recorded: Recorded) -> Observed:
+    def classified(self, operation: Operation, observed: Observed, holdings: Holdings, recorded: Recorded) -> Observed:
         """What `classified` says, and for an opening order the portfolio that would result."""
         observed = classified(observed, holdings, recorded.unresolved)
         if observed.order is None or observed.action is not Action.OPEN:
@@ -220,6 +222,9 @@ class Observer:
             openings=recorded.openings,
             collar_pct=self._collar_pct,
             now=observed.taken_at,
+            agent=operation.actor.id,
+            shares=recorded.agent_positions,
+            stop_loss=None if observed.exits is None else observed.exits.stop_loss,
         )
         return replace(observed, portfolio=portfolio)
 
@@ -238,9 +243,22 @@ class Observer:
                 held = self._broker.known_positions() or ()
                 if any(one.account == account and one.market_price is None for one in held):
                     await self._broker.positions(account)  # values come for one account at a time
+                await self._learn_sectors(account)
                 return known
         except (ProductError, TimeoutError):
             return self._broker.known_balances(account)
+
+    async def _learn_sectors(self, account: str) -> None:
+        """Ask once for each contract whose sector nobody has told; what stays unknown counts as such (T-39)."""
+        held = [one.instrument for one in self._broker.known_positions() or () if one.account == account]
+        working = [one.order.instrument for one in self._broker.known_orders() if one.is_working]
+        known = self._broker.known_industries()
+        for instrument in (*held, *working):
+            if instrument.con_id in known or instrument.con_id in self._asked_for_sector:
+                continue
+            self._asked_for_sector.add(instrument.con_id)
+            with suppress(ProductError):
+                await self._broker.resolve(InstrumentQuery(symbol=instrument.symbol, con_id=instrument.con_id))
 
     def _cap(self, order: Order, reference: Decimal) -> Decimal | None:
         """The limit that a market order travels with: the collar, on the grid, never beyond it."""

@@ -17,6 +17,7 @@ from ibkr_mcp_server.safety.checks.agent_limits import AgentOrders
 from ibkr_mcp_server.safety.checks.agent_pace import AccountReadRate, AgentTimeout, ModificationRate
 from ibkr_mcp_server.safety.checks.allowed_instruments import AllowedInstruments
 from ibkr_mcp_server.safety.checks.bracket import Bracket
+from ibkr_mcp_server.safety.checks.capital import CapitalAtRisk, CashReserve
 from ibkr_mcp_server.safety.checks.closes_only import ClosesOnly
 from ibkr_mcp_server.safety.checks.daily_orders import DailyOrders
 from ibkr_mcp_server.safety.checks.existing_order import ExistingOrder
@@ -26,6 +27,8 @@ from ibkr_mcp_server.safety.checks.exposure_limits import (
     ShareOfEquity,
     SumInDollars,
     of_all,
+    of_sector,
+    of_strategy,
     of_symbol,
 )
 from ibkr_mcp_server.safety.checks.gates import TradingGates
@@ -270,6 +273,15 @@ def portfolio_rules(settings: Settings) -> tuple[Rule, ...]:
             ),
         ),
         layer(
+            "strategy_exposure",
+            ShareOfEquity(
+                sum_of=of_strategy,
+                most_pct=settings.max_position_pct_per_strategy,
+                code=Code.STRATEGY_LIMIT,
+                what="All positions of this agent",
+            ),
+        ),
+        layer(
             "total_exposure_pct",
             ShareOfEquity(
                 sum_of=of_all, most_pct=settings.max_total_exposure_pct, code=Code.EXPOSURE_PCT_LIMIT, what=everything
@@ -282,6 +294,15 @@ def portfolio_rules(settings: Settings) -> tuple[Rule, ...]:
             ),
         ),
         layer("concurrent_positions", ConcurrentPositions(most=settings.max_concurrent_positions)),
+        layer(
+            "sector_exposure",
+            ShareOfEquity(
+                sum_of=of_sector,
+                most_pct=settings.max_sector_exposure_pct,
+                code=Code.SECTOR_LIMIT,
+                what="The instrument's sector",
+            ),
+        ),
         layer("leverage", Leverage(most=settings.max_leverage)),
         Rule(
             name="allowed_instruments",
@@ -289,6 +310,22 @@ def portfolio_rules(settings: Settings) -> tuple[Rule, ...]:
             check=AllowedInstruments(listed=frozenset(settings.instruments_to_open)),
         ),
         Rule(name="short_selling", step=10, check=ShortSelling(allowed=settings.allow_short)),
+        Rule(
+            name="cash_reserve",
+            step=11,
+            check=CashReserve(
+                reserve_pct=settings.cash_reserve_pct,
+                reserve_usd=settings.cash_reserve_usd,
+                fee_bps=settings.fee_estimate_bps,
+            ),
+            is_limit=True,
+        ),
+        Rule(
+            name="capital_at_risk",
+            step=11,
+            check=CapitalAtRisk(most=settings.max_portfolio_value_at_risk),
+            is_limit=True,
+        ),
     )
 
 

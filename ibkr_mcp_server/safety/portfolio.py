@@ -8,15 +8,19 @@ sums unknown, and is named; it never counts as zero.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from ibkr_mcp_server.domain.accounts import AccountSummary, Position
+from ibkr_mcp_server.domain.agents import DEFAULT_AGENT, agent_tag
 from ibkr_mcp_server.domain.instruments import VALUED_BY_PRICE, Instrument
-from ibkr_mcp_server.domain.orders import BrokerOrder, Order, Side
+from ibkr_mcp_server.domain.money import Money
+from ibkr_mcp_server.domain.orders import ORDER_REF_PREFIX, STOP_TYPES, BrokerOrder, Order, Side
 from ibkr_mcp_server.safety.exposure import ZERO, Holdings, may_fill, reserved_openings, shared_with
+from ibkr_mcp_server.safety.holding import Holding, Line
 from ibkr_mcp_server.safety.valuation import collar
+from ibkr_mcp_server.store.agent_positions import AgentPosition
 from ibkr_mcp_server.store.intents import Intent, Opening
 
 
@@ -39,6 +43,18 @@ class Portfolio:
     """Units that would be sold short if all sells of the instrument filled."""
     unknown: tuple[str, ...] = ()
     """Instruments that cannot be valued."""
+    strategy_usd: Decimal | None = None
+    """The gross value of what the agent that asks brought about, with the order."""
+    sector: str = ""
+    """The order's; empty is unknown, and all of unknown sectors are one."""
+    sector_usd: Decimal | None = None
+    """The gross value of all instruments of that sector."""
+    cash_usd: Decimal | None = None
+    """Settled cash."""
+    outlay_usd: Decimal | None = None
+    """What all purchases that may still come will cost, with the order."""
+    at_risk_usd: Decimal | None = None
+    """What is lost if every stop is hit; positions without a stop count in full."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,67 +66,14 @@ class Standing:
     """The instrument that comes to most."""
     gross_usd: Decimal | None
     instruments: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """Units that may still trade, and what one is worth at its worst; None is unknown."""
-
-    quantity: Decimal
-    unit_usd: Decimal | None
-
-
-@dataclass(kw_only=True)
-class Holding:
-    """What is known of one instrument."""
-
-    label: str
-    position: Decimal = ZERO
-    unit_usd: Decimal | None = None
-    lines: dict[Side, dict[object, Line]] = field(default_factory=lambda: {Side.BUY: {}, Side.SELL: {}})
-
-    def add(self, side: Side, share: object, line: Line) -> None:
-        """Orders with an equal `share` cannot all fill: the worst of them counts."""
-        known = self.lines[side].get(share)
-        if known is not None:
-            units = known.unit_usd, line.unit_usd
-            dearest = None if None in units else max(unit for unit in units if unit is not None)
-            line = Line(quantity=max(known.quantity, line.quantity), unit_usd=dearest)
-        self.lines[side][share] = line
-
-    def total(self, side: Side) -> Decimal:
-        return sum((line.quantity for line in self.lines[side].values()), ZERO)
-
-    def counts(self, unsettled: Decimal) -> bool:
-        """Whether it has a position, or orders that may open one."""
-        return bool(self.position or unsettled or self.total(Side.BUY) or self.total(Side.SELL))
-
-    def worst_usd(self, unsettled: Decimal) -> Decimal | None:
-        """The largest value that it may come to; fills that are not booked yet may be in the position, or not."""
-        worst = ZERO
-        for start in {self.position, self.position + unsettled}:
-            more, back = (Side.BUY, Side.SELL) if start >= 0 else (Side.SELL, Side.BUY)
-            held = self._value([Line(quantity=abs(start), unit_usd=self.unit_usd)], abs(start))
-            added = self._value(self.lines[more].values(), self.total(more))
-            crossed = self._value(self.lines[back].values(), max(ZERO, self.total(back) - abs(start)))
-            if held is None or added is None or crossed is None:
-                return None
-            worst = max(worst, held + added, crossed)
-        return worst
-
-    @staticmethod
-    def _value(lines: Iterable[Line], quantity: Decimal) -> Decimal | None:
-        """Of `quantity` units of `lines`, the dearest first."""
-        value = ZERO
-        if not quantity:
-            return value
-        priced = [(line.unit_usd, line.quantity) for line in lines if line.unit_usd is not None]
-        if sum((units for _, units in priced), ZERO) < quantity:
-            return None
-        for unit_usd, units in sorted(priced, reverse=True):
-            taken = min(units, quantity)
-            value, quantity = value + taken * unit_usd, quantity - taken
-        return value
+    strategy_usd: Decimal | None = None
+    """The share of the agent in question."""
+    sector: str = ""
+    """The sector that comes to most."""
+    sector_usd: Decimal | None = None
+    cash_usd: Decimal | None = None
+    outlay_usd: Decimal | None = None
+    at_risk_usd: Decimal | None = None
 
 
 def project(
@@ -125,37 +88,51 @@ def project(
     openings: Sequence[Opening],
     collar_pct: Decimal,
     now: datetime,
+    agent: str = DEFAULT_AGENT,
+    shares: Sequence[AgentPosition] = (),
+    stop_loss: Order | None = None,
 ) -> Portfolio:
     """The portfolio of the order's account, with the order.
 
-    `value_usd` is what the whole order is worth at its worst; `replaced` the working order that it changes.
+    `value_usd` is what the whole order is worth at its worst; `replaced` the working order that it changes; `stop_loss`
+    the one that is placed with it.
     """
     con_id, rates = order.instrument.con_id, _rates(balances)
     if usd_per_unit is not None:
         rates[order.instrument.currency] = usd_per_unit
-    known = _before(order.account, replaced, holdings, unresolved, openings, rates, collar_pct)
+    before = _before(order.account, replaced, holdings, unresolved, openings, rates, collar_pct, agent, shares)
+    known, mine = before.known, before.mine
     own = known.setdefault(con_id, Holding(label=order.instrument.label))
     is_new = not (own.position or holdings.unsettled.get(con_id) or own.total(Side.BUY) or own.total(Side.SELL))
     unit_usd = None if value_usd is None or not order.quantity else value_usd / order.quantity
     own.unit_usd = unit_usd if own.unit_usd is None else own.unit_usd
     remaining = order.quantity - (ZERO if replaced is None else replaced.filled)
-    own.add(order.side, "this order", Line(quantity=max(ZERO, remaining), unit_usd=unit_usd))
+    line = Line(quantity=max(ZERO, remaining), unit_usd=unit_usd)
+    own.add(order.side, "this order", line)
+    part = mine.setdefault(con_id, Holding(label=own.label))
+    part.unit_usd = own.unit_usd
+    part.add(order.side, "this order", line)
+    if stop_loss is not None:
+        _protect(own, stop_loss, "this order", stop_loss.quantity, rates)
 
-    worst = {which: entry.worst_usd(holdings.unsettled.get(which, ZERO)) for which, entry in known.items()}
-    unknown = tuple(known[which].label for which, value in worst.items() if value is None)
-    values = [value for value in worst.values() if value is not None]
-    if holdings.positions is None:
-        unknown = ("the positions",)
+    totals = _Totals(known, holdings)
     lowest = own.position + min(ZERO, holdings.unsettled.get(con_id, ZERO)) - own.total(Side.SELL)
+    sector = holdings.industries.get(con_id) or order.instrument.industry or ""
     return Portfolio(
         equity_usd=_equity_usd(balances, rates),
         equity_age_seconds=None if balances is None else max(0.0, (now - balances.received_at).total_seconds()),
-        symbol_usd=None if holdings.positions is None else worst[con_id],
-        gross_usd=None if unknown else sum(values, ZERO),
-        instruments=len(worst),
+        symbol_usd=None if holdings.positions is None else totals.worst[con_id],
+        gross_usd=totals.gross_usd,
+        instruments=len(known),
         is_new=is_new,
         shorted=max(ZERO, -lowest) if order.side is Side.SELL else ZERO,
-        unknown=unknown,
+        unknown=totals.unknown,
+        strategy_usd=_Totals(mine, holdings).gross_usd,
+        sector=sector,
+        sector_usd=totals.sector_usd(sector, holdings.industries, con_id),
+        cash_usd=_in_usd(None if balances is None else balances.settled_cash, rates),
+        outlay_usd=totals.outlay_usd(),
+        at_risk_usd=totals.at_risk_usd(),
     )
 
 
@@ -167,19 +144,82 @@ def standing(
     unresolved: Sequence[Intent],
     openings: Sequence[Opening],
     collar_pct: Decimal,
+    agent: str = DEFAULT_AGENT,
+    shares: Sequence[AgentPosition] = (),
 ) -> Standing:
     """How much of the limits is used before the next order."""
     rates = _rates(balances)
-    known = _before(account, None, holdings, unresolved, openings, rates, collar_pct)
-    worst = [entry.worst_usd(holdings.unsettled.get(which, ZERO)) for which, entry in known.items()]
-    values = [value for value in worst if value is not None]
-    is_known = holdings.positions is not None and len(values) == len(worst)
+    before = _before(account, None, holdings, unresolved, openings, rates, collar_pct, agent, shares)
+    totals = _Totals(before.known, holdings)
+    is_known = not totals.unknown
+    sectors = totals.sectors(holdings.industries)
+    largest = max(sectors.items(), key=lambda one: one[1] or ZERO, default=("", ZERO))
     return Standing(
         equity_usd=_equity_usd(balances, rates),
-        largest_usd=max(values, default=ZERO) if is_known else None,
-        gross_usd=sum(values, ZERO) if is_known else None,
-        instruments=len(worst),
+        largest_usd=max((value for value in totals.worst.values() if value), default=ZERO) if is_known else None,
+        gross_usd=totals.gross_usd,
+        instruments=len(before.known),
+        strategy_usd=_Totals(before.mine, holdings).gross_usd,
+        sector=largest[0],
+        sector_usd=largest[1] if is_known else None,
+        cash_usd=_in_usd(None if balances is None else balances.settled_cash, rates),
+        outlay_usd=totals.outlay_usd(),
+        at_risk_usd=totals.at_risk_usd(),
     )
+
+
+class _Totals:
+    """Sums over instruments; None where one of them is unknown."""
+
+    def __init__(self, known: Mapping[int, Holding], holdings: Holdings) -> None:
+        self._known = known
+        self._unsettled = holdings.unsettled
+        self.worst = {which: entry.worst_usd(self._unsettled.get(which, ZERO)) for which, entry in known.items()}
+        unknown = tuple(known[which].label for which, value in self.worst.items() if value is None)
+        self.unknown = ("the positions",) if holdings.positions is None else unknown
+
+    @property
+    def gross_usd(self) -> Decimal | None:
+        return None if self.unknown else _sum(self.worst.values())
+
+    def sector_usd(self, sector: str, industries: Mapping[int, str], con_id: int) -> Decimal | None:
+        """Of one sector, to which `con_id` belongs."""
+        if self.unknown:
+            return None
+        return _sum(
+            value for which, value in self.worst.items() if which == con_id or industries.get(which, "") == sector
+        )
+
+    def sectors(self, industries: Mapping[int, str]) -> dict[str, Decimal | None]:
+        by_sector: dict[str, list[Decimal | None]] = {}
+        for con_id, value in self.worst.items():
+            by_sector.setdefault(industries.get(con_id, ""), []).append(value)
+        return {sector: None if self.unknown else _sum(values) for sector, values in by_sector.items()}
+
+    def outlay_usd(self) -> Decimal | None:
+        costs = (entry.outlay_usd(self._unsettled.get(which, ZERO)) for which, entry in self._known.items())
+        return None if self.unknown else _sum(costs)
+
+    def at_risk_usd(self) -> Decimal | None:
+        risks = (entry.at_risk_usd(self._unsettled.get(which, ZERO)) for which, entry in self._known.items())
+        return None if self.unknown else _sum(risks)
+
+
+def _sum(values: Iterable[Decimal | None]) -> Decimal | None:
+    total = ZERO
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Before:
+    """The portfolio without the order in question, by contract id: all of it, and the agent's share."""
+
+    known: dict[int, Holding]
+    mine: dict[int, Holding]
 
 
 def _before(
@@ -190,13 +230,21 @@ def _before(
     openings: Sequence[Opening],
     rates: Mapping[str, Decimal],
     collar_pct: Decimal,
-) -> dict[int, Holding]:
-    """The portfolio without the order in question, by contract id."""
+    agent: str,
+    shares: Sequence[AgentPosition],
+) -> _Before:
     approved, opened = _approved_units(openings)
     known: dict[int, Holding] = {}
+    mine: dict[int, Holding] = {}
 
     def entry_of(con_id: int, label: str) -> Holding:
-        return known.setdefault(con_id, Holding(label=label, unit_usd=opened.get(con_id)))
+        found = known.get(con_id)
+        return found or known.setdefault(con_id, Holding(label=label, unit_usd=opened.get(con_id)))
+
+    def add(entry: Holding, con_id: int, side: Side, share: object, line: Line, *, is_mine: bool) -> None:
+        entry.add(side, share, line)
+        if is_mine:
+            mine.setdefault(con_id, Holding(label=entry.label)).add(side, share, line)
 
     for held in holdings.positions or ():
         if held.account == account and held.quantity:
@@ -206,21 +254,70 @@ def _before(
     for con_id in holdings.unsettled:
         entry_of(con_id, f"contract {con_id}")
     left_out = None if replaced is None else shared_with(replaced)
+    tag = agent_tag(agent)
     for working in holdings.orders:
-        told, share = working.order, shared_with(working)
-        if not working.is_working or told.account != account or share == left_out:
+        told = working.order
+        if not working.is_working or told.account != account:
             continue
-        entry = entry_of(told.instrument.con_id, told.instrument.label)
+        share = shared_with(working)
+        if share == left_out:
+            continue
+        con_id = told.instrument.con_id
+        entry = entry_of(con_id, told.instrument.label)
         unit_usd = approved.get(told.order_ref)
         if unit_usd is None:
             unit_usd = _unit_usd(told, entry.unit_usd, rates, collar_pct)
-        entry.add(told.side, share, Line(quantity=may_fill(working, holdings.orders), unit_usd=unit_usd))
+        line = Line(quantity=may_fill(working, holdings.orders), unit_usd=unit_usd)
+        add(entry, con_id, told.side, share, line, is_mine=_placed_by(told.order_ref) == tag)
+        if told.order_type in STOP_TYPES:
+            _protect(entry, told, share, working.remaining, rates)
     for intent in reserved_openings(unresolved, holdings.orders, account):
         worth = intent.worst_case_value_usd
         unit_usd = None if worth is None or not intent.quantity else worth / intent.quantity
         line = Line(quantity=intent.quantity, unit_usd=unit_usd)
-        entry_of(intent.con_id, intent.symbol).add(Side(intent.side), ("intent", intent.intent_id), line)
-    return {which: entry for which, entry in known.items() if entry.counts(holdings.unsettled.get(which, ZERO))}
+        share, is_mine = ("intent", intent.intent_id), agent_tag(intent.actor_id) == tag
+        add(entry_of(intent.con_id, intent.symbol), intent.con_id, Side(intent.side), share, line, is_mine=is_mine)
+    known = {which: entry for which, entry in known.items() if entry.counts(holdings.unsettled.get(which, ZERO))}
+    for which, entry in known.items():
+        quantity = _share(
+            entry.position, agent, [one for one in shares if (one.con_id, one.account) == (which, account)]
+        )
+        if quantity:
+            mine.setdefault(which, Holding(label=entry.label)).position = quantity
+        if which in mine:
+            mine[which].unit_usd = entry.unit_usd
+    return _Before(known=known, mine=mine)
+
+
+def _placed_by(order_ref: str) -> str:
+    """The tag of the agent whose order it is; what was not placed here is the default agent's."""
+    tag, _, _ = order_ref.removeprefix(ORDER_REF_PREFIX).rpartition("-")
+    return tag if tag and order_ref.startswith(ORDER_REF_PREFIX) else DEFAULT_AGENT
+
+
+def _share(position: Decimal, agent: str, shares: Sequence[AgentPosition]) -> Decimal:
+    """How much of a position an agent brought about; what nobody did is the default agent's."""
+    if agent == DEFAULT_AGENT:
+        return position - sum((_within(one.quantity, position) for one in shares if one.agent != agent), ZERO)
+    return sum((_within(one.quantity, position) for one in shares if one.agent == agent), ZERO)
+
+
+def _within(quantity: Decimal, position: Decimal) -> Decimal:
+    """At most what is there, and nothing where the position is on the other side."""
+    if quantity * position <= 0:
+        return ZERO
+    return min(quantity, position) if position > 0 else max(quantity, position)
+
+
+def _protect(entry: Holding, stop: Order, share: object, quantity: Decimal, rates: Mapping[str, Decimal]) -> None:
+    """Count a stop whose price is known; a stop with a limit trades no better than its limit says."""
+    rate, per_unit = rates.get(stop.instrument.currency), _per_unit(stop.instrument)
+    if stop.stop_price is None or rate is None or per_unit is None:
+        return
+    price = stop.stop_price
+    if stop.limit_price is not None:
+        price = min(price, stop.limit_price) if stop.side is Side.SELL else max(price, stop.limit_price)
+    entry.protect(stop.side, share, quantity, price * per_unit * rate)
 
 
 def _approved_units(openings: Sequence[Opening]) -> tuple[dict[str, Decimal], dict[int, Decimal]]:
@@ -236,9 +333,12 @@ def _approved_units(openings: Sequence[Opening]) -> tuple[dict[str, Decimal], di
 
 
 def _equity_usd(balances: AccountSummary | None, rates: Mapping[str, Decimal]) -> Decimal | None:
-    equity = None if balances is None else balances.net_liquidation
-    rate = None if equity is None else rates.get(equity.currency)
-    return None if equity is None or rate is None else equity.amount * rate
+    return _in_usd(None if balances is None else balances.net_liquidation, rates)
+
+
+def _in_usd(money: Money | None, rates: Mapping[str, Decimal]) -> Decimal | None:
+    rate = None if money is None else rates.get(money.currency)
+    return None if money is None or rate is None else money.amount * rate
 
 
 def _rates(balances: AccountSummary | None) -> dict[str, Decimal]:

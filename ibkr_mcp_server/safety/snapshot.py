@@ -18,6 +18,7 @@ from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.safety.exposure import Exposure
 from ibkr_mcp_server.safety.portfolio import Portfolio
 from ibkr_mcp_server.safety.state import Action, EffectiveState
+from ibkr_mcp_server.store.agent_positions import AgentPosition
 from ibkr_mcp_server.store.intents import DayOfMessages, Intent, Opening
 
 
@@ -73,6 +74,8 @@ class Recorded:
     """Of this trading day."""
     openings: tuple[Opening, ...] = ()
     """Opening orders that count in this trading day or in the last hour, youngest first."""
+    agent_positions: tuple[AgentPosition, ...] = ()
+    """What each agent's orders brought about, in all accounts."""
     unresolved: tuple[Intent, ...] = ()
     """Intents whose outcome is not proven."""
     same_key: Intent | None = None

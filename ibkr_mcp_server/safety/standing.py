@@ -21,7 +21,7 @@ from ibkr_mcp_server.safety.snapshot import Observed, Recorded
 from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.writer import WriterRole
 from ibkr_mcp_server.settings import Settings
-from ibkr_mcp_server.store import intents
+from ibkr_mcp_server.store import agent_positions, intents
 from ibkr_mcp_server.store.intents import DayOfMessages, Intent
 
 
@@ -69,6 +69,7 @@ class Standing:
                 if operation.operation_class is OperationClass.ORDER_MODIFICATION
                 else ()
             ),
+            agent_positions=agent_positions.all_of(connection),
             unresolved=tuple(intents.unresolved(connection)),
             same_key=None if key is None else _holder(connection, operation, key),
             fingerprint=asked,

@@ -33,6 +33,7 @@ from sqlalchemy import insert as insert_into
 
 from ibkr_mcp_server.clock import Clock, trading_day
 from ibkr_mcp_server.errors import Fault
+from ibkr_mcp_server.store import agent_positions
 from ibkr_mcp_server.store.schema import IntentState, intents
 
 __all__ = [
@@ -226,6 +227,10 @@ def advance(
     after = replace(before, state=state, updated_at=now, **learned)
     if before.state is IntentState.EXPIRED and state is not IntentState.EXPIRED:
         after = replace(after, release_reason=None)
+    traded = (after.filled_quantity or Decimal(0)) - (before.filled_quantity or Decimal(0))
+    if traded and after.kind == "place":
+        signed = traded if after.side == "BUY" else -traded
+        agent_positions.add(connection, after.actor_id, after.account, after.con_id, signed)
     return _store(connection, after)
 
 

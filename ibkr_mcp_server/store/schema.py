@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from ibkr_mcp_server.store.columns import DayText, DecimalText, MomentText, WholeNumber, WordText
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest migration; a database that says so is opened without loading Alembic."""
 
 
@@ -146,6 +146,15 @@ intents = Table(
     Index(None, "trading_day", "opening"),
     Index(None, "boot_id", "monotonic"),
     Index(None, "created_at"),
+)
+
+agent_positions = Table(
+    "agent_positions",
+    metadata,
+    Column("agent", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("con_id", WholeNumber, primary_key=True, autoincrement=False),
+    Column("quantity", DecimalText, nullable=False),
 )
 
 fills = Table(

@@ -168,3 +168,40 @@ async def test_the_status_shows_what_is_used_and_left_of_each_layer(
     assert shown["total_exposure_pct_of_equity"]["used"] == "0.70"
     assert shown["concurrent_positions"]["used"] == "2"
     assert shown["leverage"]["used"] == "0.01"
+
+
+async def test_an_agents_share_a_sector_and_the_cash_are_limited_and_a_restart_forgets_no_share(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """PL-04, PL-08, PL-11, ST-05: of an account with 1,000,000 USD."""
+    shares: dict[str, Any] = {
+        "max_position_size_pct": 1,
+        "max_position_pct_per_strategy": 1,
+        "max_sector_exposure_pct": 400,
+    }
+    async with running(tmp_path, gateway, clock, **shares) as world, world.agent("fast") as fast:
+        assert (await fast.call("place_market_order", symbol="AAPL", action="BUY", quantity=60))["success"]
+        await clock.advance(1)
+        await world.until(lambda: gateway.exchange.executions())
+        await world.app.follower.settled()
+        refused = await fast.buy(45, symbol="MSFT", limit_price=99.0)
+        assert refused["code"] == "STRATEGY_LIMIT"
+        assert (await fast.buy(35, symbol="MSFT", limit_price=99.0))["success"]
+        shown = {line["name"]: line for line in (await fast.call("get_safety_status"))["limits"]}
+        assert shown["agent_exposure_pct_of_equity"]["used"] == "0.95"
+        assert (await world.buy(45, symbol="MSFT", limit_price=99.0))["success"]
+    async with running(tmp_path, gateway, clock, **shares) as world, world.agent("fast") as fast:
+        assert (await fast.buy(45, symbol="IBM", limit_price=99.0))["code"] == "STRATEGY_LIMIT"
+    sectors: dict[str, Any] = {
+        "max_sector_exposure_pct": 2,
+        "cash_reserve_pct": 98,
+        "max_portfolio_value_at_risk": 0.03,
+    }
+    async with running(tmp_path, gateway, clock, **sectors) as world:
+        shown = {line["name"]: line for line in (await world.call("get_safety_status"))["limits"]}
+        known = await world.buy(70, symbol="IBM", limit_price=99.0)  # 6,000 + 7,920 of the same sector are there
+        assert known["code"] == "SECTOR_LIMIT", known
+        assert any(detail.startswith("CASH_RESERVE") for detail in known["details"]), known
+        assert (await world.buy(10, symbol="IBM", limit_price=99.0))["success"]
+    assert shown["largest_sector_pct_of_equity"]["limit"] == "2"
+    assert shown["capital_at_risk_fraction"]["limit"] == "0.03"

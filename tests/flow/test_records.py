@@ -176,10 +176,16 @@ def _as_it_was(record: AuditRecord) -> tuple[Operation, Snapshot]:
     return operation, Snapshot(observed=observed, recorded=stored)
 
 
+_AMOUNTS = (
+    "equity_usd", "symbol_usd", "gross_usd", "shorted", "strategy_usd", "sector_usd", "cash_usd", "outlay_usd",
+    "at_risk_usd",
+)  # fmt: skip
+
+
 def _portfolio(told: dict[str, Any] | None) -> Portfolio | None:
     if told is None:
         return None
-    numbers = {name: _number(told[name]) for name in ("equity_usd", "symbol_usd", "gross_usd", "shorted")}
+    numbers = {name: _number(told[name]) for name in _AMOUNTS}
     age = told["equity_age_seconds"]
     return Portfolio(
         **{

@@ -150,6 +150,9 @@ MAY_BE_ZERO = (
     "repeated_order_seconds",
     "no_entry_first_minutes",
     "no_entry_last_minutes",
+    "cash_reserve_pct",
+    "cash_reserve_usd",
+    "fee_estimate_bps",
 )
 
 

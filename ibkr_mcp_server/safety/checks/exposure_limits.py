@@ -1,4 +1,4 @@
-"""How much one instrument, and all together, may come to (PL-02, PL-03, PL-05, PL-06, PL-07, PL-09).
+"""How much one instrument, and all together, may come to (PL-02 to PL-09).
 
 Every sum is of the projected portfolio at its worst (`safety/portfolio.py`); equal to a limit passes. What is unknown
 passes here, because `portfolio_known` refuses it.
@@ -22,6 +22,14 @@ def of_symbol(portfolio: Portfolio) -> Decimal | None:
 
 def of_all(portfolio: Portfolio) -> Decimal | None:
     return portfolio.gross_usd
+
+
+def of_strategy(portfolio: Portfolio) -> Decimal | None:
+    return portfolio.strategy_usd
+
+
+def of_sector(portfolio: Portfolio) -> Decimal | None:
+    return portfolio.sector_usd
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 
 from ibkr_mcp_server.clock import ManualClock, trading_day
 from ibkr_mcp_server.errors import Fault
-from ibkr_mcp_server.store import intents
+from ibkr_mcp_server.store import agent_positions, intents
+from ibkr_mcp_server.store.agent_positions import AgentPosition
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import FINAL, TRANSITIONS, Intent, IntentState, KeyTaken
 from tests.stores import NOON, OtherBoot, an_intent
@@ -253,3 +254,26 @@ async def test_unresolved_and_working_intents_are_found(database: Database, cloc
     assert {i.intent_id for i in working} == {
         i.intent_id for state, i in by_state.items() if state is not IntentState.FILLED
     }
+
+
+async def test_what_an_agents_orders_trade_is_summed(database: Database, clock: ManualClock) -> None:
+    """PL-04: buys and sells of placements, each fill once, also one that is corrected."""
+    bought = await reserved(database, clock, actor_id="fast", quantity=Decimal(10))
+    sold = await reserved(database, clock, actor_id="fast", side="SELL")
+    changed = await reserved(database, clock, actor_id="fast", kind="modify")
+    other = await reserved(database, clock, actor_id="slow")
+
+    async def filled(intent: Intent, quantity: str, state: IntentState = IntentState.ACCEPTED) -> None:
+        await database.run(
+            lambda c: intents.advance(c, intent.intent_id, state, now=NOON, filled_quantity=Decimal(quantity))
+        )
+
+    for quantity in ("4", "4", "10.5", "10"):
+        await filled(bought, quantity)
+    await filled(sold, "3")
+    await filled(changed, "10")
+    await filled(other, "1")
+    await filled(other, "0")
+    assert await database.read(agent_positions.all_of) == (
+        AgentPosition(agent="fast", account="DU9000001", con_id=265598, quantity=Decimal("7.0")),
+    )

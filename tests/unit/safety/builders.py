@@ -128,6 +128,12 @@ def portfolio(**changes: Any) -> Portfolio:
         "instruments": 1,
         "is_new": True,
         "shorted": ZERO,
+        "strategy_usd": ZERO,
+        "sector": "Technology",
+        "sector_usd": ZERO,
+        "cash_usd": Decimal(1_000_000),
+        "outlay_usd": ZERO,
+        "at_risk_usd": ZERO,
     }
     return Portfolio(**(values | changes))
 

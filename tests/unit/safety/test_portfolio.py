@@ -15,7 +15,7 @@ from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.accounts import AccountSummary, Position
 from ibkr_mcp_server.domain.instruments import SecType
 from ibkr_mcp_server.domain.money import Money
-from ibkr_mcp_server.domain.orders import Order, OrderType, Side
+from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderType, Side
 from ibkr_mcp_server.errors import ConfigurationError
 from ibkr_mcp_server.safety.decision import Code
 from ibkr_mcp_server.safety.exposure import Holdings
@@ -23,6 +23,7 @@ from ibkr_mcp_server.safety.policy import Policy
 from ibkr_mcp_server.safety.portfolio import Portfolio, project
 from ibkr_mcp_server.safety.state import Action
 from ibkr_mcp_server.settings import LIVE_TRADING_ACKNOWLEDGEMENT
+from ibkr_mcp_server.store.agent_positions import AgentPosition
 from ibkr_mcp_server.store.intents import Opening
 from tests.stores import an_intent
 from tests.unit.safety import builders as world
@@ -42,7 +43,7 @@ def balances(equity: Decimal = EQUITY, currency: str = "USD", **rates: Decimal) 
         base_currency=currency,
         net_liquidation=Money(amount=equity, currency=currency),
         exchange_rates=rates,
-        **figures,
+        **(figures | {"settled_cash": Money(amount=equity, currency=currency)}),
     )
 
 
@@ -64,7 +65,10 @@ def buying(quantity: int = 10, price: str = "100.00", **changes: Any) -> Order:
 def projected(order: Order | None = None, **changes: Any) -> Portfolio:
     placed = order or buying()
     holdings = Holdings(
-        positions=changes.pop("positions", ()), orders=changes.pop("orders", ()), unsettled=changes.pop("unsettled", {})
+        positions=changes.pop("positions", ()),
+        orders=changes.pop("orders", ()),
+        unsettled=changes.pop("unsettled", {}),
+        industries=changes.pop("industries", {}),
     )
     values: dict[str, Any] = {
         "value_usd": placed.quantity * (placed.limit_price or Decimal(100)),
@@ -228,6 +232,108 @@ def test_what_cannot_be_valued_refuses_and_is_named(changes: dict[str, Any]) -> 
     assert world.codes(world.snapshot(portfolio=seen)) == [Code.EXPOSURE_UNKNOWN]
 
 
+# ---- agents, sectors, cash, risk
+
+
+def of(agent: str, quantity: int, con_id: int = 1) -> AgentPosition:
+    return AgentPosition(agent=agent, account=ACCOUNT, con_id=con_id, quantity=Decimal(quantity))
+
+
+def test_an_agents_share_is_its_own_fills_orders_and_reservations() -> None:
+    """PL-04, ST-05: what nobody here bought is the default agent's."""
+    con_id, clock = world.instrument().con_id, ManualClock()
+    other = world.instrument(con_id=2)
+    told = {
+        "positions": (held(30, con_id=con_id), held(-5, con_id=3)),
+        "orders": (
+            world.broker_order(replace(buying(3, instrument=other), order_ref="ibmcp-fast-x"), perm_id=8),
+            world.broker_order(replace(buying(2, instrument=other), order_ref="ibmcp-default-x"), perm_id=9),
+            world.broker_order(replace(buying(1, instrument=other), order_ref="by hand"), perm_id=10),
+        ),
+        "unresolved": (
+            an_intent(clock, con_id=4, quantity=Decimal(1), worst_case_value_usd=Decimal(70), actor_id="fast"),
+        ),
+        "shares": (of("fast", 20, con_id), of("slow", 7, con_id), of("fast", 4, 3), of("fast", 9, 99)),
+    }
+    assert projected(buying(1), agent="fast", **told).strategy_usd == 100 + 20 * 100 + 3 * 100 + 70
+    assert projected(buying(1), agent="slow", **told).strategy_usd == 100 + 7 * 100
+    assert projected(buying(1), **told).strategy_usd == 100 + 3 * 100 + 5 * 100 + 3 * 100
+    sold = projected(buying(1), agent="fast", positions=(held(10, con_id=con_id),), shares=(of("fast", 20, con_id),))
+    assert sold.strategy_usd == 100 + 1000  # no more than is there
+
+
+def test_a_sector_is_summed_and_the_unknown_is_one_sector() -> None:
+    """PL-08, T-39."""
+    con_id = world.instrument().con_id
+    told = {
+        "positions": (held(1, con_id=2), held(2, con_id=3), held(4, con_id=4), held(8, con_id=5)),
+        "industries": {con_id: "Technology", 2: "Technology", 3: "Energy", 4: ""},
+    }
+    seen = projected(buying(1), **told)
+    assert (seen.sector, seen.sector_usd) == ("Technology", Decimal(200))
+    nameless = projected(buying(1, instrument=world.instrument(con_id=9)), **told)
+    assert (nameless.sector, nameless.sector_usd) == ("", Decimal(1300))
+    first = projected(buying(1, instrument=world.instrument(con_id=9, industry="Energy")), **told)
+    assert (first.sector, first.sector_usd) == ("Energy", Decimal(300))
+
+
+def test_purchases_that_may_still_come_are_paid_from_settled_cash() -> None:
+    """PL-11: buying back what is short costs nothing new, selling neither, and a fresh fill is not paid yet."""
+    con_id = world.instrument().con_id
+    other = world.broker_order(buying(3, "50.00", instrument=world.instrument(con_id=2)))
+    sale = world.broker_order(buying(9, side=Side.SELL, instrument=world.instrument(con_id=4)), perm_id=8)
+    seen = projected(buying(10), orders=(other, sale), positions=(held(-4, con_id=con_id),))
+    assert (seen.cash_usd, seen.outlay_usd) == (EQUITY, Decimal(750))
+    fresh = projected(buying(1), unsettled={con_id: Decimal(2)}, openings=(opening(buying(2)),))
+    assert fresh.outlay_usd == 300
+
+
+def stop(quantity: int, price: str, perm_id: int = 20, **changes: Any) -> BrokerOrder:
+    order = world.order(
+        **{"order_type": OrderType.STP, "side": Side.SELL, "quantity": Decimal(quantity), "limit_price": None,
+           "stop_price": Decimal(price)} | changes
+    )  # fmt: skip
+    return world.broker_order(order, perm_id=perm_id)
+
+
+@pytest.mark.parametrize(
+    ("orders", "at_risk"),
+    [
+        ((), 1000),
+        ((stop(10, "90"),), 100),
+        ((stop(4, "90"),), 40 + 600),
+        ((stop(10, "90"), stop(10, "50", 21)), 1030),
+        ((stop(4, "95"), stop(4, "90", 21)), 20 + 40 + 200),
+        ((stop(10, "95", order_type=OrderType.STP_LMT, limit_price=Decimal(80)),), 200),
+        ((stop(10, "120"),), 0),
+        ((stop(10, "90", order_type=OrderType.LMT, limit_price=Decimal(90)),), 1000),
+        ((replace(stop(10, "90"), oca_group="a"), replace(stop(10, "80", 21), oca_group="a")), 200),
+        ((stop(10, "90", side=Side.BUY),), 2030),
+        ((stop(15, "90"),), 1000),
+    ],
+    ids=["none", "all", "a part", "two that cross zero", "two parts", "its limit", "a gain", "no stop", "one of two",
+         "the other side", "more than is held"],
+)  # fmt: skip
+def test_what_is_lost_if_every_stop_is_hit(orders: tuple[BrokerOrder, ...], at_risk: int) -> None:
+    """PL-12, C-24: ten units at 100 are held; what no stop covers is lost in full."""
+    mine = tuple(replace(one, order=replace(one.order, instrument=world.instrument(con_id=1))) for one in orders)
+    seen = projected(
+        buying(1, instrument=world.instrument(con_id=2)), value_usd=Decimal(0), positions=(held(10),), orders=mine
+    )
+    assert seen.at_risk_usd == at_risk
+
+
+def test_the_stop_of_a_bracket_limits_what_its_entry_risks_and_a_short_one_risks_up_to_its_stop() -> None:
+    """PL-12."""
+    out = world.order(order_type=OrderType.STP, side=Side.SELL, limit_price=None, stop_price=Decimal(95))
+    assert projected(buying(10), stop_loss=out).at_risk_usd == 50
+    short = buying(10, side=Side.SELL)
+    assert projected(short).at_risk_usd == 1000
+    cover = replace(out, side=Side.BUY, stop_price=Decimal(108))
+    assert projected(short, stop_loss=cover).at_risk_usd == 80
+    assert projected(short, stop_loss=replace(cover, stop_price=Decimal(250))).at_risk_usd == 1000
+
+
 # ---- the limits
 
 
@@ -241,6 +347,13 @@ def test_what_cannot_be_valued_refuses_and_is_named(changes: dict[str, Any]) -> 
          {"gross_usd": "9000.01", "equity_usd": "10000", "symbol_usd": "1"}, Code.EXPOSURE_PCT_LIMIT),
         ({"gross_usd": "50000"}, {"gross_usd": "50000.01"}, Code.EXPOSURE_VALUE_LIMIT),
         ({"instruments": 10}, {"instruments": 11}, Code.POSITIONS_LIMIT),
+        ({"strategy_usd": "60000"}, {"strategy_usd": "60000.01"}, Code.STRATEGY_LIMIT),
+        ({"sector_usd": "40000"}, {"sector_usd": "40000.01"}, Code.SECTOR_LIMIT),
+        ({"cash_usd": "10999.999", "outlay_usd": "999"}, {"cash_usd": "10999.99", "outlay_usd": "999"},
+         Code.CASH_RESERVE),
+        ({"cash_usd": "10000"}, {"cash_usd": "9000", "outlay_usd": "0.01"}, Code.CASH_RESERVE),
+        ({}, {"cash_usd": None}, Code.CASH_UNKNOWN),
+        ({"at_risk_usd": "20000"}, {"at_risk_usd": "20000.01"}, Code.CAPITAL_AT_RISK),
         ({"equity_usd": "0.01", "symbol_usd": "0", "gross_usd": "0"},
          {"equity_usd": "0", "symbol_usd": "0", "gross_usd": "0"}, Code.NO_EQUITY),
         ({"equity_age_seconds": 60.0}, {"equity_age_seconds": 60.01}, Code.EQUITY_UNKNOWN),
@@ -251,7 +364,7 @@ def test_what_cannot_be_valued_refuses_and_is_named(changes: dict[str, Any]) -> 
 def test_equal_to_a_limit_passes_and_above_it_is_refused(
     equal: dict[str, Any], above: dict[str, Any], code: Code
 ) -> None:
-    """PL-02, PL-03, PL-05, PL-06, PL-07, T-06."""
+    """PL-02 to PL-08, PL-11, PL-12, T-06; 0.1 % of fees are part of the cost, 10 % of the equity the reserve."""
 
     def codes(changes: dict[str, Any], action: Action = Action.OPEN) -> list[str]:
         told = {name: Decimal(value) if isinstance(value, str) else value for name, value in changes.items()}

@@ -1,0 +1,77 @@
+"""What may be spent, and what may be lost: the cash reserve (PL-11) and the capital at risk (PL-12)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ibkr_mcp_server.domain.operations import Operation
+from ibkr_mcp_server.domain.orders import Side
+from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem, refuses
+from ibkr_mcp_server.safety.snapshot import Snapshot
+
+BASIS_POINTS = 10_000
+
+
+def investable(cash_usd: Decimal, equity_usd: Decimal, reserve_pct: Decimal, reserve_usd: Decimal) -> Decimal:
+    """Settled cash above the reserve: a share of the equity, or a sum if that is larger."""
+    return max(Decimal(0), cash_usd - max(reserve_pct * equity_usd / 100, reserve_usd))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CashReserve:
+    """Lets purchases cost no more than the settled cash above the reserve: a share of the equity, or a sum if larger.
+
+    All purchases that may still come count, with their fees. Selling needs no cash.
+    """
+
+    reserve_pct: Decimal
+    reserve_usd: Decimal
+    fee_bps: Decimal
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        portfolio, order = seen.observed.portfolio, seen.order
+        if portfolio is None or order is None or not seen.opens or order.side is not Side.BUY:
+            return PASSED
+        outlay, equity = portfolio.outlay_usd, portfolio.equity_usd
+        if outlay is None or equity is None or equity <= 0:
+            return PASSED  # refused by portfolio_known
+        if portfolio.cash_usd is None:
+            text = "The broker has not told how much settled cash the account has."
+            return refuses(problem(Code.CASH_UNKNOWN, text))
+        cost = outlay + outlay * self.fee_bps / BASIS_POINTS
+        most = investable(portfolio.cash_usd, equity, self.reserve_pct, self.reserve_usd)
+        observed = f"{cost:,.2f} USD with fees"
+        limit = f"{most:,.2f} USD of {portfolio.cash_usd:,.2f} settled"
+        if cost <= most:
+            return Findings(observed=observed, limit=limit)
+        text = f"All purchases with this one would cost {observed}; {most:,.2f} USD may be spent above the reserve."
+        return Findings(
+            problems=(problem(Code.CASH_RESERVE, text, observed=observed, limit=limit),), observed=observed, limit=limit
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapitalAtRisk:
+    """Caps what would be lost if every stop were hit; a position without a stop counts in full (C-24, T-40)."""
+
+    most: Decimal
+    """Fraction of the equity."""
+
+    def review(self, operation: Operation, seen: Snapshot) -> Findings:
+        portfolio = seen.observed.portfolio if seen.opens else None
+        if portfolio is None or portfolio.at_risk_usd is None or not portfolio.equity_usd or portfolio.equity_usd < 0:
+            return PASSED
+        observed = f"{portfolio.at_risk_usd / portfolio.equity_usd:.4f} ({portfolio.at_risk_usd:,.2f} USD)"
+        limit = f"{self.most:f} of the equity"
+        if portfolio.at_risk_usd <= self.most * portfolio.equity_usd:
+            return Findings(observed=observed, limit=limit)
+        text = (
+            f"If every stop were hit, {observed} of the equity would be lost, positions without a stop in full; the "
+            f"limit is {self.most:f}."
+        )
+        return Findings(
+            problems=(problem(Code.CAPITAL_AT_RISK, text, observed=observed, limit=limit),),
+            observed=observed,
+            limit=limit,
+        )
