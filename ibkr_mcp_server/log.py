@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from ibkr_mcp_server.audit.chain import canonical
+from ibkr_mcp_server.audit.canonical import canonical
 from ibkr_mcp_server.audit.redaction import REDACTED
 from ibkr_mcp_server.state_dir import ensure_private_file
 
@@ -63,7 +63,7 @@ def configure(level: str, log_file: Path | None = None, *, hide: Collection[str]
 
 def _renderer(hidden: Collection[str]) -> Callable[[Any, str, Mapping[str, Any]], str]:
     def render(_logger: Any, _method: str, event: Mapping[str, Any]) -> str:
-        line = canonical(event)
+        line: str = canonical(event)
         for secret in hidden:
             line = line.replace(canonical(secret)[1:-1], REDACTED).replace(secret, REDACTED)
         return line

@@ -1,8 +1,7 @@
 """The chain: each record holds the hash of the one before it.
 
-A record's hash is SHA-256 over its canonical JSON without the hash itself: ASCII, keys sorted, no blanks, every number
-that is not whole as text, times as RFC 3339 in UTC with microseconds. The parts are rendered once, stored as text, and
-joined here, so that what is verified is byte for byte what was hashed.
+A record's hash is SHA-256 over its canonical JSON (`canonical.py`) without the hash itself. The parts are rendered
+once, stored as text, and joined here, so that what is verified is byte for byte what was hashed.
 
 The chain alone shows careless tampering only: who may write to the store can compute a new one. Keyed checkpoints
 (AUD-05) sign a `Head` with a key kept elsewhere; `verify` compares the log with such a head.
@@ -10,20 +9,10 @@ The chain alone shows careless tampering only: who may write to the store can co
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, fields, is_dataclass
-from datetime import date, datetime
-from decimal import Decimal
-from enum import Enum
+from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
-
-from ibkr_mcp_server.audit.redaction import REDACTED, is_account_key, is_secret_key, redacted_text
-from ibkr_mcp_server.domain.accounts import masked
-from ibkr_mcp_server.store.columns import rfc3339
-
-_LARGEST_SAFE_INTEGER = 2**53  # beyond it readers in other languages lose digits (RFC 8259, section 6)
 
 
 class Head(NamedTuple):
@@ -91,59 +80,6 @@ def digest(body: str) -> str:
 def export_line(body: str, hash: str) -> str:
     """The record as one line of an export: its canonical JSON, with the hash as the last key."""
     return f'{body[:-1]},"hash":"{hash}"}}'
-
-
-def canonical(value: object) -> str:
-    """`value` as canonical JSON, without secrets."""
-    return json.dumps(_plain(value), ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def canonical_text(text: str | None) -> str | None:
-    """`text` as it stands between the quotes of canonical JSON, without secrets."""
-    return None if text is None else canonical(text)[1:-1]
-
-
-def _plain(value: object, *, account: bool = False) -> object:
-    """`value` in the types of JSON; redaction happens here and nowhere else."""
-    if type(value) is str:
-        return masked(value) if account else redacted_text(value)
-    if isinstance(value, Enum):  # before str: a StrEnum is one
-        return value.value if isinstance(value.value, str) else value.name
-    if isinstance(value, str):
-        return _plain(str(value), account=account)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        # Python refuses to write very long integers in decimals.
-        return value if abs(value) < _LARGEST_SAFE_INTEGER else f"{value:#x}"
-    if isinstance(value, Decimal | float):
-        return str(value)  # 1.0 and 1e-05 are written differently from language to language
-    if isinstance(value, datetime):
-        return rfc3339(value) if value.tzinfo is not None else value.isoformat()
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, dict | Mapping):
-        return _object((str(key), item) for key, item in value.items())
-    if is_dataclass(value) and not isinstance(value, type):
-        return _object((field.name, getattr(value, field.name)) for field in fields(value))
-    if isinstance(value, Set):
-        return sorted((_plain(item, account=account) for item in value), key=str)
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return [_plain(item, account=account) for item in value]
-    return redacted_text(repr(value))
-
-
-def _object(items: Iterable[tuple[str, object]]) -> dict[str, object]:
-    plain: dict[str, object] = {}
-    for key, value in items:
-        name = redacted_text(key)
-        while name in plain:  # two account numbers may end alike
-            name += "'"
-        if is_secret_key(key):
-            plain[name] = None if value is None else REDACTED
-        else:
-            plain[name] = _plain(value, account=is_account_key(key))
-    return plain
 
 
 @dataclass(kw_only=True)

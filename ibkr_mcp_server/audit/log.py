@@ -17,7 +17,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, insert, select
 
-from ibkr_mcp_server.audit.chain import GENESIS, Head, StoredRecord, body_of, canonical, canonical_text, digest
+from ibkr_mcp_server.audit.canonical import canonical, canonical_text
+from ibkr_mcp_server.audit.chain import GENESIS, Head, StoredRecord, body_of, digest
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.errors import Fault, ProductError

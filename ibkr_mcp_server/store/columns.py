@@ -20,7 +20,9 @@ def rfc3339(moment: datetime) -> str:
     """`moment` as UTC text with microseconds, always 27 characters, so that text order is time order."""
     if moment.tzinfo is None:
         raise ValueError(f"a time without zone cannot be recorded: {moment!r}")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return f"{moment.isoformat(timespec='microseconds')[:-6]}Z"  # without the offset +00:00
 
 
 class DecimalText(TypeDecorator[Decimal]):

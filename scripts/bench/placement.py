@@ -1,64 +1,149 @@
-"""How long an order takes from the agent to the broker's word, beside the parts that nobody can avoid."""
+"""How long an order takes from the agent to the broker's word, beside the parts that nobody can avoid.
+
+The three are measured in turn, so that whatever else the machine does touches all of them alike. Each order is
+cancelled before the next one, outside of what is timed: an agent has few orders working at a time.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from scripts.bench.kit import EMPTY_SERVER, OPEN_LIMITS, ORDERS, OURS, WARM_UP, Bench, RawStdio, row, timed
+import psutil
+
+from scripts.bench.kit import EMPTY_SERVER, OPEN_LIMITS, ORDERS, OURS, WARM_UP, Bench, RawStdio, row
+
+PAUSE_SECONDS = 0.005
+"""Lets what follows an acknowledgement be read before the next measurement."""
 
 
 def placement_figures(bench: Bench) -> None:
     """place_limit_order over stdio, answered after the broker's acknowledgement, beside bare ib_async."""
     print("\nA limit order, acknowledged by the same paper gateway, milliseconds")
-    with bench.paper_gateway() as port:
-        bare = asyncio.run(bare_placements(port))
-        mode = {"IBKR_BROKER_MODE": "paper", "IBKR_PORT": str(port), **OPEN_LIMITS}
-        server = RawStdio(OURS, bench.environment("placement", **mode))
-        wait_until_up(server)
-        price = float(server.call("get_market_data", symbols=["AAPL"])["quotes"][0]["bid"]) * 0.9
-
-        def place() -> None:
-            answer = server.call(
-                "place_limit_order", symbol="AAPL", action="BUY", quantity=1, limit_price=round(price, 2)
-            )
-            assert answer["success"], answer
-
-        ours = timed(place)
+    times: dict[str, list[float]] = {"empty": [], "bare": [], "ours": []}
+    busy: dict[str, float] = dict.fromkeys(times, 0.0)
+    with bench.paper_gateway() as port, asyncio.Runner() as runner:
+        bare = BareClient(runner, port)
         empty = RawStdio([sys.executable, "-c", EMPTY_SERVER], bench.environment("empty"))
-        tool = timed(lambda: empty.call("echo", x=1))
+        server = limit_order_server(bench, port)
+        price = round(float(server.call("get_market_data", symbols=["AAPL"])["quotes"][0]["bid"]) * 0.9, 2)
+
+        def tool() -> None:
+            empty.call("echo", x=1)
+
+        def order() -> dict[str, object]:
+            answer = server.call("place_limit_order", symbol="AAPL", action="BUY", quantity=1, limit_price=price)
+            assert answer["success"], answer
+            return answer
+
+        processes = {"empty": psutil.Process(empty.child.pid), "ours": psutil.Process(server.child.pid)}
+        for turn in range(WARM_UP + ORDERS):
+            counts = turn >= WARM_UP
+            with measured("empty", times, busy, processes, counts=counts):
+                tool()
+            with measured("bare", times, busy, processes, counts=counts):
+                trade = bare.place()
+            bare.cancel(trade)
+            with measured("ours", times, busy, processes, counts=counts):
+                placed = order()
+            time.sleep(PAUSE_SECONDS)
+            server.call("cancel_order", perm_id=placed["perm_id"])
+            time.sleep(PAUSE_SECONDS)
+        bare.close()
         empty.close()
         server.close()
-    anchor = statistics.median(bare) + statistics.median(tool)
-    row("empty MCP tool over stdio", tool, anchor)
-    row("bare ib_async placement", bare, anchor)
-    row("place_limit_order over stdio", ours, anchor)
-    print(f"{'(ratios are to empty tool + bare placement)':<44}")
+    anchor = statistics.median(times["bare"]) + statistics.median(times["empty"])
+    row("empty MCP tool over stdio", times["empty"], anchor)
+    row("bare ib_async placement", times["bare"], anchor)
+    row("place_limit_order over stdio", times["ours"], anchor)
+    print("(ratios are to empty tool + bare placement)")
+    print(f"processor time of the empty server for each call: {busy['empty'] / ORDERS * 1000:.2f} ms")
+    print(f"processor time of our server until its answer:    {busy['ours'] / ORDERS * 1000:.2f} ms")
+
+
+@contextmanager
+def measured(
+    name: str,
+    times: dict[str, list[float]],
+    busy: dict[str, float],
+    processes: dict[str, psutil.Process],
+    *,
+    counts: bool,
+) -> Iterator[None]:
+    process = processes.get(name)
+    before = 0.0 if process is None else _busy(process)
+    began = time.perf_counter()
+    yield
+    taken = (time.perf_counter() - began) * 1000
+    if counts:
+        times[name].append(taken)
+        busy[name] += 0.0 if process is None else _busy(process) - before
+
+
+def _busy(process: psutil.Process) -> float:
+    """Seconds of processor time of all its threads so far."""
+    tasks = Path(f"/proc/{process.pid}/task")
+    if not tasks.exists():  # not Linux: coarser
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
+
+
+def limit_order_server(bench: Bench, port: int) -> RawStdio:
+    """A server of ours on the gateway at `port`, its link up and its limits far away."""
+    mode = {"IBKR_BROKER_MODE": "paper", "IBKR_PORT": str(port), **OPEN_LIMITS}
+    server = RawStdio(OURS, bench.environment("placement", **mode))
+    wait_until_up(server)
+    return server
 
 
 def wait_until_up(server: RawStdio) -> None:
     for _ in range(200):
-        if server.call("get_connection_status")["link"]["state"] == "up":
+        if server.call("get_safety_status")["effective_state"] == "NORMAL":
             return
-    raise RuntimeError("the link did not come up")
+        time.sleep(0.02)
+    raise RuntimeError("the link did not come up, or something holds orders back")
 
 
-async def bare_placements(port: int) -> list[float]:
-    import ib_async
+class BareClient:
+    """ib_async as it comes, on a connection of its own."""
 
-    ib = ib_async.IB()
-    await ib.connectAsync("127.0.0.1", port, clientId=91)
-    (contract,) = await ib.qualifyContractsAsync(ib_async.Stock("AAPL", "SMART", "USD"))
-    taken = []
-    for turn in range(WARM_UP + ORDERS):
-        order = ib_async.LimitOrder("BUY", 1, 10.0, account=ib.managedAccounts()[0])
-        began = time.perf_counter()
-        trade = ib.placeOrder(contract, order)
+    def __init__(self, runner: asyncio.Runner, port: int) -> None:
+        import ib_async
+
+        logging.getLogger("ib_async").setLevel(logging.CRITICAL)  # it reports every cancellation
+        self._library = ib_async
+        self._runner = runner
+        self._ib = ib_async.IB()
+        runner.run(self._ib.connectAsync("127.0.0.1", port, clientId=91))
+        (self._contract,) = runner.run(self._ib.qualifyContractsAsync(ib_async.Stock("AAPL", "SMART", "USD")))
+
+    def place(self) -> object:
+        """Returns as soon as the gateway has acknowledged the order."""
+        return self._runner.run(self._place())
+
+    async def _place(self) -> object:
+        order = self._library.LimitOrder("BUY", 1, 10.0, account=self._ib.managedAccounts()[0])
+        trade = self._ib.placeOrder(self._contract, order)
         while trade.orderStatus.status not in ("PreSubmitted", "Submitted"):
             await trade.statusEvent
-        if turn >= WARM_UP:
-            taken.append((time.perf_counter() - began) * 1000)
-    ib.disconnect()
-    return taken
+        return trade
+
+    def cancel(self, trade: object) -> None:
+        self._runner.run(self._cancel(trade))
+
+    async def _cancel(self, trade: object) -> None:
+        self._ib.cancelOrder(trade.order)  # type: ignore[attr-defined]  # a Trade of the library, which is imported late
+        await asyncio.sleep(PAUSE_SECONDS)
+
+    def close(self) -> None:
+        async def disconnect() -> None:
+            self._ib.disconnect()
+
+        self._runner.run(disconnect())

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibkr_mcp_server.audit.chain import canonical, canonical_text
+from ibkr_mcp_server.audit.canonical import canonical, canonical_text
 from ibkr_mcp_server.audit.events import EventType
 
 
