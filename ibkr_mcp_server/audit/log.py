@@ -24,6 +24,7 @@ from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.errors import Fault, ProductError
 from ibkr_mcp_server.store.columns import rfc3339
 from ibkr_mcp_server.store.database import Database
+from ibkr_mcp_server.store.prepared import Prepared
 from ibkr_mcp_server.store.schema import audit_log
 
 GROUP_SECONDS = 0.05
@@ -151,15 +152,14 @@ class AuditLog:
         )
 
 
-# Built once: every order runs them.
-_NEWEST = select(audit_log.c.seq, audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1)
-_INSERT = insert(audit_log)
+_NEWEST = Prepared(select(audit_log.c.seq, audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1))
+_INSERT = Prepared(insert(audit_log))
 
 
 def head(connection: Connection) -> Head:
     """The newest record's place in the chain."""
-    row = connection.execute(_NEWEST).first()
-    return GENESIS if row is None else Head(row.seq, row.hash)
+    row = _NEWEST.one_or_none(connection)
+    return GENESIS if row is None else Head(*row)
 
 
 def tail(connection: Connection, limit: int, event_type: EventType | None = None) -> list[AuditRecord]:
@@ -179,7 +179,7 @@ def _append(connection: Connection, rendered: list[StoredRecord]) -> AuditRecord
         record = part._replace(seq=seq, prev_hash=prev_hash)
         prev_hash = digest(body_of(record))
         rows.append({**record._asdict(), "hash": prev_hash})
-    connection.execute(_INSERT, rows)
+    _INSERT.execute(connection, *rows)
     return _as_record(rows[-1])
 
 

@@ -23,6 +23,7 @@ from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.store.columns import rfc3339
 from ibkr_mcp_server.store.database import Database
+from ibkr_mcp_server.store.prepared import Prepared
 from ibkr_mcp_server.store.schema import meta
 from ibkr_mcp_server.store.writer_lock import WriterLock
 
@@ -30,7 +31,7 @@ CLAIM_SECONDS = 1.0
 """How often a process without the role asks for it, and the one with it looks whether it still has it."""
 
 _NAME = "writer"
-_READ = select(meta.c.value).where(meta.c.name == bindparam("name"))
+_READ = Prepared(select(meta.c.value).where(meta.c.name == bindparam("name")))
 
 _log = get_logger(__name__)
 
@@ -52,8 +53,8 @@ class Writer:
 
 def newest(connection: Connection) -> Writer | None:
     """To whom the role was granted last; None before the first grant. That process may have ended."""
-    row = connection.execute(_READ, {"name": _NAME}).scalar_one_or_none()
-    return None if row is None else Writer(**json.loads(row))
+    row = _READ.one_or_none(connection, name=_NAME)
+    return None if row is None else Writer(**json.loads(row[0]))
 
 
 class WriterRole:

@@ -6,23 +6,21 @@ All functions work inside the caller's transaction; they keep nothing in memory,
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 from sqlalchemy import (
     ColumnElement,
-    CompoundSelect,
     Connection,
     Float,
-    Row,
-    Select,
     Text,
     bindparam,
     cast,
     func,
+    or_,
     select,
     type_coerce,
     union,
@@ -34,6 +32,7 @@ from sqlalchemy import insert as insert_into
 from ibkr_mcp_server.clock import Clock, trading_day
 from ibkr_mcp_server.errors import Fault
 from ibkr_mcp_server.store import agent_positions
+from ibkr_mcp_server.store.prepared import Prepared, Row
 from ibkr_mcp_server.store.schema import IntentState, intents
 
 __all__ = [
@@ -193,7 +192,7 @@ def reserve(connection: Connection, intent: Intent) -> None:
     # Writers are serialised, so nobody can take the key between this look and the insert; the index holds it anyway.
     if existing := find_by_key(connection, intent.request_key):
         raise KeyTaken(existing)
-    connection.execute(_INSERT, _as_row(replace(intent, updated_at=intent.created_at)))
+    _INSERT.execute(connection, _as_row(replace(intent, updated_at=intent.created_at)))
 
 
 def get(connection: Connection, intent_id: str) -> Intent | None:
@@ -255,19 +254,17 @@ def opening_in_window(connection: Connection, clock: Clock, seconds: float) -> l
     return _ages(connection, _IN_WINDOW, clock, seconds)
 
 
-def _ages(connection: Connection, query: CompoundSelect[Any], clock: Clock, seconds: float) -> list[float]:
+def _ages(connection: Connection, query: Prepared, clock: Clock, seconds: float) -> list[float]:
     now, monotonic = clock.now(), clock.monotonic()
-    rows = connection.execute(
-        query,
-        {
-            "boot_id": clock.boot_id,
-            "monotonic_after": monotonic - seconds,
-            "created_after": now - timedelta(seconds=seconds),
-        },
+    rows = query.rows(
+        connection,
+        boot_id=clock.boot_id,
+        monotonic_after=monotonic - seconds,
+        created_after=now - timedelta(seconds=seconds),
     )
     ages = (
-        monotonic - row.monotonic if row.boot_id == clock.boot_id else (now - row.created_at).total_seconds()
-        for row in rows
+        monotonic - was if boot_id == clock.boot_id else (now - created_at).total_seconds()
+        for boot_id, was, created_at in rows
     )
     return sorted(max(0.0, age) for age in ages if age < seconds)
 
@@ -279,47 +276,45 @@ def modifications_in_window(connection: Connection, clock: Clock, seconds: float
 
 def openings(connection: Connection, clock: Clock, seconds: float) -> list[Opening]:
     """The opening orders that count in this trading day or are younger than `seconds`, youngest first."""
-    now, monotonic, today = clock.now(), clock.monotonic(), trading_day(clock.now())
-    rows = connection.execute(
-        _OPENINGS,
-        {
-            "trading_day": today,
-            "boot_id": clock.boot_id,
-            "monotonic_after": monotonic - seconds,
-            "created_after": now - timedelta(seconds=seconds),
-        },
+    now, monotonic, boot_id, today = clock.now(), clock.monotonic(), clock.boot_id, trading_day(clock.now())
+    rows = _OPENINGS.rows(
+        connection,
+        trading_day=today,
+        boot_id=boot_id,
+        monotonic_after=monotonic - seconds,
+        created_after=now - timedelta(seconds=seconds),
     )
-    found = [
-        Opening(
-            age_seconds=max(
-                0.0,
-                monotonic - row.monotonic if row.boot_id == clock.boot_id else (now - row.created_at).total_seconds(),
-            ),
-            is_today=row.trading_day == today,
-            con_id=row.con_id,
-            side=row.side,
-            quantity=row.quantity,
-            limit_price=row.limit_price,
-            stop_price=row.stop_price,
-            value_usd=row.worst_case_value_usd or Decimal(0),
-            request_key=row.request_key,
-            order_ref=row.order_ref,
-            agent=row.actor_id,
-            is_new=row.kind == "place",
+    found = []
+    for row in map(_OpeningRow._make, rows):
+        age = monotonic - row.monotonic if row.boot_id == boot_id else (now - row.created_at).total_seconds()
+        found.append(
+            Opening(
+                age_seconds=max(0.0, age),
+                is_today=row.trading_day == today,
+                con_id=row.con_id,
+                side=row.side,
+                quantity=row.quantity,
+                limit_price=row.limit_price,
+                stop_price=row.stop_price,
+                value_usd=row.worst_case_value_usd or Decimal(0),
+                request_key=row.request_key,
+                order_ref=row.order_ref,
+                agent=row.actor_id,
+                is_new=row.kind == "place",
+            )
         )
-        for row in rows
-    ]
     return sorted(found, key=lambda opening: opening.age_seconds)
 
 
 def opening_on(connection: Connection, day: date) -> int:
     """How many opening intents count on `day` (RL-05, RL-07)."""
-    return connection.execute(_ON_DAY, {"trading_day": day}).scalar_one()
+    (count,) = _ON_DAY.rows(connection, trading_day=day)[0]
+    return int(count)
 
 
 def messages_on(connection: Connection, day: date) -> DayOfMessages:
     """What was sent of the intents of `day`, and what of it traded (RL-15)."""
-    sent, executed = connection.execute(_MESSAGES, {"trading_day": day}).one()
+    sent, executed = _MESSAGES.rows(connection, trading_day=day)[0]
     return DayOfMessages(sent=sent, executed=executed)
 
 
@@ -337,9 +332,9 @@ def ended_placements(connection: Connection, order_refs: Sequence[str]) -> list[
     """Of the orders under these references, those that we take for ended without a complete fill."""
     refs = sorted(set(order_refs))
     return [
-        intent
+        _from_row(tuple(row))
         for first in range(0, len(refs), _REFS_AT_ONCE)
-        for intent in _many(connection, _ENDED_PLACEMENTS, order_refs=refs[first : first + _REFS_AT_ONCE])
+        for row in connection.execute(_ENDED_PLACEMENTS, {"order_refs": refs[first : first + _REFS_AT_ONCE]})
     ]
 
 
@@ -368,88 +363,104 @@ def _existing(connection: Connection, intent_id: str) -> Intent:
 def _store(connection: Connection, intent: Intent) -> Intent:
     row = _as_row(intent)
     changed = {name: row[name] for name in _CHANGING}
-    connection.execute(_UPDATE, {**changed, "which": intent.intent_id})
+    _UPDATE.execute(connection, {**changed, "which": intent.intent_id})
     return intent
 
 
-def _one(connection: Connection, query: Select[Any], **which: object) -> Intent | None:
-    row = connection.execute(query, which).one_or_none()
+def _is_one_of(states: Set[IntentState]) -> ColumnElement[bool]:
+    """Not `in_`, whose values are put into the text anew at each execution."""
+    return or_(*(intents.c.state == state for state in sorted(states)))
+
+
+def _one(connection: Connection, query: Prepared, **which: object) -> Intent | None:
+    row = query.one_or_none(connection, **which)
     return None if row is None else _from_row(row)
 
 
-def _many(connection: Connection, query: Select[Any], **which: object) -> list[Intent]:
-    return [_from_row(row) for row in connection.execute(query, which)]
+def _many(connection: Connection, query: Prepared, **which: object) -> list[Intent]:
+    return [_from_row(row) for row in query.rows(connection, **which)]
 
 
-# Every order runs these. Building a statement costs several times what running it does, so each is built once.
+_FIELDS = tuple(field.name for field in fields(Intent))
 _CHANGING = (*Outcome.__annotations__, "state", "release_reason", "updated_at")
-_INSERT = insert_into(intents)
-_UPDATE = (
+_INSERT = Prepared(insert_into(intents))
+_UPDATE = Prepared(
     update(intents)
     .where(intents.c.intent_id == bindparam("which"))
     .values({name: bindparam(name) for name in _CHANGING})
 )
-_BY_ID = select(intents).where(intents.c.intent_id == bindparam("intent_id"))
-_BY_KEY = select(intents).where(intents.c.request_key == bindparam("request_key"))
-_BY_REF = select(intents).where(intents.c.order_ref == bindparam("order_ref"), intents.c.kind == "place")
+_ALL = select(*(intents.c[name] for name in _FIELDS))
+_BY_ID = Prepared(_ALL.where(intents.c.intent_id == bindparam("intent_id")))
+_BY_KEY = Prepared(_ALL.where(intents.c.request_key == bindparam("request_key")))
+_BY_REF = Prepared(_ALL.where(intents.c.order_ref == bindparam("order_ref"), intents.c.kind == "place"))
 _OLDEST_FIRST = (intents.c.created_at, intents.c.intent_id)
-_UNRESOLVED = select(intents).where(intents.c.state.in_(sorted(UNRESOLVED))).order_by(*_OLDEST_FIRST)
-_ACCEPTED_PLACEMENTS = (
-    select(intents)
-    .where((intents.c.kind == "place") & (intents.c.state == _S.ACCEPTED))
-    .order_by(intents.c.created_at, intents.c.intent_id)
+_UNRESOLVED = Prepared(_ALL.where(_is_one_of(UNRESOLVED)).order_by(*_OLDEST_FIRST))
+_ACCEPTED_PLACEMENTS = Prepared(
+    _ALL.where(intents.c.kind == "place", intents.c.state == _S.ACCEPTED).order_by(*_OLDEST_FIRST)
 )
 _REFS_AT_ONCE = 500
-_ENDED_PLACEMENTS = select(intents).where(
+_ENDED_PLACEMENTS = _ALL.where(
     intents.c.order_ref.in_(bindparam("order_refs", expanding=True)),
     intents.c.kind == "place",
     intents.c.state.in_([_S.CANCELLED, _S.EXPIRED, _S.REJECTED]),
 )
-_WORKING_OPENING = (
-    select(intents)
-    .where(intents.c.con_id == bindparam("con_id"), intents.c.state.in_(sorted(_WORKING)), intents.c.opening)
-    .order_by(*_OLDEST_FIRST)
+_WORKING_OPENING = Prepared(
+    _ALL.where(intents.c.con_id == bindparam("con_id"), _is_one_of(_WORKING), intents.c.opening).order_by(
+        *_OLDEST_FIRST
+    )
 )
 _ACTORS = select(intents.c.actor_id).where(intents.c.kind == "place").distinct().order_by(intents.c.actor_id)
 _REFS_OF = select(intents.c.order_ref).where(
     intents.c.actor_id == bindparam("actor_id"), intents.c.kind == "place", intents.c.state.in_(sorted(_WORKING))
 )
 _COUNTS = intents.c.opening & intents.c.release_reason.is_(None)
-_ON_DAY = select(func.count()).where(intents.c.trading_day == bindparam("trading_day"), _COUNTS)
-_OPENINGS = union(  # three searches instead of OR, so that each walks one index
-    *(
-        select(
-            intents.c.intent_id,
-            intents.c.boot_id,
-            intents.c.monotonic,
-            intents.c.created_at,
-            intents.c.trading_day,
-            intents.c.con_id,
-            intents.c.side,
-            intents.c.quantity,
-            intents.c.limit_price,
-            intents.c.stop_price,
-            intents.c.worst_case_value_usd,
-            intents.c.request_key,
-            intents.c.order_ref,
-            intents.c.actor_id,
-            intents.c.kind,
-        ).where(_COUNTS, *condition)
-        for condition in (
-            (intents.c.trading_day == bindparam("trading_day"),),
-            (intents.c.boot_id == bindparam("boot_id"), intents.c.monotonic > bindparam("monotonic_after")),
-            (intents.c.boot_id != bindparam("boot_id"), intents.c.created_at > bindparam("created_after")),
+_ON_DAY = Prepared(select(func.count()).where(intents.c.trading_day == bindparam("trading_day"), _COUNTS))
+
+
+class _OpeningRow(NamedTuple):
+    """The columns of an opening order."""
+
+    request_key: str
+    """Unique, so that the union below drops no two orders that look alike."""
+    order_ref: str
+    actor_id: str
+    kind: str
+    con_id: int
+    side: str
+    quantity: Decimal
+    limit_price: Decimal | None
+    stop_price: Decimal | None
+    worst_case_value_usd: Decimal | None
+    trading_day: date
+    created_at: datetime
+    monotonic: float
+    boot_id: str
+
+
+_OPENINGS = Prepared(
+    union(  # three searches instead of OR, so that each walks one index
+        *(
+            select(*(intents.c[name] for name in _OpeningRow._fields)).where(_COUNTS, *condition)
+            for condition in (
+                (intents.c.trading_day == bindparam("trading_day"),),
+                (intents.c.boot_id == bindparam("boot_id"), intents.c.monotonic > bindparam("monotonic_after")),
+                (intents.c.boot_id != bindparam("boot_id"), intents.c.created_at > bindparam("created_after")),
+            )
         )
     )
 )
 
 
-def _in_window(counts: ColumnElement[bool]) -> CompoundSelect[Any]:
+def _in_window(counts: ColumnElement[bool]) -> Prepared:
     """The moments of what counts in a window: two halves instead of OR, so that each walks one index."""
     moments = select(intents.c.boot_id, intents.c.monotonic, intents.c.created_at).where(counts)
-    return union_all(
-        moments.where(intents.c.boot_id == bindparam("boot_id"), intents.c.monotonic > bindparam("monotonic_after")),
-        moments.where(intents.c.boot_id != bindparam("boot_id"), intents.c.created_at > bindparam("created_after")),
+    return Prepared(
+        union_all(
+            moments.where(
+                intents.c.boot_id == bindparam("boot_id"), intents.c.monotonic > bindparam("monotonic_after")
+            ),
+            moments.where(intents.c.boot_id != bindparam("boot_id"), intents.c.created_at > bindparam("created_after")),
+        )
     )
 
 
@@ -459,13 +470,13 @@ _MODIFICATIONS = _in_window((intents.c.kind == "modify") & intents.c.release_rea
 _TRADED = (intents.c.kind == "place") & (
     (intents.c.state == _S.FILLED) | (cast(type_coerce(intents.c.filled_quantity, Text), Float) > 0)
 )
-_MESSAGES = select(func.count(), func.count().filter(_TRADED)).where(
-    intents.c.trading_day == bindparam("trading_day"),
-    intents.c.state != _S.RESERVED,
-    intents.c.release_reason.is_(None),
+_MESSAGES = Prepared(
+    select(func.count(), func.count().filter(_TRADED)).where(
+        intents.c.trading_day == bindparam("trading_day"),
+        intents.c.state != _S.RESERVED,
+        intents.c.release_reason.is_(None),
+    )
 )
-
-_FIELDS = tuple(field.name for field in fields(Intent))
 
 
 def _as_row(intent: Intent) -> dict[str, Any]:  # Any: values of all the columns' types
@@ -474,7 +485,7 @@ def _as_row(intent: Intent) -> dict[str, Any]:  # Any: values of all the columns
     return row
 
 
-def _from_row(row: Row[Any]) -> Intent:  # Any: as above
-    values = dict(row._mapping)
+def _from_row(row: Row) -> Intent:
+    values = dict(zip(_FIELDS, row, strict=True))
     values["result"] = None if values["result"] is None else json.loads(values["result"])
     return Intent(**values)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import Enum
 from functools import total_ordering
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, or_, select
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select
 
 from ibkr_mcp_server.domain.operations import SYSTEM, Actor, ActorType
 from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import Fault
+from ibkr_mcp_server.store.prepared import Prepared
 from ibkr_mcp_server.store.schema import latches
 
-_BY_SCOPE = select(latches).where(latches.c.scope == bindparam("scope"))
+_BY_SCOPE = Prepared(select(latches).where(latches.c.scope == bindparam("scope")))
 # One look for each decision: the account, its agent, its instrument.
-_OF_THREE = select(latches).where(latches.c.scope.in_([bindparam("first"), bindparam("second"), bindparam("third")]))
-_NOT_OFF = select(latches).where(or_(latches.c.scope == ACCOUNT, latches.c.active.is_not(False)))
+_OF_THREE = Prepared(
+    select(latches).where(latches.c.scope.in_([bindparam("first"), bindparam("second"), bindparam("third")]))
+)
+_NOT_OFF = Prepared(select(latches).where(or_(latches.c.scope == ACCOUNT, latches.c.active.is_not(False))))
 
 
 FIRST_GENERATION = 1
@@ -72,17 +75,17 @@ class Latch:
 def current(connection: Connection, scope: str = ACCOUNT) -> Latch:
     """The latch; a missing or inconsistent one is active (KS-06)."""
     try:
-        row = connection.execute(_BY_SCOPE, {"scope": scope}).mappings().one_or_none()
+        rows = _BY_SCOPE.mappings(connection, scope=scope)
     except (ValueError, TypeError, LookupError) as error:
         return unreadable(scope, f"its record cannot be read: {error}")
-    return _never_used(scope) if row is None else _read(row)
+    return _read(rows[0]) if rows else _never_used(scope)
 
 
 def bearing_on(connection: Connection, scopes: Sequence[str]) -> list[Latch]:
     """The latches of the account and of at most two other scopes; those that were never used are left out."""
     first, second, third = (*dict.fromkeys((ACCOUNT, *scopes)), None, None)[:3]
     try:
-        rows = connection.execute(_OF_THREE, {"first": first, "second": second, "third": third}).mappings().all()
+        rows = _OF_THREE.mappings(connection, first=first, second=second, third=third)
     except (ValueError, TypeError, LookupError) as error:
         return [unreadable(ACCOUNT, f"its record cannot be read: {error}")]
     return _with_account(rows)
@@ -91,19 +94,19 @@ def bearing_on(connection: Connection, scopes: Sequence[str]) -> list[Latch]:
 def active(connection: Connection) -> list[Latch]:
     """The latch of the account, whatever it says, and every other one that is active; the account's is the first."""
     try:
-        rows = connection.execute(_NOT_OFF).mappings().all()
+        rows = _NOT_OFF.mappings(connection)
     except (ValueError, TypeError, LookupError) as error:
         return [unreadable(ACCOUNT, f"its record cannot be read: {error}")]
     return _with_account(rows)
 
 
-def _with_account(rows: Iterable[RowMapping]) -> list[Latch]:
+def _with_account(rows: Iterable[Mapping[str, Any]]) -> list[Latch]:
     found = {latch.scope: latch for latch in map(_read, rows)}
     account = found.pop(ACCOUNT, None) or _never_used(ACCOUNT)
     return [account, *sorted(found.values(), key=lambda latch: latch.scope)]
 
 
-def _read(row: RowMapping) -> Latch:
+def _read(row: Mapping[str, Any]) -> Latch:
     scope = str(row["scope"])
     try:
         latch = Latch(**{**row, "mode": KillMode(row["mode"]), "actor_type": ActorType(row["actor_type"])})
