@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ibkr_mcp_server.audit.chain import canonical
+from ibkr_mcp_server.audit.canonical import canonical
 from ibkr_mcp_server.audit.log import head
 from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.control.parts import Parts
