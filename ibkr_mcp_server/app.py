@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from ibkr_mcp_server import __version__
 from ibkr_mcp_server.agents import Agent, limits_of, load_agents
+from ibkr_mcp_server.audit.checkpoints import CheckpointFile
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.broker.ib import IBBroker
@@ -27,6 +28,7 @@ from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.operations import SYSTEM
 from ibkr_mcp_server.errors import Unavailable
 from ibkr_mcp_server.log import get_logger
+from ibkr_mcp_server.operations.checkpoints import Checkpointer
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.follow import OrderFollower
 from ibkr_mcp_server.operations.reconciliation import Reconciler
@@ -125,7 +127,10 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             session_id=session_id,
         )
         follower, stop_watch, risk_monitor = OrderFollower(desk), StopWatch(desk), RiskMonitor(desk)
-        reconciler = Reconciler(desk, follower, store_location=settings.store_location(state))
+        places = settings.checkpoint_places(state)
+        checkpoints = CheckpointFile(path=places[0], key=places[1])
+        checkpointer = Checkpointer(desk, checkpoints)
+        reconciler = Reconciler(desk, follower, store_location=settings.store_location(state), checkpoints=checkpoints)
         safety.settlement.on_lost = follower.look_again
 
         def take_over() -> None:
@@ -143,9 +148,11 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             follower.resolve_unknown(),
             reconciler.run(),
             stop_watch.run(),
+            checkpointer.run(),
             risk_monitor.run(),
             writer.run(on_lost=stop_watch.role_lost),
         )
+        stack.push_async_callback(checkpointer.close)
         await stack.enter_async_context(_background(*jobs))
         await broker.open()
         stack.push_async_callback(broker.close)

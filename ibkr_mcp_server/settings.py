@@ -387,6 +387,14 @@ class Settings(RiskSettings):
         Path | None, rules.absolute_path(within=" under the state directory", unset="named on the command line")
     ] = Field(default=None, description="Where `audit export` writes unless told otherwise.")
 
+    audit_checkpoint_file: Annotated[Path | None, rules.absolute_path(unset="in the state directory")] = Field(
+        default=None,
+        description="Second place for signed checkpoints of the audit log; better on another disk or machine.",
+    )
+    audit_key_file: Annotated[
+        Path | None, rules.absolute_path(unset="made at the first start, in the state directory")
+    ] = Field(default=None, description="File with the key that signs the checkpoints, as 64 hexadecimal digits.")
+
     # Tools
     toolsets: Annotated[tuple[Toolset, ...], rules.list_of(Toolset)] = Field(
         default=tuple(Toolset), description="Families of tools that are shown; the safety family always is."
@@ -511,6 +519,10 @@ class Settings(RiskSettings):
     def store_location(self, state: StateDirectory) -> str:
         """Where the store is: a PostgreSQL URL, secrets included, or the database file of `state`."""
         return str(state.database) if self.database_url is None else self.database_url.get_secret_value()
+
+    def checkpoint_places(self, state: StateDirectory) -> tuple[Path, Path]:
+        """The file of the audit log's checkpoints, and that of their key."""
+        return self.audit_checkpoint_file or state.audit_checkpoints, self.audit_key_file or state.audit_key
 
     def secrets(self) -> list[str]:
         """The secrets themselves, for those who must keep them out of what they write."""

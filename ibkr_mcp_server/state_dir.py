@@ -56,6 +56,15 @@ class StateDirectory:
         return self.path / "agents.json"
 
     @property
+    def audit_key(self) -> Path:
+        """Signs the checkpoints of the audit log."""
+        return self.path / "audit.key"
+
+    @property
+    def audit_checkpoints(self) -> Path:
+        return self.path / "audit-checkpoints.jsonl"
+
+    @property
     def gateway_lock(self) -> Path:
         return self.path / "paper-gateway.lock"
 

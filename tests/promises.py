@@ -852,13 +852,6 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/store/test_sqlite_file.py::test_every_commit_is_synced_in_full",
         "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
     ),
-    "AUD-05": held(
-        "Whatever is changed, removed or reordered, the first bad record is named; a cut tail shows against a head.",
-        "tests/unit/audit/test_verify_and_export.py::test_tampering_with_an_export_names_the_first_bad_record",
-        "tests/unit/audit/test_verify_and_export.py::test_tampering_with_the_store_names_the_first_bad_record",
-        "tests/unit/audit/test_verify_and_export.py::test_a_cut_tail_and_a_rewritten_chain_show_against_a_head_noted_elsewhere",
-        "tests/surface/test_cli_audit.py::test_a_changed_a_missing_and_a_cut_off_record_are_named",
-    ),
     "AUD-06": held(
         "An export is verified on any machine, without the store.",
         "tests/unit/audit/test_verify_and_export.py::test_an_export_holds_the_documented_fields_and_verifies_like_the_store",
@@ -937,6 +930,16 @@ PROMISES: dict[str, Promise] = {
     "CFG-19": held(
         "Metrics and health pages can be switched off, each by itself; no decision looks at them.",
         "tests/surface/test_control_api.py::test_metrics_and_health_are_offered_unless_switched_off_and_a_store_alone_has_figures",
+    ),
+    "AUD-05": held(
+        "Signed checkpoints stand in a second place, so that a missing tail or a rewritten chain is named.",
+        "tests/flow/test_checkpoints.py::test_checkpoints_are_written_by_time_and_by_number_and_a_missing_tail_stops_the_next_start",
+        "tests/flow/test_checkpoints.py::test_a_checkpoint_that_was_not_signed_here_is_noticed",
+        "tests/surface/test_cli_audit.py::test_verify_holds_the_log_and_an_export_against_the_signed_checkpoints",
+        "tests/unit/audit/test_verify_and_export.py::test_tampering_with_an_export_names_the_first_bad_record",
+        "tests/unit/audit/test_verify_and_export.py::test_tampering_with_the_store_names_the_first_bad_record",
+        "tests/unit/audit/test_verify_and_export.py::test_a_cut_tail_and_a_rewritten_chain_show_against_a_head_noted_elsewhere",
+        "tests/surface/test_cli_audit.py::test_a_changed_a_missing_and_a_cut_off_record_are_named",
     ),
     "AUD-10": held(
         "The newest fifty refusals are in the status, with their types and how many came in this hour.",

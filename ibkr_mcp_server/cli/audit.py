@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ibkr_mcp_server.audit.chain import Head
+from ibkr_mcp_server.audit.checkpoints import CheckpointFile, Newest
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.audit.export import export_log
 from ibkr_mcp_server.audit.log import AuditRecord, tail
 from ibkr_mcp_server.audit.verify import VerifyReport, verify_database, verify_export
 from ibkr_mcp_server.cli.output import console, print_json
-from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, open_workspace, settings_of
+from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, existing_state, open_workspace, settings_of
 from ibkr_mcp_server.errors import Refused, Unavailable
 
 _HEAD = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})")
@@ -53,17 +55,34 @@ def verify(
         str | None,
         typer.Option(metavar="SEQ:HASH", help="A head noted earlier; shows a cut-off tail or a rewritten chain."),
     ] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Signed checkpoints to hold an export against; needs --key.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(metavar="FILE", help="The key of the checkpoints.")] = None,
     as_json: AsJson = False,
     env_file: EnvFile = None,
 ) -> None:
-    """Verify the chain of the log or of an export, offline. Exits 1, naming the first bad record, if it is broken."""
+    """Verify the chain of the log or of an export, offline, against its signed checkpoints.
+
+    Exits 1, naming the first bad record or the missing tail, if it is broken.
+    """
     expected = _head(expect_head)
     if file is None:
-        with open_workspace(settings_of(env_file), read_only=True) as workspace:
-            report = verify_database(workspace.database, expected_head=expected)
+        settings = settings_of(env_file)
+        places = settings.checkpoint_places(existing_state(settings))
+        known = CheckpointFile(path=checkpoints or places[0], key=key or places[1]).newest()  # before the log is read
+        with open_workspace(settings, read_only=True) as workspace:
+            report = verify_database(workspace.database, expected_head=expected or known.head)
     else:
-        report = _verified_file(file, expected)
-    _tell(report, as_json=as_json)
+        if (checkpoints is None) != (key is None):
+            raise typer.BadParameter("checkpoints of an export are read with their key: give both.")
+        known = Newest(head=None)
+        if checkpoints is not None and key is not None:
+            known = CheckpointFile(path=checkpoints, key=key).newest()
+        report = _verified_file(file, expected or known.head)
+    if known.problem is not None and report.ok:
+        report = replace_fields(report, ok=False, reason=known.problem)
+    _tell(report, as_json=as_json, checkpoint=known.head)
     if not report.ok:
         raise typer.Exit(1)
 
@@ -170,13 +189,18 @@ def _verified_file(file: Path, expected: Head | None) -> VerifyReport:
         ) from error
 
 
-def _tell(report: VerifyReport, *, as_json: bool) -> None:
+def _tell(report: VerifyReport, *, as_json: bool, checkpoint: Head | None = None) -> None:
     if as_json:
-        print_json({**asdict(report), "head": str_of(report.head)})
+        newest = None if checkpoint is None else str_of(checkpoint)
+        print_json({**asdict(report), "head": str_of(report.head), "checkpoint": newest})
     elif report.ok:
         typer.echo(f"The audit log is whole: {report.records} records of {report.sessions} runs.")
         typer.echo(f"Head {str_of(report.head)}")
+        if checkpoint is not None:
+            typer.echo(f"It agrees with the signed checkpoints, the newest of record {checkpoint.seq}.")
         typer.echo("Note the head elsewhere; --expect-head proves later that nothing was cut off.")
+    elif report.first_bad_seq is None:
+        typer.echo(f"The audit log cannot be trusted. {report.reason}", err=True)
     else:
         typer.echo(f"The audit log is NOT whole; record {report.first_bad_seq} is the first bad one.", err=True)
         typer.echo(f"{report.reason} The {report.records} records before it fit.", err=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.broker.base import Broker
 from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.operations.notices import Notices
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.manager import TradingSafetyManager
 from ibkr_mcp_server.settings import Settings
@@ -25,3 +26,4 @@ class Desk:
     audit: AuditLog
     default_account: DefaultAccount
     session_id: str
+    notices: Notices = field(default_factory=Notices)

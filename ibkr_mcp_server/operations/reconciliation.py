@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from ibkr_mcp_server.audit.checkpoints import CheckpointFile
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.verify import verify_database
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
@@ -79,10 +80,13 @@ class Verdict:
 class Reconciler:
     """Compares, and reports to the readiness of the safety chain."""
 
-    def __init__(self, desk: Desk, follower: OrderFollower, *, store_location: str) -> None:
+    def __init__(
+        self, desk: Desk, follower: OrderFollower, *, store_location: str, checkpoints: CheckpointFile
+    ) -> None:
         self._desk = desk
         self._follower = follower
         self._store_location = store_location
+        self._checkpoints = checkpoints
         self._readiness = desk.safety.readiness
         self._wake = asyncio.Event()
         self._outage = False
@@ -151,7 +155,7 @@ class Reconciler:
         await self._record_step(Step.LOCK, "held" if desk.safety.writer.is_writer else "another process writes")
         await self._record_step(Step.STORE, "sound")
         readiness.step = Step.AUDIT_CHAIN
-        readiness.chain_problem = await asyncio.to_thread(_chain_problem, self._store_location)
+        readiness.chain_problem = await asyncio.to_thread(_chain_problem, self._store_location, self._checkpoints)
         await self._record_step(Step.AUDIT_CHAIN, readiness.chain_problem or "verified")
         readiness.step = Step.LATCHES
         readiness.unclean_stop = await desk.database.read(
@@ -347,14 +351,17 @@ def _stranger(order: BrokerOrder) -> str:
     )
 
 
-def _chain_problem(store_location: str) -> str | None:
+def _chain_problem(store_location: str, checkpoints: CheckpointFile) -> str | None:
     """Why the audit log does not verify; read on a connection of its own, so that nothing waits for it."""
+    known = checkpoints.newest()  # first, so that the log cannot be older than it
+    if known.problem is not None:
+        return known.problem
     try:
         database = Database.open(store_location, read_only=True)
     except ProductError as error:
         return error.message
     try:
-        report = verify_database(database)
+        report = verify_database(database, expected_head=known.head)
     except ProductError as error:
         return error.message
     finally:

@@ -46,6 +46,8 @@ class SafetyStatus:
     unresolved: tuple[Intent, ...]
     violations: tuple[Violation, ...]
     violation_trend: tuple[Hour, ...]
+    notices: tuple[str, ...]
+    """What people should know although it holds no order back."""
     audit_head: Head | None
     """Sequence number and hash of the newest audit record."""
     config_hash: str
@@ -105,6 +107,7 @@ def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
         unresolved=tuple(intents.unresolved(connection)),
         violations=desk.safety.tally.violations(),
         violation_trend=desk.safety.tally.trend(),
+        notices=desk.notices.told(),
         audit_head=head(connection),
         config_hash=settings.fingerprint(),
         session_id=desk.session_id,
@@ -137,6 +140,7 @@ def status_without_store(desk: Desk, trouble: str) -> SafetyStatus:
         unresolved=(),
         violations=desk.safety.tally.violations(),
         violation_trend=desk.safety.tally.trend(),
+        notices=desk.notices.told(),
         audit_head=None,
         config_hash=settings.fingerprint(),
         session_id=desk.session_id,

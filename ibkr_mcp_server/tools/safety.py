@@ -123,7 +123,8 @@ async def get_safety_status(call: Call, _: NoArguments) -> Reply:
     assert answer.result is not None
     state = answer.result.state
     next_step = CODES[Code(state.causes[0].code)].remedy if state.causes else None
-    return Reply(decision=answer.decision, facts=_safety(answer.result), next_step=next_step)
+    warnings = tuple(map(cleaned, answer.result.notices))
+    return Reply(decision=answer.decision, facts=_safety(answer.result), warnings=warnings, next_step=next_step)
 
 
 def _safety(status: SafetyStatus) -> SafetyFacts:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ibkr_mcp_server.audit.chain import Head
+from ibkr_mcp_server.audit.checkpoints import CheckpointFile
+from ibkr_mcp_server.clock import ManualClock
 from tests.surface.shell import Shell, new_shell
 
 RECORDS = 4
@@ -94,3 +97,24 @@ def test_reading_commands_make_no_store(shell: Shell) -> None:
         done = shell.call(*command)
         assert (done.returncode, "STORE_MISSING" in done.stderr) == (1, True)
     assert not list(shell.state.iterdir())
+
+
+def test_verify_holds_the_log_and_an_export_against_the_signed_checkpoints(used: Shell, export: Path) -> None:
+    """AUD-05: a checkpoint beyond the end names what is missing."""
+    number, _, digest = used.json("audit", "verify")["head"].partition(":")
+    file = CheckpointFile(path=used.state / "audit-checkpoints.jsonl", key=used.state / "audit.key")
+    file.add(Head(int(number), digest), ManualClock().now())
+    whole = used.call("audit", "verify")
+    file.add(Head(int(number) + 2, "0" * 64), ManualClock().now())
+    cut = used.call("audit", "verify")
+    options = ("--checkpoints", str(file.path), "--key", str(used.state / "audit.key"))
+    outside = used.call("audit", "verify", str(export), *options)
+    (used.state / "audit.key").write_text("5" * 64)
+    forged = used.call("audit", "verify")
+    file.path.unlink()
+
+    assert (whole.returncode, f"the newest of record {number}" in whole.stdout) == (0, True)
+    for missing in (cut, outside):
+        assert missing.returncode == 1
+        assert f"records {int(number) + 1} to {int(number) + 2} are missing" in missing.stderr
+    assert (forged.returncode, "was not signed here" in forged.stderr) == (1, True)
