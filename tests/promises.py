@@ -1251,4 +1251,43 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/safety/test_equity.py::test_a_withdrawal_is_no_loss_and_a_deposit_hides_none",
         "tests/unit/safety/test_equity.py::test_a_loss_in_the_moment_of_a_payment_is_not_swallowed_by_it",
     ),
+    "CB-03": held(
+        "The breaker, its marks and counters survive a restart; a row that cannot be read is an open breaker.",
+        "tests/flow/test_circuit_breaker.py::test_after_a_loss_trading_comes_back_only_by_people_and_by_stages",
+        "tests/unit/safety/test_circuit_breaker.py::test_a_row_that_cannot_be_read_is_an_open_breaker",
+        "tests/unit/safety/test_equity.py::test_marks_survive_a_restart_and_a_payment_meanwhile_is_none_of_them",
+    ),
+    "CB-06": held(
+        "When the equity is unknown or the watch silent for too long, nothing is opened.",
+        "tests/unit/safety/test_circuit_breaker.py::test_a_watch_that_sees_nothing_or_says_nothing_for_too_long_opens_nothing",
+    ),
+    "RC-01": held(
+        "After a loss the breaker cannot be reset before its cool-down is over.",
+        "tests/flow/test_circuit_breaker.py::test_after_a_loss_trading_comes_back_only_by_people_and_by_stages",
+        "tests/surface/test_cli_breaker.py::test_the_breaker_is_reset_by_an_admin_after_the_cool_down_when_nothing_stands_against_it",
+        "tests/unit/safety/test_circuit_breaker.py::test_a_reset_has_to_wait_longer_after_a_loss_than_after_a_fault",
+    ),
+    "RC-02": held(
+        "A reset is refused while something stands against it, and each thing is named.",
+        "tests/flow/test_circuit_breaker.py::test_after_a_loss_trading_comes_back_only_by_people_and_by_stages",
+        "tests/surface/test_cli_breaker.py::test_the_breaker_is_reset_by_an_admin_after_the_cool_down_when_nothing_stands_against_it",
+    ),
+    "RC-03": held(
+        "After a loss trading comes back through PAPER, where nothing reaches a real broker, and parts of the size.",
+        "tests/flow/test_circuit_breaker.py::test_after_a_loss_trading_comes_back_only_by_people_and_by_stages",
+    ),
+    "RC-04": held(
+        "A stage lasts a trading day and ten decisions without a warning at least.",
+        "tests/unit/safety/test_circuit_breaker.py::test_a_stage_goes_back_by_itself_and_forward_only_by_proposal",
+        "tests/surface/test_cli_breaker.py::test_a_stage_is_promoted_by_a_senior_when_it_has_lasted",
+    ),
+    "RC-05": held(
+        "A person promotes a stage that the system proposed; trips and second warnings take it back by themselves.",
+        "tests/unit/safety/test_circuit_breaker.py::test_a_stage_goes_back_by_itself_and_forward_only_by_proposal",
+        "tests/surface/test_cli_breaker.py::test_a_stage_is_promoted_by_a_senior_when_it_has_lasted",
+    ),
+    "RC-06": held(
+        "The stage survives a restart, shows in the status, and its history is in the audit log.",
+        "tests/flow/test_circuit_breaker.py::test_after_a_loss_trading_comes_back_only_by_people_and_by_stages",
+    ),
 }

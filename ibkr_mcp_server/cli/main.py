@@ -29,6 +29,8 @@ GROUPS = {
     "approvals": "approvals",
     "approve": "approvals",
     "deny": "approvals",
+    "breaker-reset": "breaker",
+    "stage": "breaker",
     "reconciliation": "reconciliation",
     "audit": "audit",
     "agents": "agents",

@@ -23,8 +23,10 @@ from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.errors import ConfigurationError, ProductError
 from ibkr_mcp_server.operations.headroom import Headroom, order_limits
 from ibkr_mcp_server.operations.status import gates
+from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker
 from ibkr_mcp_server.safety.kill_switch import KillStatus
 from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
+from ibkr_mcp_server.safety.state import Cause
 from ibkr_mcp_server.setting_rules import Privacy
 from ibkr_mcp_server.settings import Settings, load_settings, rule_of, variable_of
 from ibkr_mcp_server.store import intents
@@ -54,6 +56,8 @@ class Status:
     limits: tuple[Headroom, ...]
     unresolved: tuple[Intent, ...]
     audit_head: str
+    risk: tuple[Cause, ...] = ()
+    """What the circuit breaker, the risk mode and the recovery stage hold back."""
 
     @property
     def concerns(self) -> tuple[str, ...]:
@@ -105,6 +109,7 @@ def _read(connection: Connection, workspace: Workspace) -> Status:
         limits=order_limits(settings, minute, today),
         unresolved=tuple(intents.unresolved(connection)),
         audit_head=str_of(head(connection)),
+        risk=CircuitBreaker(settings=settings, audit=workspace.audit, clock=clock).causes(connection),
     )
 
 
@@ -136,6 +141,7 @@ def _readable(recorded: dict[str, Any]) -> Iterator[tuple[str, str]]:  # Any: wh
 def _concerns(seen: Status) -> Iterator[str]:
     for latch in seen.kill.others:
         yield f"{latch.scope} is stopped since {utc(latch.activated_at)}, by {latch.actor_id}: {latch.reason}"
+    yield from (cause.reason for cause in seen.risk)
     if seen.unresolved:
         yield f"{len(seen.unresolved)} orders with an outcome that is not known yet."
     for limit in seen.limits:
@@ -240,6 +246,7 @@ def _fields(seen: Status) -> dict[str, object]:
         "kill_switch": {**latch, "mode": str(seen.kill.latch.mode), "sentinel": seen.kill.sentinel},
         "halted_scopes": [{**asdict(one), "mode": str(one.mode)} for one in seen.kill.others],
         "concerns": seen.concerns,
+        "risk": [{"state": one.state, "code": one.code, "reason": one.reason} for one in seen.risk],
         "trading_enabled": seen.settings.enable_trading,
         "gates": gates(seen.settings),
         "closed_gates": list(closed_gates(seen.settings)),

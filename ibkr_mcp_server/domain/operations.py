@@ -67,6 +67,7 @@ class Actor:
 SYSTEM = Actor(type=ActorType.SYSTEM, id="ibkr-mcp-server", auth="in-process")
 BY_THRESHOLD = "threshold"
 """`auth` of the system when a KILL threshold made it stop: such a stop ends only with two people (KS-17)."""
+BREAKER = Actor(type=ActorType.SYSTEM, id="circuit-breaker", auth=BY_THRESHOLD)
 COORDINATOR = Actor(type=ActorType.SYSTEM, id="stop-coordinator", auth="in-process")
 """Carries out stops; table 0.1 gives it cells of its own. No door makes an operation in its name."""
 

@@ -17,20 +17,24 @@ from sqlalchemy import Connection
 
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.domain.accounts import masked
-from ibkr_mcp_server.domain.operations import SYSTEM
+from ibkr_mcp_server.domain.operations import BREAKER
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
-from ibkr_mcp_server.safety.circuit_breaker import Applied
+from ibkr_mcp_server.operations.recovery import WATCH
+from ibkr_mcp_server.safety.circuit_breaker import Applied, key_of
 from ibkr_mcp_server.safety.equity import EquityMeter
 from ibkr_mcp_server.safety.triggers.base import AccountFigures, Metrics, Reading
 from ibkr_mcp_server.safety.triggers.table import triggers_of
 from ibkr_mcp_server.store import breaker, risk_records
+from ibkr_mcp_server.store.breaker import BreakerState, Stage
 from ibkr_mcp_server.store.latches import KillMode
 
 WATCH_SECONDS = 1.0
 BALANCES_SECONDS = 15.0
 """How old balances may become before the broker is asked for them; between, the profit tells what changes."""
+TELL_SECONDS = 5.0
+"""How often the figures are left for people while the breaker is open, or trading comes back."""
 SAVE_SECONDS = 15.0
 SAVE_AT_ONCE = Decimal("0.001")
 """A mark that rises by this share is kept at once, a smaller change within `SAVE_SECONDS`."""
@@ -58,6 +62,7 @@ class RiskMonitor:
         self._saved: dict[str, tuple[float, dict[str, object]]] = {}
         self._wake = asyncio.Event()
         self._asking: asyncio.Task[object] | None = None
+        self._told_at: float | None = None
         self.readings: tuple[Reading, ...] = ()
         """What the triggers said last, for the status."""
         self.metrics: Metrics | None = None
@@ -117,13 +122,35 @@ class RiskMonitor:
         self._breaker.looked_at = desk.clock.monotonic()
         state = await desk.database.read(breaker.current)
         if self._breaker.changes(state, self.readings):
-            await self._apply(self.readings)
+            state = await self._apply(self.readings)
         await self._save()
+        if state.is_open or state.stage is not Stage.FULL:
+            await self._tell_people()
 
-    async def _apply(self, readings: Sequence[Reading]) -> None:
+    async def _apply(self, readings: Sequence[Reading]) -> BreakerState:
         applied: Applied = await self._desk.database.run(lambda connection: self._breaker.apply(connection, readings))
         if applied.kill is not None:
-            await self._desk.safety.kill_switch.activate(KillMode.HALT_ONLY, applied.kill, SYSTEM)
+            await self._desk.safety.kill_switch.activate(KillMode.HALT_ONLY, applied.kill, BREAKER)
+        return applied.state
+
+    async def _tell_people(self) -> None:
+        """Leave the figures where a person at a shell sees them: a reset is judged by them (RC-02)."""
+        now = self._desk.clock.monotonic()
+        if self._told_at is not None and now - self._told_at < TELL_SECONDS:
+            return
+        readiness = self._desk.safety.readiness
+        record = {
+            "missing": self._breaker.missing,
+            "findings": list(readiness.findings),
+            "broken_invariants": list(readiness.broken_invariants),
+            "readings": {
+                key_of(one): {"level": one.level.name, "observed": str(one.observed), "text": one.text}
+                for one in self.readings
+            },
+        }
+        at = self._desk.clock.now()
+        await self._desk.database.run(lambda connection: risk_records.write(connection, WATCH, record, at))
+        self._told_at = now
 
     # ---- gathering
 

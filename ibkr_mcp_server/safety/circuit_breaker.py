@@ -19,7 +19,7 @@ from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.clock import Clock, next_trading_day_starts, trading_day
 from ibkr_mcp_server.domain.operations import SYSTEM
 from ibkr_mcp_server.safety.decision import Code
-from ibkr_mcp_server.safety.state import Cause, SafetyState
+from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.triggers.base import Level, Reading
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.store import breaker
@@ -83,8 +83,13 @@ class CircuitBreaker:
             text = f"{text}: {warned}." if warned else f"{text}."
             found.append(_cause(SafetyState.REDUCE, Code.RISK_REDUCED, text, is_latch=False))
         if state.stage is not Stage.FULL:
-            found.append(_cause(SafetyState.REDUCE, Code.RECOVERY_STAGE, _stage_text(state.stage), is_latch=True))
+            code = Code.PAPER_STAGE if state.stage is Stage.PAPER else Code.RECOVERY_STAGE
+            found.append(_cause(SafetyState.REDUCE, code, _stage_text(state.stage), is_latch=True))
         return tuple(found)
+
+    def size_factor(self, connection: Connection) -> Decimal:
+        """By what the size limits are multiplied now."""
+        return self.factor_of(breaker.current(connection))
 
     def factor_of(self, state: BreakerState) -> Decimal:
         """What mode and stage multiply the size limits by (RM-03, RC-03)."""
@@ -251,6 +256,16 @@ class CircuitBreaker:
 def enter(state: BreakerState, stage: Stage, now: datetime) -> BreakerState:
     """The state at the beginning of `stage`."""
     return replace(state, stage=stage, stage_since=now, stage_decisions=0, stage_warnings=0, proposed=False)
+
+
+def is_on_paper(state: EffectiveState) -> bool:
+    """The first stage of a recovery is among the causes."""
+    return any(cause.code == Code.PAPER_STAGE for cause in state.causes)
+
+
+def is_staged(state: EffectiveState) -> bool:
+    """Some stage of a recovery is among the causes."""
+    return any(cause.code in (Code.PAPER_STAGE, Code.RECOVERY_STAGE) for cause in state.causes)
 
 
 def key_of(reading: Reading) -> str:

@@ -35,6 +35,7 @@ class Code(StrEnum):
     RISK_UNKNOWN = "RISK_UNKNOWN"
     RISK_REDUCED = "RISK_REDUCED"
     RECOVERY_STAGE = "RECOVERY_STAGE"
+    PAPER_STAGE = "PAPER_STAGE"
     SAFE_MODE = "SAFE_MODE"
     TRADING_DISABLED = "TRADING_DISABLED"
     FOREX_DISABLED = "FOREX_DISABLED"
@@ -216,6 +217,10 @@ CODES: dict[Code, CodeText] = {
     Code.RECOVERY_STAGE: CodeText(
         meaning="Trading comes back in stages after a loss, with reduced size limits.",
         remedy="Stay within the reduced `limit`; only the operator can promote the stage.",
+    ),
+    Code.PAPER_STAGE: CodeText(
+        meaning="The first stage after a loss: what opens is decided and recorded, and not sent to a real broker.",
+        remedy="Go on as usual; results say `dry_run`. Only the operator can promote the stage.",
     ),
     Code.SAFE_MODE: CodeText(
         meaning="Safe mode is configured: no order may be placed or changed.",

@@ -35,7 +35,7 @@ from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.safety.agent_throttle import AgentThrottle
 from ibkr_mcp_server.safety.approvals import Approval, approval_of, cancellation_without_record, intents_of
-from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker
+from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker, is_on_paper, is_staged
 from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.exposure import Holdings
@@ -58,7 +58,7 @@ from ibkr_mcp_server.safety.standing import Standing
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.tally import Tally
 from ibkr_mcp_server.safety.writer import WriterRole
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings import BrokerMode, Settings
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import Intent, IntentState
@@ -207,10 +207,13 @@ class TradingSafetyManager:
         if validation.is_safe and operation.in_parts:
             self._audit.append(connection, decision_event(decision, self._broker.link.venue))
             return Admission(decision=decision)
-        if not validation.is_safe or self._settings.dry_run:
+        if validation.is_safe and seen.opens and is_staged(seen.recorded.state):
+            self.breaker.note_decision(connection)
+        dry_run = self._settings.dry_run or self._stays_on_paper(seen)
+        if not validation.is_safe or dry_run:
             self._audit.append(
                 connection,
-                decision_event(decision, self._broker.link.venue, dry_run=self._settings.dry_run),
+                decision_event(decision, self._broker.link.venue, dry_run=dry_run),
                 *limit_events(decision),
             )
             return Admission(decision=decision, dry_run=validation.is_safe)
@@ -228,6 +231,11 @@ class TradingSafetyManager:
             approval=approval_of(decision, reserved),
             gates=tuple(self._gates.of(decision, intent, recorded.switch_generation) for intent in reserved),
         )
+
+    def _stays_on_paper(self, seen: Snapshot) -> bool:
+        """RC-03: in the first stage what opens goes to no broker but the simulator."""
+        is_real = self._settings.broker_mode is not BrokerMode.SIMULATOR
+        return is_real and seen.opens and is_on_paper(seen.recorded.state)
 
     def _repeat(
         self, connection: Connection, decision_id: str, operation: Operation, seen: Snapshot, earlier: Intent

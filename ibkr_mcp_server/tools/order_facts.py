@@ -64,7 +64,11 @@ def written(answer: Answer[BrokerOrder], key: str | None) -> Reply:
     terms = None if seen.order is None else order_terms(seen.order)
     if answer.dry_run:
         facts = WriteFacts(outcome=Outcome.DRY_RUN, client_request_id=key, terms=terms)
-        return Reply(decision=answer.decision, facts=facts, next_step="Nothing was sent: the server runs dry.")
+        return Reply(
+            decision=answer.decision,
+            facts=facts,
+            next_step="Nothing was sent: the server runs dry, or trading comes back from a loss on paper first.",
+        )
     if order is None:
         assert intent is not None  # without the broker's word an answer is a repeat, and has its record
         return _replayed(answer, intent)

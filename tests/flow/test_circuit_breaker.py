@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.errors import Refused
+from ibkr_mcp_server.operations.recovery import promote_stage, reset_breaker
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store import breaker
-from ibkr_mcp_server.store.breaker import BreakerState, Mode
+from ibkr_mcp_server.store.breaker import BreakerState, Mode, Stage
 from ibkr_mcp_server.store.latches import current
+from tests.flow.test_stopping import proof
 from tests.harness import World, running
 
 ACCOUNT = "DU9000001"
@@ -107,3 +115,65 @@ async def test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds
         ("CB-13", "KILL"),
     ]
     assert world.sent == 0
+
+
+async def refusal(world: World, power: Callable[..., Awaitable[BreakerState]], **more: Any) -> Refused:
+    desk = world.app.desk
+    with pytest.raises(Refused) as caught:
+        await power(desk.database, desk.audit, desk.clock, desk.settings, await proof(world), "looked into", **more)
+    return caught.value
+
+
+async def compared(world: World) -> None:
+    """Half a minute passes, and with it a comparison with the broker."""
+    for _ in range(32):
+        await world.clock.advance(1)
+        await asyncio.sleep(0.002)
+    await world.until_quiet()
+
+
+async def test_after_a_loss_trading_comes_back_only_by_people_and_by_stages(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """RC-01 to RC-06, CB-02, CB-03: cool-down, what stands against it, and the stages; a restart changes nothing."""
+    priced(gateway, "100.00")
+    gateway.add_position(ACCOUNT, "AAPL", 1_000, 100)  # a tenth of the equity
+    async with running(tmp_path, gateway, clock, **SLOWLY) as world:
+        await tick(world)
+        await tick(world, "61.50")  # 3.5 %
+        assert (await state_of(world)).is_open
+    async with running(tmp_path, gateway, clock, **SLOWLY, stage_decisions=2) as world:
+        desk = world.app.desk
+        assert (await state_of(world)).is_open
+        assert (await refusal(world, reset_breaker)).code == "COOLING_DOWN"
+
+        clock.step_wall(timedelta(minutes=61))
+        await compared(world)
+        await tick(world)
+        standing = await refusal(world, reset_breaker)
+        assert standing.code == "NOT_RESUMABLE"
+        assert any("Cause: CB-13 daily loss" in text for text in standing.details)
+        reset = (desk.database, desk.audit, desk.clock, desk.settings, await proof(world))
+        state = await reset_breaker(*reset, "it was earnings day", acknowledge=["CB-13"])
+        assert (state.is_open, state.stage) == (False, Stage.PAPER)
+        await tick(world)
+        assert not (await state_of(world)).is_open  # what was acknowledged does not open it again
+
+        on_paper = await world.buy(1, symbol="MSFT", limit_price=60.0)
+        assert (on_paper["success"], on_paper["outcome"]) == (True, "dry_run"), on_paper
+        assert world.sent == 0
+        assert (await refusal(world, promote_stage)).code == "STAGE_NOT_RIPE"
+
+        clock.step_wall(timedelta(days=1))
+        await compared(world)
+        await tick(world)
+        assert (await world.buy(1, symbol="MSFT", limit_price=60.0))["success"]
+        state = await promote_stage(*reset, "a calm day")
+        assert state.stage is Stage.QUARTER
+        sent = await world.buy(1, symbol="MSFT", limit_price=60.0)
+        assert (sent["success"], sent["outcome"]) == (True, "accepted")
+        status = await world.call("get_safety_status")
+        stages = [record.outcome["stage"] for record in await world.records(EventType.STAGE_CHANGE)]
+    assert world.sent == 1
+    assert "RECOVERY_STAGE" in {cause["code"] for cause in status["causes"]}
+    assert stages == ["PAPER", "QUARTER"]

@@ -1,0 +1,103 @@
+"""`breaker-reset` and `stage`: closing the circuit breaker, and coming back to full size; only people do either."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from ibkr_mcp_server.cli.output import utc
+from ibkr_mcp_server.cli.proof import Passphrase, User, operator_door, proved, refuse_passphrase_in_the_open
+from ibkr_mcp_server.cli.workspace import EnvFile, open_workspace, settings_of
+from ibkr_mcp_server.operations.recovery import promote_stage, require_resettable, reset_breaker
+from ibkr_mcp_server.safety.circuit_breaker import STAGE_FACTORS, CircuitBreaker
+from ibkr_mcp_server.safety.operator import nobody_yet
+from ibkr_mcp_server.safety.roles import Power
+from ibkr_mcp_server.store import breaker
+from ibkr_mcp_server.store.breaker import BreakerState, Stage
+
+
+def register(app: typer.Typer) -> None:
+    app.command("breaker-reset")(breaker_reset)
+    group = typer.Typer(help="The stages in which trading comes back after a loss.", no_args_is_help=True)
+    group.command("show")(show)
+    group.command("promote")(promote)
+    app.add_typer(group, name="stage")
+
+
+def breaker_reset(
+    reason: Annotated[str, typer.Option(help="Why trading may go on; kept in the audit log.")],
+    acknowledge: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRIGGER", help="Accept a figure that has not recovered, such as CB-12; may be repeated."),
+    ] = None,
+    user: User = None,
+    passphrase: Passphrase = None,
+    env_file: EnvFile = None,
+) -> None:
+    """Close the circuit breaker, as an admin. Refused during the cool-down, and while its cause is still there."""
+    refuse_passphrase_in_the_open(passphrase)
+    accepted = frozenset(acknowledge or ())
+    with open_workspace(settings_of(env_file)) as workspace:
+        if not operator_door(workspace).has_passphrase:
+            raise nobody_yet()
+        workspace.database.read_blocking(
+            lambda c: require_resettable(c, breaker.current(c), workspace.clock.now(), accepted)
+        )
+        proof = proved(workspace, user, Power.RESET_BREAKER)
+        state = asyncio.run(
+            reset_breaker(
+                workspace.database,
+                workspace.audit,
+                workspace.clock,
+                workspace.settings,
+                proof,
+                reason,
+                acknowledge=accepted,
+            )
+        )
+    typer.echo(f"The circuit breaker is closed, reset by {proof.actor.id}.")
+    if state.stage is not Stage.FULL:
+        typer.echo(_stage_line(state))
+
+
+def show(env_file: EnvFile = None) -> None:
+    """Show the stage, and what stands against the next one. Exits 1 below full size."""
+    with open_workspace(settings_of(env_file), read_only=True) as workspace:
+        state = workspace.database.read_blocking(breaker.current)
+        rules = CircuitBreaker(settings=workspace.settings, audit=workspace.audit, clock=workspace.clock)
+        against = rules.against_promotion(state)
+    typer.echo(_stage_line(state))
+    if state.stage is Stage.FULL:
+        return
+    typer.echo(f"Since {utc(state.stage_since)}: {state.stage_decisions} decisions without a warning.")
+    for text in against:
+        typer.echo(f"  {text}")
+    if not against:
+        typer.echo(f"{state.stage.above} can follow: ibkr-mcp-server stage promote --reason '…'")
+    raise typer.Exit(1)
+
+
+def promote(
+    reason: Annotated[str, typer.Option(help="Why more size is right; kept in the audit log.")],
+    user: User = None,
+    passphrase: Passphrase = None,
+    env_file: EnvFile = None,
+) -> None:
+    """Go one stage up, as a senior."""
+    refuse_passphrase_in_the_open(passphrase)
+    with open_workspace(settings_of(env_file)) as workspace:
+        proof = proved(workspace, user, Power.PROMOTE_STAGE)
+        state = asyncio.run(
+            promote_stage(workspace.database, workspace.audit, workspace.clock, workspace.settings, proof, reason)
+        )
+    typer.echo(_stage_line(state))
+
+
+def _stage_line(state: BreakerState) -> str:
+    if state.stage is Stage.FULL:
+        return "Stage FULL: the size limits are as configured."
+    size = f"the size limits are multiplied by {STAGE_FACTORS[state.stage]}"
+    paper = ", and what opens reaches no real broker" if state.stage is Stage.PAPER else ""
+    return f"Stage {state.stage}: {size}{paper}."
