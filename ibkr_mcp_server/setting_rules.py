@@ -101,7 +101,7 @@ def as_text(value: object) -> str:
             return str(value)
 
 
-def switch() -> Rule:
+def switch(*, unset: str = "") -> Rule:
     """FD-21: a word that is neither a yes nor a no is an error, not a no (and not a yes)."""
 
     def read(text: str) -> bool:
@@ -110,7 +110,7 @@ def switch() -> Rule:
             raise ValueError
         return word in YES
 
-    return Rule(allowed="true or false (also 1/0, yes/no, on/off)", read=read)
+    return Rule(allowed="true or false (also 1/0, yes/no, on/off)", read=read, unset=unset)
 
 
 def whole_number(lowest: int, highest: int, *, unset: str = "") -> Rule:

@@ -357,6 +357,13 @@ class Settings(RiskSettings):
     allow_short: Annotated[bool, rules.switch()] = Field(
         default=False, description="Allows selling more than is held; currency pairs do not need it."
     )
+    margin_preview: Annotated[bool | None, rules.switch(unset="true for paper and live, false for the simulator")] = (
+        Field(
+            default=None,
+            description="Asks the broker for the margin after each new order that opens, which takes one exchange with "
+            "it; above IBKR_MARGIN_USE_WARNING_PCT the order is refused.",
+        )
+    )
     balances_max_age_seconds: Annotated[float, rules.seconds(600)] = Field(
         default=60.0, description="How old the broker's word about the equity may be when something is opened."
     )
@@ -494,6 +501,11 @@ class Settings(RiskSettings):
         """Whether orders may open on a weekend: the built-in market that never closes has none."""
         never_closes = self.broker_mode is BrokerMode.SIMULATOR and self.simulator_market_always_open
         return self.allow_weekend_trading or never_closes
+
+    @property
+    def previews_margin(self) -> bool:
+        """PL-13: the built-in gateway's margin is a plain model, so that it is asked only on demand."""
+        return self.broker_mode is not BrokerMode.SIMULATOR if self.margin_preview is None else self.margin_preview
 
     @property
     def instruments_to_open(self) -> tuple[str, ...]:

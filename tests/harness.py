@@ -57,6 +57,7 @@ WITHOUT_PAUSES: dict[str, Any] = {
     "max_sector_exposure_pct": 400,
     "max_portfolio_value_at_risk": 1,
     "cash_reserve_pct": 0,
+    "margin_preview": False,
     "max_concurrent_positions": 1_000,
     "max_leverage": 2,
     "allow_short": True,

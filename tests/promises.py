@@ -1098,6 +1098,18 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/safety/test_portfolio.py::test_only_listed_contracts_are_opened_and_everything_may_be_closed",
         "tests/unit/safety/test_portfolio.py::test_without_a_list_a_live_account_opens_nothing_and_a_paper_account_anything",
     ),
+    "PL-13": held(
+        "By the broker's own preview, an opening order leaves the margin use below its warning.",
+        "tests/unit/safety/test_portfolio.py::test_the_margin_after_the_order_stays_below_its_warning",
+        "tests/flow/test_exposure.py::test_the_brokers_preview_of_the_margin_and_its_shares_to_lend_decide",
+    ),
+    "PL-14": held(
+        "Nothing is sold short unless it is allowed, and then only what the broker has to lend for sure.",
+        "tests/unit/safety/test_portfolio.py::test_selling_short_needs_leave_and_a_currency_pair_does_not",
+        "tests/unit/safety/test_portfolio.py::test_what_is_sold_short_can_be_borrowed_for_sure",
+        "tests/flow/test_exposure.py::test_selling_what_is_not_held_is_refused_by_default",
+        "tests/flow/test_exposure.py::test_the_brokers_preview_of_the_margin_and_its_shares_to_lend_decide",
+    ),
     "PL-15": held(
         "An order that breaks a limit of the portfolio is recorded with layer, observed value and limit.",
         "tests/flow/test_exposure.py::test_a_working_order_uses_up_its_instruments_limit_and_the_refusal_is_audited_with_its_layer",

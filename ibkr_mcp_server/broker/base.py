@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
 from ibkr_mcp_server.broker.clock_offset import ClockOffset
-from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, Position, PositionPnl
+from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, MarginPreview, Position, PositionPnl
 from ibkr_mcp_server.domain.history import BarRequest, History, Schedule
 from ibkr_mcp_server.domain.instruments import Candidate, ContractDetails, Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.operations import (
@@ -27,7 +27,7 @@ from ibkr_mcp_server.domain.operations import (
     FinalGate,
 )
 from ibkr_mcp_server.domain.options import OptionChain
-from ibkr_mcp_server.domain.orders import BrokerOrder, Execution
+from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, Order
 from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 from ibkr_mcp_server.domain.research import Article, Headlines, NewsProvider, ScannerVocabulary, ScanQuery, ScanRow
 from ibkr_mcp_server.errors import OutcomeUnknown, ProductError
@@ -194,6 +194,14 @@ class BrokerReads(Protocol):
 
         Without `wanted` it is live, or delayed where the account may not see live data. LIVE takes nothing else;
         FROZEN and DELAYED_FROZEN also take the last quote of a market that is closed. The quote says what it is.
+        """
+        ...
+
+    async def margin_preview(self, order: Order) -> MarginPreview:
+        """What the broker says the account's margin would be after `order`, which is not placed.
+
+        Raises:
+            Refused: the broker would not take the order.
         """
         ...
 

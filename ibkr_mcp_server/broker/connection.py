@@ -22,6 +22,7 @@ from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.clock_offset import OffsetMeter
 from ibkr_mcp_server.broker.contracts import Contracts
 from ibkr_mcp_server.broker.history import Histories
+from ibkr_mcp_server.broker.margin_preview import MarginPreviews
 from ibkr_mcp_server.broker.market_data import QuoteBoard
 from ibkr_mcp_server.broker.news import News
 from ibkr_mcp_server.broker.option_chains import OptionChains
@@ -91,6 +92,7 @@ class Connected:
         self.contracts = Contracts(session, book=book, clock=clock)
         self.histories = Histories(session, clock=clock)
         self.pnl = ProfitAndLoss(session, clock=clock)
+        self.margins = MarginPreviews(session)
         self.quotes = QuoteBoard(
             session,
             clock=clock,

@@ -16,7 +16,7 @@ from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.connection import Link, LinkSettings
 from ibkr_mcp_server.broker.pacing import Pacer
 from ibkr_mcp_server.clock import Clock
-from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, Position, PositionPnl
+from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, MarginPreview, Position, PositionPnl
 from ibkr_mcp_server.domain.daily_window import DailyWindow
 from ibkr_mcp_server.domain.history import BarRequest, History, Schedule
 from ibkr_mcp_server.domain.instruments import Candidate, ContractDetails, Instrument, InstrumentQuery
@@ -28,7 +28,7 @@ from ibkr_mcp_server.domain.operations import (
     FinalGate,
 )
 from ibkr_mcp_server.domain.options import OptionChain
-from ibkr_mcp_server.domain.orders import BrokerOrder, Execution
+from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, Order
 from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 from ibkr_mcp_server.domain.research import Article, Headlines, NewsProvider, ScannerVocabulary, ScanQuery, ScanRow
 from ibkr_mcp_server.errors import Refused
@@ -150,6 +150,10 @@ class IBBroker:
         self, instruments: Sequence[Instrument], wanted: MarketDataType | None = None
     ) -> Sequence[Quote | Refusal]:
         return await self._link.up().quotes.quotes(instruments, wanted)
+
+    async def margin_preview(self, order: Order) -> MarginPreview:
+        self._require_served(order.account)
+        return await self._link.up().margins.of(order)
 
     async def option_chains(self, underlying: Instrument) -> Sequence[OptionChain]:
         return await self._link.up().option_chains.chains(underlying)

@@ -37,8 +37,8 @@ WANTED = {kind: number for number, kind in TYPES.items()}
 WITHOUT_SUBSCRIPTION = {LIVE: DELAYED, FROZEN: DELAYED_FROZEN}
 """What may still be had where the account may not see live data."""
 
-STOCK_GENERIC_TICKS = "165"
-"""Miscellaneous statistics, of which the average daily volume (tick 21) is read."""
+STOCK_GENERIC_TICKS = "165,236"
+"""Miscellaneous statistics, of which the average daily volume (tick 21) is read, and what can be borrowed (46, 89)."""
 OPTION_GENERIC_TICKS = "101"
 """Open interest, which is not sent unless it is asked for."""
 

@@ -30,6 +30,7 @@ _SIZES = {
     5: "last_size",
     8: "volume",
     21: "average_volume",
+    89: "shortable_shares",
     69: "bid_size",
     70: "ask_size",
     71: "last_size",
@@ -40,6 +41,8 @@ _OPEN_INTEREST = {"C": 27, "P": 28}
 """By right; the other one of an option says nothing about it."""
 _BEST_BASIS = (GreeksBasis.MODEL, GreeksBasis.LAST, GreeksBasis.BID, GreeksBasis.ASK)
 _HALTED = (49, 90)
+_SHORTABLE = 46
+"""How hard shares are to borrow; see `Quote.shortable`."""
 _DELAYED_TICKS = range(66, 77)
 _DATED = frozenset({"bid", "ask", "last"})
 """The prices whose arrival makes a quote fresh; a high or a close says nothing about now."""
@@ -102,6 +105,7 @@ class Line:
             last_at=self.last_at,
             data_type=self.data_type,
             halted=self.halted,
+            shortable=self.values.get("shortable"),
             open_interest=self.values.get("open_interest"),
             greeks=next((self.greeks[basis] for basis in _BEST_BASIS if basis in self.greeks), None),
             **{name: self.values.get(name) for name in (*_PRICES.values(), *_SIZES.values())},
@@ -171,6 +175,8 @@ class Line:
         self.news.set()
 
     def generic(self, tick_type: int, value: float) -> None:
+        if tick_type == _SHORTABLE:
+            self.values["shortable"] = translate.number(value)
         if tick_type in _HALTED:
             self.halted = None if value < 0 else value > 0  # -1 is "not told"
 

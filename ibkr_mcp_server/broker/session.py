@@ -525,6 +525,7 @@ class Session(ReadMessages):
         self, order_id: int, contract: ib_async.Contract, order: ib_async.Order, state: ib_async.OrderState
     ) -> None:
         if order.whatIf:
+            self.answers.end(order_id, state)
             return
         told = self._book.open_order(order_id, contract, order, state)
         self.answers.add_to("open orders", told.perm_id or (told.client_id, told.order_id))

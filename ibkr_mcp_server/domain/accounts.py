@@ -52,6 +52,16 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MarginPreview:
+    """An account as the broker says it would be after an order, in its base currency; None is not told."""
+
+    maintenance_after: Decimal | None
+    initial_after: Decimal | None
+    equity_after: Decimal | None
+    """Equity with loan value."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AccountPnl:
     """What an account gained or lost, in its base currency, by the reset schedule that is set in TWS."""
 

@@ -46,6 +46,10 @@ class Quote:
     close: Decimal | None = None
     """Previous session's close."""
     halted: bool | None = None
+    shortable: Decimal | None = None
+    """IBKR's grade: above 2.5 at least 1,000 shares can be borrowed, above 1.5 if they can be found; of stocks only."""
+    shortable_shares: Decimal | None = None
+    """How many can be borrowed, where the broker tells it."""
     open_interest: Decimal | None = None
     """Contracts open at the last settlement; of options only."""
     greeks: Greeks | None = None

@@ -125,6 +125,10 @@ class Code(StrEnum):
     LEVERAGE_LIMIT = "LEVERAGE_LIMIT"
     INSTRUMENT_NOT_LISTED = "INSTRUMENT_NOT_LISTED"
     SHORT_NOT_ALLOWED = "SHORT_NOT_ALLOWED"
+    BORROW_UNKNOWN = "BORROW_UNKNOWN"
+    BORROW_UNAVAILABLE = "BORROW_UNAVAILABLE"
+    MARGIN_UNKNOWN = "MARGIN_UNKNOWN"
+    MARGIN_LIMIT = "MARGIN_LIMIT"
     CASH_UNKNOWN = "CASH_UNKNOWN"
     CASH_RESERVE = "CASH_RESERVE"
     CAPITAL_AT_RISK = "CAPITAL_AT_RISK"
@@ -531,6 +535,22 @@ CODES: dict[Code, CodeText] = {
     Code.SECTOR_LIMIT: CodeText(
         meaning="One sector would be too large a share of the equity; instruments whose sector is unknown are one.",
         remedy="Ask for a smaller order, or for an instrument of another sector.",
+    ),
+    Code.BORROW_UNKNOWN: CodeText(
+        meaning="Selling short is on, and the broker has not told whether the shares can be borrowed.",
+        remedy="Ask get_market_data and try again in a moment.",
+    ),
+    Code.BORROW_UNAVAILABLE: CodeText(
+        meaning="The broker does not have as many shares to lend for sure.",
+        remedy="Ask for fewer, or leave it.",
+    ),
+    Code.MARGIN_UNKNOWN: CodeText(
+        meaning="The broker did not say what the account's margin would be after the order.",
+        remedy="Try again in a moment; if it stays, tell the operator.",
+    ),
+    Code.MARGIN_LIMIT: CodeText(
+        meaning="By the broker's preview the maintenance margin after the order would be too much of the equity.",
+        remedy="Ask for a smaller order, or reduce a position first.",
     ),
     Code.CASH_UNKNOWN: CodeText(
         meaning="The broker has not told the settled cash, so that nobody knows what may be spent.",

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from ibkr_mcp_server.broker.base import BrokerReads, LinkStatus
 from ibkr_mcp_server.clock import Clock
-from ibkr_mcp_server.domain.accounts import AccountSummary
+from ibkr_mcp_server.domain.accounts import AccountSummary, MarginPreview
 from ibkr_mcp_server.domain.instruments import Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.money import round_to_grid
 from ibkr_mcp_server.domain.operations import (
@@ -76,6 +76,7 @@ class Observer:
         self._quote_max_age = float(settings.quote_max_age_seconds)
         self._plausible = PlausiblePrices(max_jump_pct=settings.max_quote_jump_pct)
         self._balances_max_age = float(settings.balances_max_age_seconds)
+        self._previews_margin = settings.previews_margin
         self._patience_seconds = float(settings.decision_timeout_seconds) / 2
         self._asking = asyncio.Lock()
         self._asked_for_sector: set[int] = set()
@@ -192,6 +193,7 @@ class Observer:
         reference = valuation.reference_price(order.side, quote, now, self._quote_max_age)
         if order.order_type in CAPPED_AS and current is None and reference is not None:
             order = replace(order, cap_price=self._cap(order, reference))
+        margin = await self._margin(order, current)
         worst = valuation.worst_case_price(order, quote, now, self._quote_max_age, self._collar_pct)
         return replace(
             seen,
@@ -201,6 +203,7 @@ class Observer:
             usd_per_unit=usd_per_unit,
             usd_source=usd_source,
             balances=balances,
+            margin=margin,
             reference_price=reference,
             earlier_price=self._plausible.before(quote, reference, now),
             value_usd=valuation.worst_case_value_usd(order, worst, usd_per_unit),
@@ -247,6 +250,26 @@ class Observer:
                 return known
         except (ProductError, TimeoutError):
             return self._broker.known_balances(account)
+
+    async def _margin(self, order: Order, current: BrokerOrder | None) -> MarginPreview | None:
+        """The broker's preview of a new order that may open; one that surely reduces does not wait for it."""
+        if not self._previews_margin or current is not None or order.account not in self._broker.link.accounts:
+            return None
+        con_id, unsettled = order.instrument.con_id, self._broker.unsettled(order.account)
+        held = exposure_of(
+            con_id,
+            order.account,
+            self._broker.known_positions(),
+            self._broker.known_orders(),
+            unsettled=unsettled.get(con_id, ZERO),
+        )
+        if action_of(order, held) is not Action.OPEN:
+            return None
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                return await self._broker.margin_preview(order)
+        except (ProductError, TimeoutError):
+            return None
 
     async def _learn_sectors(self, account: str) -> None:
         """Ask once for each contract whose sector nobody has told; what stays unknown counts as such (T-39)."""

@@ -33,6 +33,7 @@ from ibkr_mcp_server.safety.checks.exposure_limits import (
 )
 from ibkr_mcp_server.safety.checks.gates import TradingGates
 from ibkr_mcp_server.safety.checks.idempotency import Idempotency
+from ibkr_mcp_server.safety.checks.margin import MarginAfter
 from ibkr_mcp_server.safety.checks.market_data_rate import MarketDataRate
 from ibkr_mcp_server.safety.checks.market_hours import MarketOrderHours, TradingHours
 from ibkr_mcp_server.safety.checks.market_quality import AverageVolume, Liquidity, PlausibleQuote
@@ -308,6 +309,12 @@ def portfolio_rules(settings: Settings) -> tuple[Rule, ...]:
             name="allowed_instruments",
             step=10,
             check=AllowedInstruments(listed=frozenset(settings.instruments_to_open)),
+        ),
+        Rule(
+            name="margin_after",
+            step=10,
+            check=MarginAfter(asked=settings.previews_margin, most_pct=settings.margin_use_warning_pct),
+            is_limit=True,
         ),
         Rule(name="short_selling", step=10, check=ShortSelling(allowed=settings.allow_short)),
         Rule(

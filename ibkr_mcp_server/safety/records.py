@@ -45,6 +45,7 @@ def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> 
             "worst_case_value_usd": observed.value_usd,
             "exposure": observed.exposure,
             "portfolio": observed.portfolio,
+            "margin": observed.margin,
             "opening_last_minute": len(seen.recorded.opening_ages_seconds),
             "opening_today": seen.recorded.opening_today,
             "messages": seen.recorded.messages,

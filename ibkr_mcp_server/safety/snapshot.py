@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from ibkr_mcp_server.broker.base import LinkStatus
-from ibkr_mcp_server.domain.accounts import AccountSummary
+from ibkr_mcp_server.domain.accounts import AccountSummary, MarginPreview
 from ibkr_mcp_server.domain.operations import Problem
 from ibkr_mcp_server.domain.orders import BrokerOrder, Exits, Order
 from ibkr_mcp_server.domain.quotes import Quote
@@ -53,6 +53,8 @@ class Observed:
     """Of the order's account, as the broker told them last."""
     portfolio: Portfolio | None = None
     """What an opening order would make of the account, everything counted that may fill besides it."""
+    margin: MarginPreview | None = None
+    """The broker's word about the margin after an order that may open; None where it was not asked, or did not say."""
     account_problems: tuple[Problem, ...] = ()
     timeout_seconds: float = 0.0
     """How much longer the agent that asks is in timeout; then nothing else was looked at."""

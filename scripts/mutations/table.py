@@ -64,6 +64,7 @@ NOTICED_BY: dict[str, tuple[str, ...]] = {
     "repeated_order": (PATH + "test_the_same_order_under_another_key_is_held_back",),
     "unresolved_order": ("tests/unit/safety/test_policy_order.py::test_each_control_refuses_alone",),
     "portfolio_known": (PORTFOLIO + "test_an_opening_order_without_a_projection_is_refused",),
+    "margin_after": (PORTFOLIO + "test_the_margin_after_the_order_stays_below_its_warning",),
     "short_selling": (PORTFOLIO + "test_selling_short_needs_leave_and_a_currency_pair_does_not",),
     "leverage": (PORTFOLIO + "test_leverage_is_gross_over_equity",),
     "position_size": (PORTFOLIO + "test_equal_to_a_limit_passes_and_above_it_is_refused",),

@@ -205,3 +205,20 @@ async def test_an_agents_share_a_sector_and_the_cash_are_limited_and_a_restart_f
         assert (await world.buy(10, symbol="IBM", limit_price=99.0))["success"]
     assert shown["largest_sector_pct_of_equity"]["limit"] == "2"
     assert shown["capital_at_risk_fraction"]["limit"] == "0.03"
+
+
+async def test_the_brokers_preview_of_the_margin_and_its_shares_to_lend_decide(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """PL-13, PL-14: of 60,000 USD a fifth is maintenance margin, above 1 % of the equity; previews place nothing."""
+    settings: dict[str, Any] = {
+        "margin_preview": True, "margin_use_warning_pct": 1, "max_order_value_usd": 100_000, "allow_short": True,
+    }  # fmt: skip
+    async with running(tmp_path, gateway, clock, **settings) as world:
+        refused = await world.buy(600, limit_price=99.9)
+        assert (refused["code"], refused["limit"]) == ("MARGIN_LIMIT", "1 % of the equity"), refused
+        assert (refused["observed"], gateway.exchange.orders()) == ("11,998.80 of 999,997.00", []), refused
+        sell: dict[str, Any] = {"symbol": "AAPL", "action": "SELL", "quantity": 10, "limit_price": 100.1}
+        assert (await world.call("place_limit_order", **sell))["success"]  # of a stock that is easy to borrow
+        assert (await world.buy(100, symbol="MSFT", limit_price=99.9))["success"]
+    assert world.sent == 2

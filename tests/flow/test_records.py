@@ -276,6 +276,8 @@ def _quote(told: Mapping[str, Any] | None) -> Quote | None:
         ask=_number(told["ask"]),
         last=_number(told["last"]),
         average_volume=_number(told["average_volume"]),
+        shortable=_number(told["shortable"]),
+        shortable_shares=_number(told["shortable_shares"]),
     )
 
 

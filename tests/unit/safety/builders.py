@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from ibkr_mcp_server.broker.base import LinkState, LinkStatus
+from ibkr_mcp_server.domain.accounts import MarginPreview
 from ibkr_mcp_server.domain.instruments import Instrument, SecType, TradingSession
 from ibkr_mcp_server.domain.operations import Actor, ActorType, Operation, OperationClass
 from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderStatus, OrderType, Side
@@ -70,6 +71,7 @@ def quote(**changes: Any) -> Quote:
         "ask": Decimal("100.00"),
         "last": Decimal("99.99"),
         "average_volume": Decimal(40_000_000),
+        "shortable": Decimal(3),
     }
     return Quote(**(values | changes))
 
@@ -114,6 +116,7 @@ def snapshot(placed: Order | None = None, *, recorded: Recorded | None = None, *
         "reference_price": Decimal("100.00"),
         "value_usd": placed.quantity * (placed.limit_price or Decimal(100)),
         "portfolio": portfolio(),
+        "margin": MarginPreview(maintenance_after=ZERO, initial_after=ZERO, equity_after=Decimal(1_000_000)),
     }
     return Snapshot(observed=Observed(**(values | observed)), recorded=recorded or Recorded(state=EffectiveState()))
 

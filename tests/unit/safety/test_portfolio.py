@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibkr_mcp_server.clock import ManualClock
-from ibkr_mcp_server.domain.accounts import AccountSummary, Position
+from ibkr_mcp_server.domain.accounts import AccountSummary, MarginPreview, Position
 from ibkr_mcp_server.domain.instruments import SecType
 from ibkr_mcp_server.domain.money import Money
 from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderType, Side
@@ -416,6 +416,49 @@ def test_selling_short_needs_leave_and_a_currency_pair_does_not() -> None:
     assert world.codes(world.snapshot(world.order(side=Side.SELL), portfolio=sold), allow_short=True) == []
     pair = world.order(side=Side.SELL, instrument=world.instrument(sec_type=SecType.CASH, symbol="EUR"))
     assert Code.SHORT_NOT_ALLOWED not in world.codes(world.snapshot(pair, portfolio=sold), enable_forex_trading=True)
+
+
+@pytest.mark.parametrize(
+    ("quote", "codes"),
+    [
+        ({"shortable": Decimal("2.6")}, []),
+        ({"shortable": Decimal(3), "shortable_shares": Decimal(10)}, []),
+        ({"shortable": Decimal(3), "shortable_shares": Decimal(9)}, [Code.BORROW_UNAVAILABLE]),
+        ({"shortable": Decimal("2.5")}, [Code.BORROW_UNAVAILABLE]),
+        ({"shortable": None}, [Code.BORROW_UNKNOWN]),
+    ],
+)
+def test_what_is_sold_short_can_be_borrowed_for_sure(quote: dict[str, Any], codes: list[Code]) -> None:
+    """PL-14."""
+    sold, selling = world.portfolio(shorted=Decimal(10)), world.order(side=Side.SELL)
+    seen = world.snapshot(selling, portfolio=sold, quote=world.quote(**quote))
+    assert world.codes(seen, allow_short=True) == codes
+    assert world.codes(world.snapshot(selling, quote=world.quote(**quote)), allow_short=True) == []
+
+
+@pytest.mark.parametrize(
+    ("maintenance", "equity", "codes"),
+    [
+        ("75", "100", []),
+        ("75.01", "100", [Code.MARGIN_LIMIT]),
+        ("0", "0", [Code.MARGIN_LIMIT]),
+        (None, "100", [Code.MARGIN_UNKNOWN]),
+        ("75", None, [Code.MARGIN_UNKNOWN]),
+    ],
+)
+def test_the_margin_after_the_order_stays_below_its_warning(
+    maintenance: str | None, equity: str | None, codes: list[Code]
+) -> None:
+    """PL-13: on for paper and live."""
+    told = MarginPreview(
+        maintenance_after=None if maintenance is None else Decimal(maintenance),
+        initial_after=None,
+        equity_after=None if equity is None else Decimal(equity),
+    )
+    assert world.codes(world.snapshot(margin=told), margin_preview=True) == codes
+    assert world.codes(world.snapshot(margin=told, action=Action.REDUCE), margin_preview=True) == []
+    assert world.codes(world.snapshot(margin=None), margin_preview=False) == []
+    assert world.codes(world.snapshot(margin=None), broker_mode="paper") == [Code.MARGIN_UNKNOWN]
 
 
 @pytest.mark.parametrize(
