@@ -29,9 +29,12 @@ ARROWS: dict[str, set[str]] = {
     "audit": {"store", "domain", *LEAVES},
     "broker": {"domain", "log", *LEAVES},
     "simulator": {"clock"},
-    "safety": {"broker.base", "audit", "store", "domain", "settings", "state_dir", "log", *LEAVES},
+    "safety": {
+        "broker.base", "audit", "store", "domain", "settings", "setting_rules", "state_dir", "log", *LEAVES
+    },
     "operations": {
-        "safety", "broker.base", "broker.reconcile", "audit", "store", "domain", "settings", "log", *LEAVES
+        "safety", "broker.base", "broker.reconcile", "audit", "store", "domain", "settings", "setting_rules", "log",
+        *LEAVES,
     },
     "tools": {
         "agents", "app", "operations", "safety", "broker.base", "store", "audit", "domain", "settings", "state_dir",

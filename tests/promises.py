@@ -241,6 +241,18 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_limits.py::test_safety_mode_off_waives_limits_on_the_built_in_gateway_only_and_says_so",
         "tests/unit/safety/test_policy.py::test_safety_mode_off_turns_limits_into_warnings_and_nothing_else",
     ),
+    "CFG-21": held(
+        "Two people raise a limit for hours of one day, never beyond its ceiling; it falls back by itself.",
+        "tests/flow/test_limit_raises.py::test_two_risk_managers_raise_a_limit_which_falls_back_by_itself",
+        "tests/flow/test_limit_raises.py::test_no_raise_reaches_beyond_the_ceilings_or_the_day",
+        "tests/flow/test_limit_raises.py::test_the_factor_multiplies_sizes_and_a_stored_raise_beyond_the_ceiling_counts_for_nothing",
+        "tests/surface/test_cli_people.py::test_a_limit_is_raised_by_two_people_at_the_shell",
+    ),
+    "RM-03": held(
+        "A warning multiplies the limits of order, position and day; the status says by what.",
+        "tests/flow/test_circuit_breaker.py::test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each",
+        "tests/flow/test_limit_raises.py::test_the_factor_multiplies_sizes_and_a_stored_raise_beyond_the_ceiling_counts_for_nothing",
+    ),
     "CFG-20": held(
         "The state directory belongs to the user alone, is never temporary, and is refused otherwise.",
         "tests/surface/test_cli_settings.py::test_a_state_directory_that_others_can_reach_refuses_the_start",

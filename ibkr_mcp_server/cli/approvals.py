@@ -12,9 +12,11 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from ibkr_mcp_server.cli import limits
 from ibkr_mcp_server.cli.output import console, facts, print_json, utc
 from ibkr_mcp_server.cli.proof import Passphrase, User, proved, refuse_passphrase_in_the_open
 from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, Workspace, open_workspace, settings_of
+from ibkr_mcp_server.operations.limit_raises import RAISE, wish_of
 from ibkr_mcp_server.operations.reset import RESET, reset_kill_switch
 from ibkr_mcp_server.safety.approval_queue import no_such_request
 from ibkr_mcp_server.safety.operator import OperatorProof
@@ -93,9 +95,14 @@ async def _reset(workspace: Workspace, approval: Approval, proof: OperatorProof)
     return f"The kill switch is off, reset by {both}: {latch.reason}"
 
 
+async def _raise(workspace: Workspace, approval: Approval, proof: OperatorProof) -> str:
+    wish = wish_of(approval.subject, workspace.settings, workspace.clock)
+    return limits.told(await limits.raised_in(workspace, wish, approval.reason, proof))
+
+
 CarryOut = Callable[[Workspace, Approval, OperatorProof], Coroutine[Any, Any, str]]
 
-CARRIED_OUT: dict[str, CarryOut] = {RESET: _reset}
+CARRIED_OUT: dict[str, CarryOut] = {RESET: _reset, RAISE: _raise}
 """Kind → what the last approval does, and the sentence about it."""
 
 

@@ -26,6 +26,7 @@ GROUPS = {
     "resume": "operator",
     "reset": "operator",
     "operator": "operator",
+    "limits": "limits",
     "approvals": "approvals",
     "approve": "approvals",
     "deny": "approvals",

@@ -22,14 +22,16 @@ from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, Workspace, existing_s
 from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.errors import ConfigurationError, ProductError
 from ibkr_mcp_server.operations.headroom import Headroom, order_limits
+from ibkr_mcp_server.operations.overrides import overrides
 from ibkr_mcp_server.operations.status import gates
 from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker
 from ibkr_mcp_server.safety.kill_switch import KillStatus
+from ibkr_mcp_server.safety.limits_in_force import limits_in_force
 from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
 from ibkr_mcp_server.safety.state import Cause
 from ibkr_mcp_server.setting_rules import Privacy
 from ibkr_mcp_server.settings import Settings, load_settings, rule_of, variable_of
-from ibkr_mcp_server.store import intents
+from ibkr_mcp_server.store import breaker, intents, limit_raises
 from ibkr_mcp_server.store.errors import StoreUnreadable
 from ibkr_mcp_server.store.intents import Intent
 
@@ -56,6 +58,7 @@ class Status:
     limits: tuple[Headroom, ...]
     unresolved: tuple[Intent, ...]
     audit_head: str
+    overrides: tuple[str, ...]
     risk: tuple[Cause, ...] = ()
     """What the circuit breaker, the risk mode and the recovery stage hold back."""
 
@@ -101,15 +104,19 @@ def _read(connection: Connection, workspace: Workspace) -> Status:
     clock, now = workspace.clock, workspace.clock.now()
     minute = len(intents.opening_in_window(connection, clock, MINUTE_SECONDS))
     today = intents.opening_on(connection, trading_day(now))
+    watch = CircuitBreaker(settings=settings, audit=workspace.audit, clock=clock)
+    in_force = limits_in_force(connection, clock, watch.factor_of(breaker.current(connection)))
+    raised = limit_raises.in_force(connection, clock)
     return Status(
         at=now,
         kill=workspace.kill_switch.status(connection),
         settings=settings,
         started_at=started_at,
-        limits=order_limits(settings, minute, today),
+        limits=order_limits(in_force.of(settings), minute, today),
         unresolved=tuple(intents.unresolved(connection)),
         audit_head=str_of(head(connection)),
-        risk=CircuitBreaker(settings=settings, audit=workspace.audit, clock=clock).causes(connection),
+        overrides=tuple(overrides(settings, in_force, raised)),
+        risk=watch.causes(connection),
     )
 
 
@@ -149,10 +156,7 @@ def _concerns(seen: Status) -> Iterator[str]:
             yield f"The limit {limit.name} is used up ({limit.used} of {limit.limit})."
     if seen.settings.safe_mode:
         yield "Safe mode is configured (IBKR_SAFE_MODE)."
-    if not seen.settings.safety_mode:
-        yield "Limits only warn (IBKR_SAFETY_MODE is false)."
-    if not seen.settings.require_paper_account_verification:
-        yield "Accounts are not verified (IBKR_REQUIRE_PAPER_ACCOUNT_VERIFICATION is false)."
+    yield from seen.overrides
 
 
 # -- For people -------------------------------------------------------------------------------------------------------

@@ -29,12 +29,14 @@ class Headroom:
     left: str
 
 
-def headroom(connection: Connection, desk: Desk, agent: str, *, minute: int, today: int) -> tuple[Headroom, ...]:
-    """Every limit, for the next order of `agent`; opening orders of the last minute and of today were counted."""
+def headroom(
+    connection: Connection, desk: Desk, in_force: Settings, agent: str, *, minute: int, today: int
+) -> tuple[Headroom, ...]:
+    """Every limit in force, for the next order of `agent`; opening orders of the last minute and day were counted."""
     return (
-        *order_limits(desk.settings, minute, today),
+        *order_limits(in_force, minute, today),
         *_agent_limits(connection, desk, agent),
-        *_portfolio_limits(desk.settings, _stands(connection, desk, agent)),
+        *_portfolio_limits(in_force, _stands(connection, desk, agent)),
     )
 
 

@@ -22,7 +22,7 @@ from ibkr_mcp_server.audit.verify import verify_database
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.domain.accounts import AccountSummary
-from ibkr_mcp_server.domain.operations import SYSTEM
+from ibkr_mcp_server.domain.operations import BREAKER, SYSTEM
 from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.errors import ProductError, Unavailable
 from ibkr_mcp_server.log import get_logger
@@ -232,7 +232,7 @@ class Reconciler:
             return
         if not (await desk.database.read(desk.safety.kill_switch.status)).active:
             reason = f"The outcome of {', '.join(late)} stays unknown although the broker answers."
-            await desk.safety.kill_switch.activate(KillMode.HALT_ONLY, reason, SYSTEM)
+            await desk.safety.kill_switch.activate(KillMode.HALT_ONLY, reason, BREAKER)
 
     async def _after_outage(self) -> None:
         """EM-03: what may have lost its reason while nobody could watch it goes; protection stays."""

@@ -16,6 +16,7 @@ from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.headroom import Headroom, headroom
+from ibkr_mcp_server.operations.overrides import overrides
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
 from ibkr_mcp_server.safety.decision import Code
 from ibkr_mcp_server.safety.kill_switch import KillStatus
@@ -24,7 +25,7 @@ from ibkr_mcp_server.safety.policy import account_check, closed_live_locks
 from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.tally import Hour, Violation
 from ibkr_mcp_server.settings import Settings
-from ibkr_mcp_server.store import intents, latches
+from ibkr_mcp_server.store import intents, latches, limit_raises
 from ibkr_mcp_server.store.intents import Intent
 
 
@@ -54,6 +55,8 @@ class SafetyStatus:
     session_id: str
     not_the_writer: str | None
     """Why this process refuses every write, naming the one that writes; None if it may write (LK-01)."""
+    overrides: tuple[str, ...] = ()
+    """Every control that is off, reduced or overridden."""
     store_problem: str | None = None
     """Why the durable state cannot be read: then everything counts as stopped."""
 
@@ -89,6 +92,8 @@ async def safety_status(operation: Operation, desk: Desk) -> Answer[SafetyStatus
 def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
     """Read everything in one transaction, so that the parts belong together."""
     settings, now = desk.settings, desk.clock.now()
+    in_force = desk.safety.standing.limits(connection)
+    raised = limit_raises.in_force(connection, desk.clock)
     minute = len(intents.opening_in_window(connection, desk.clock, MINUTE_SECONDS))
     today = intents.opening_on(connection, trading_day(now))
     link = desk.broker.link
@@ -102,7 +107,7 @@ def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
         trading_enabled=settings.enable_trading,
         gates=gates(settings),
         closed_live_locks=closed_live_locks(settings),
-        limits=headroom(connection, desk, agent, minute=minute, today=today),
+        limits=headroom(connection, desk, in_force.of(settings), agent, minute=minute, today=today),
         opening_today=today,
         unresolved=tuple(intents.unresolved(connection)),
         violations=desk.safety.tally.violations(),
@@ -112,6 +117,7 @@ def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
         config_hash=settings.fingerprint(),
         session_id=desk.session_id,
         not_the_writer=desk.safety.writer.objection(connection),
+        overrides=tuple(overrides(settings, in_force, raised)),
     )
 
 

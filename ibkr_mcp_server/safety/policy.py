@@ -54,11 +54,15 @@ from ibkr_mcp_server.safety.checks.unresolved_order import UnresolvedOrder
 from ibkr_mcp_server.safety.checks.working_orders import SelfMatch, StopLossOrders, WorkingOrders
 from ibkr_mcp_server.safety.checks.writer import TheWriter
 from ibkr_mcp_server.safety.decision import Code, Findings, Validation, Verdict, problem, refuses
+from ibkr_mcp_server.safety.limits_in_force import AS_CONFIGURED, LimitsInForce
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.settings import LIVE_TRADING_ACKNOWLEDGEMENT, BrokerMode, Settings
 
 SWITCHES = frozenset({"kill_switch", "effective_state", "writer", "safe_mode"})
 """The rules that the final gate looks at once more, directly before the socket write (TW-11)."""
+
+VARIANTS_KEPT = 16
+"""Tables that were filled with other limits than the configured ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +193,8 @@ class Policy:
         unresolved = Rule(name="unresolved_order", step=12, check=UnresolvedOrder())
         key = Rule(name="idempotency", step=12, check=Idempotency())
 
+        self._settings, self._agent_limits = settings, agent_limits
+        self._variants: dict[LimitsInForce, Policy] = {}
         self._safety_mode = settings.safety_mode
         switches = (kill, state, safe_mode)
         write_switches = (*switches, writer)
@@ -229,11 +235,20 @@ class Policy:
             OperationClass.SAFETY_STOP: (),
         }
 
+    def within(self, limits: LimitsInForce) -> Policy:
+        """The same table with the limits of one moment."""
+        if limits == AS_CONFIGURED:
+            return self
+        if limits not in self._variants:
+            if len(self._variants) >= VARIANTS_KEPT:
+                self._variants.clear()
+            self._variants[limits] = type(self)(limits.of(self._settings), self._agent_limits)
+        return self._variants[limits]
+
     def review(self, operation: Operation, seen: Snapshot) -> Validation:
         """Run every check of the operation's class; a check that fails to run refuses (TW-07)."""
-        return Validation(
-            verdicts=tuple(self._verdict(rule, operation, seen) for rule in self.table[operation.operation_class])
-        )
+        rules = self.within(seen.recorded.limits).table[operation.operation_class]
+        return Validation(verdicts=tuple(self._verdict(rule, operation, seen) for rule in rules))
 
     def review_switches(self, operation: Operation, seen: Snapshot) -> Validation:
         """Run only the rules that the final gate looks at once more (TW-11)."""

@@ -50,6 +50,7 @@ def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> 
             "opening_today": seen.recorded.opening_today,
             "messages": seen.recorded.messages,
             "openings": seen.recorded.openings,
+            "limits": seen.recorded.limits,
             "timeout_seconds": observed.timeout_seconds,
             "account_read_ages_seconds": seen.recorded.account_read_ages_seconds,
             "modification_ages_seconds": seen.recorded.modification_ages_seconds,

@@ -16,6 +16,7 @@ from ibkr_mcp_server.domain.operations import Problem
 from ibkr_mcp_server.domain.orders import BrokerOrder, Exits, Order
 from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.safety.exposure import Exposure
+from ibkr_mcp_server.safety.limits_in_force import AS_CONFIGURED, LimitsInForce
 from ibkr_mcp_server.safety.portfolio import Portfolio
 from ibkr_mcp_server.safety.state import Action, EffectiveState
 from ibkr_mcp_server.store.agent_positions import AgentPosition
@@ -80,6 +81,8 @@ class Recorded:
     """What each agent's orders brought about, in all accounts."""
     unresolved: tuple[Intent, ...] = ()
     """Intents whose outcome is not proven."""
+    limits: LimitsInForce = AS_CONFIGURED
+    """The limits of this moment."""
     same_key: Intent | None = None
     fingerprint: str = ""
     market_data_ages_seconds: tuple[float, ...] = field(default=())

@@ -15,13 +15,14 @@ from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker
 from ibkr_mcp_server.safety.decision import Code
 from ibkr_mcp_server.safety.identity import BRACKET_PARTS, part_key
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
+from ibkr_mcp_server.safety.limits_in_force import LimitsInForce, limits_in_force
 from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
 from ibkr_mcp_server.safety.readiness import Readiness
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded
 from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.writer import WriterRole
 from ibkr_mcp_server.settings import Settings
-from ibkr_mcp_server.store import agent_positions, intents
+from ibkr_mcp_server.store import agent_positions, breaker, intents
 from ibkr_mcp_server.store.intents import DayOfMessages, Intent
 
 
@@ -71,10 +72,16 @@ class Standing:
             ),
             agent_positions=agent_positions.all_of(connection),
             unresolved=tuple(intents.unresolved(connection)),
+            limits=self.limits(connection),
             same_key=None if key is None else _holder(connection, operation, key),
             fingerprint=asked,
             switch_generation=generation,
         )
+
+    def limits(self, connection: Connection) -> LimitsInForce:
+        """How the limits of this moment differ from the configured ones."""
+        factor = self._breaker.factor_of(breaker.current(connection))
+        return limits_in_force(connection, self._clock, factor)
 
     def conditions(self) -> tuple[Cause, ...]:
         """Causes that end by themselves, and the configured safe mode."""

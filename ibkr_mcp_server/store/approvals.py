@@ -1,8 +1,7 @@
 """The queue of requests that people approve: what exactly, until when, and which different people said yes.
 
 A request is bound to its subject by hash: an approval of one thing never passes for another. Two approvals of one
-person are one, as the primary key sees to. A request ends after so many seconds of the machine's own time; under
-another boot the wall clock decides, and a request that seems to come from the future has ended.
+person are one, as the primary key sees to. A request ends after so many seconds of the machine's own time.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.operations import Actor
 from ibkr_mcp_server.errors import Fault
+from ibkr_mcp_server.store.deadlines import left_seconds
 from ibkr_mcp_server.store.schema import ApprovalState, approval_votes, approvals
 
 __all__ = ["Approval", "ApprovalState", "Asked", "Vote"]
@@ -202,15 +202,7 @@ def _approval(connection: Connection, clock: Clock, row: Row[Any]) -> Approval:
         votes=tuple(
             Vote(principal=one.principal, role=one.role, auth=one.auth, given_at=one.given_at) for one in votes
         ),
-        left_seconds=_left(clock, row),
+        left_seconds=left_seconds(
+            clock, began_at=row.requested_at, monotonic=row.monotonic, boot_id=row.boot_id, seconds=row.seconds
+        ),
     )
-
-
-def _left(clock: Clock, row: Row[Any]) -> float:
-    if row.boot_id == clock.boot_id:
-        elapsed = clock.monotonic() - float(row.monotonic)
-    else:
-        elapsed = (clock.now() - row.requested_at).total_seconds()
-        if elapsed < 0:
-            return 0.0
-    return max(0.0, float(row.seconds) - elapsed)

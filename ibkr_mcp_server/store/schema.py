@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from ibkr_mcp_server.store.columns import DayText, DecimalText, MomentText, WholeNumber, WordText
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration; a database that says so is opened without loading Alembic."""
 
 
@@ -297,6 +297,22 @@ control_nonces = Table(
     Column("digest", Text, nullable=False),
     Column("seen_at", MomentText, nullable=False),
     Index(None, "seen_at"),
+)
+
+limit_raises = Table(
+    "limit_raises",
+    metadata,
+    Column("raise_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("value", DecimalText, nullable=False),
+    Column("until", MomentText, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("approved_by", Text, nullable=False),
+    Column("made_at", MomentText, nullable=False),
+    Column("monotonic", Float(53), nullable=False),
+    Column("boot_id", Text, nullable=False),
+    Column("seconds", Float(53), nullable=False),
+    Column("ended_at", MomentText),
 )
 
 meta = Table(

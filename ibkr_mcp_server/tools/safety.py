@@ -111,6 +111,7 @@ class SafetyFacts(Facts):
     config_hash: str | Unknown = None
     session_id: str | Unknown = None
     not_the_writer: str | Unknown = None
+    overrides: tuple[str, ...] = ()
     versions: dict[str, str]
 
 
@@ -183,6 +184,7 @@ def _safety(status: SafetyStatus) -> SafetyFacts:
         config_hash=status.config_hash,
         session_id=status.session_id,
         not_the_writer=status.not_the_writer,
+        overrides=tuple(cleaned(text) for text in status.overrides),
         versions=versions(),
     )
 

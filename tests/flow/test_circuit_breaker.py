@@ -13,6 +13,7 @@ import pytest
 
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.domain.operations import BY_THRESHOLD
 from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.operations.recovery import promote_stage, reset_breaker
 from ibkr_mcp_server.simulator.server import PaperGateway
@@ -84,6 +85,10 @@ async def test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds
         await world.until_quiet()
         warned = await state_of(world)
         assert (warned.mode, warned.is_open) == (Mode.REDUCE, False)
+        told = await world.call("get_safety_status")
+        assert told["overrides"] == ["Every limit of size is multiplied by 0.5."]
+        assert [one["limit"] for one in told["limits"] if one["name"] == "order_value_usd"] == ["5000"]
+        assert (await world.buy(60, limit_price=95.0))["code"] == "ORDER_VALUE_LIMIT"  # RM-03
 
         await tick(world, "93.98")  # 3.01 %
         paused = await state_of(world)
@@ -101,6 +106,7 @@ async def test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds
         latch = await world.app.desk.database.read(current)
         assert latch.active
         assert "CB-13" in latch.reason
+        assert latch.auth == BY_THRESHOLD  # its end takes two people (KS-17)
 
         await tick(world, "100.00")
         assert (await state_of(world)).is_open  # CB-02: a recovery closes nothing

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ibkr_mcp_server.clock import SystemClock
+from ibkr_mcp_server.clock import SystemClock, next_trading_day_starts
 from ibkr_mcp_server.domain.operations import BY_THRESHOLD, Actor, ActorType
 from ibkr_mcp_server.safety import credentials
 from ibkr_mcp_server.store import latches
@@ -79,6 +79,27 @@ def test_a_stop_made_by_a_kill_threshold_takes_two_admins_on_paper_too(shell: Sh
     assert "SECOND_PERSON_NEEDED" in as_person(shell, "ann", "reset", "--reason", "seen").stderr
     assert as_person(shell, "ben", "reset", "--reason", "seen too").returncode == 0
     assert shell.call("status").returncode == 0
+
+
+def test_a_limit_is_raised_by_two_people_at_the_shell(shell: Shell) -> None:
+    """CFG-21."""
+    first_admin(shell)
+    added(shell, "ben", "risk_manager")
+    until = next_trading_day_starts(SystemClock().now()).isoformat()
+    wanted = ("limits", "raise", "IBKR_MAX_ORDER_VALUE_USD", "20000", "--until", until, "--reason", "a roll")
+    assert shell.call("limits", "show").stdout == "Every limit is as configured.\n"
+    once = as_person(shell, "ann", *wanted)
+    assert (once.returncode, "from 10000 to 20000" in once.stdout) == (1, True)
+    done = as_person(shell, "ben", "approve", request_of(once))
+    assert (done.returncode, "raised by ann and ben" in done.stdout) == (0, True), done.stderr
+    assert "20000 instead of 10000" in shell.call("limits", "show").stdout
+    status = shell.json("status", "--safety")
+    assert ["20000 instead of 10000" in told for told in status["concerns"]] == [True]
+    assert (status["status"], [one["limit"] for one in status["limits"] if one["name"] == "order_value_usd"]) == (
+        "DEGRADED", ["20000"],
+    )  # fmt: skip
+    assert as_person(shell, "ben", "limits", "restore", "IBKR_MAX_ORDER_VALUE_USD").returncode == 0
+    assert shell.json("limits", "show") == []
 
 
 def test_operators_are_added_listed_and_removed_by_an_admin(shell: Shell) -> None:

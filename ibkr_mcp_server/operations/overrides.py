@@ -1,0 +1,24 @@
+"""Every control that is off, reduced or overridden just now, in sentences for the status (invariant 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ibkr_mcp_server.safety.limits_in_force import LimitsInForce
+from ibkr_mcp_server.setting_rules import as_text
+from ibkr_mcp_server.settings import Settings, variable_of
+from ibkr_mcp_server.store.limit_raises import LimitRaise
+
+
+def overrides(settings: Settings, limits: LimitsInForce, raises: Sequence[LimitRaise]) -> Iterator[str]:
+    if not settings.safety_mode:
+        yield "Limits only warn (IBKR_SAFETY_MODE is false)."
+    if not settings.require_paper_account_verification:
+        yield "Accounts are not verified (IBKR_REQUIRE_PAPER_ACCOUNT_VERIFICATION is false)."
+    if limits.factor < 1:
+        yield f"Every limit of size is multiplied by {as_text(limits.factor)}."
+    for one in raises:
+        yield (
+            f"{variable_of(one.name)} is {as_text(one.value)} instead of {as_text(getattr(settings, one.name))} until "
+            f"{one.until:%Y-%m-%d %H:%M} UTC, raised by {one.approved_by}: {one.reason}"
+        )
