@@ -1046,7 +1046,7 @@ PROMISES: dict[str, Promise] = {
     "PL-01": held(
         "Every layer of the portfolio's limits that fails is told, in the order of the layers.",
         "tests/unit/safety/test_portfolio.py::test_every_layer_that_fails_is_told_in_the_order_of_the_layers",
-        "tests/flow/test_exposure.py::test_a_preview_shows_every_layer_and_leaves_no_rejection",
+        "tests/flow/test_exposure.py::test_a_preview_shows_every_layer_and_the_largest_that_passes_and_leaves_no_rejection",
     ),
     "PL-02": held(
         "One instrument takes at most its share of the equity: held, working, decided on and asked for together.",
@@ -1125,6 +1125,12 @@ PROMISES: dict[str, Promise] = {
     "PL-15": held(
         "An order that breaks a limit of the portfolio is recorded with layer, observed value and limit.",
         "tests/flow/test_exposure.py::test_a_working_order_uses_up_its_instruments_limit_and_the_refusal_is_audited_with_its_layer",
+    ),
+    "PL-16": held(
+        "A preview tells the largest quantity that passes every rule, what bounds it and when it may be sent.",
+        "tests/unit/safety/test_sizing.py::test_what_is_returned_passes_every_rule_and_one_more_does_not",
+        "tests/unit/safety/test_sizing.py::test_the_tightest_rule_bounds_and_all_that_refuse_one_step_more_are_told",
+        "tests/flow/test_exposure.py::test_a_preview_shows_every_layer_and_the_largest_that_passes_and_leaves_no_rejection",
     ),
     "ORD-18": held(
         "Nothing is opened at a wide spread, nor for more than a small part of a stock's average daily volume.",

@@ -24,6 +24,7 @@ class MarginPreviews:
         )
         assert isinstance(state, ib_async.OrderState)
         return MarginPreview(
+            maintenance_before=translate.number(state.maintMarginBefore),
             maintenance_after=translate.number(state.maintMarginAfter),
             initial_after=translate.number(state.initMarginAfter),
             equity_after=translate.number(state.equityWithLoanAfter),

@@ -55,6 +55,7 @@ class Position:
 class MarginPreview:
     """An account as the broker says it would be after an order, in its base currency; None is not told."""
 
+    maintenance_before: Decimal | None = None
     maintenance_after: Decimal | None
     initial_after: Decimal | None
     equity_after: Decimal | None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ibkr_mcp_server.domain.operations import Operation, Problem
 
 if TYPE_CHECKING:
+    from ibkr_mcp_server.safety.sizing import Sizing
     from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -762,6 +763,8 @@ class Decision:
     """Set when an intent was reserved for it."""
     replayed_intent_id: str | None = None
     """Set when an earlier request with the same key already did this."""
+    sizing: Sizing | None = None
+    """Of a preview, how large the order might be."""
 
     @property
     def is_refused(self) -> bool:

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 
 from sqlalchemy import Connection
 
@@ -43,7 +44,7 @@ from ibkr_mcp_server.safety.final_gate import FinalGates
 from ibkr_mcp_server.safety.identity import fingerprint, mint_key
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.minute_window import MinuteWindow
-from ibkr_mcp_server.safety.observation import Observer
+from ibkr_mcp_server.safety.observation import Observer, in_size
 from ibkr_mcp_server.safety.policy import Policy, account_check
 from ibkr_mcp_server.safety.readiness import Readiness
 from ibkr_mcp_server.safety.records import (
@@ -53,6 +54,7 @@ from ibkr_mcp_server.safety.records import (
 )
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.settlement import Settlement
+from ibkr_mcp_server.safety.sizing import Sizing, size
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
 from ibkr_mcp_server.safety.standing import Standing
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
@@ -266,16 +268,37 @@ class TradingSafetyManager:
             market_data_ages_seconds=self.quoted.ages_seconds(),
             account_read_ages_seconds=self.account_reads.ages_seconds(),
         )
-        observed = self._observer.classified(operation, observed, self._holdings(observed), recorded)
-        seen = Snapshot(observed=observed, recorded=recorded)
+        holdings = self._holdings(observed)
+        seen = Snapshot(observed=self._observer.classified(operation, observed, holdings, recorded), recorded=recorded)
         validation = self.policy.review(operation, seen)
-        decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
+        decision = Decision(
+            decision_id=decision_id,
+            operation=operation,
+            seen=seen,
+            validation=validation,
+            sizing=self._sizing(operation, observed, holdings, recorded) if operation.preview else None,
+        )
         if validation.is_safe:
             self.quoted.note(len(operation.symbols))
             if operation.operation_class is OperationClass.ACCOUNT_READ:
                 self.account_reads.note()
         await self._audit.record_soon(decision_event(decision, self._broker.link.venue))
         return Admission(decision=decision)
+
+    def _sizing(
+        self, operation: Operation, observed: Observed, holdings: Holdings, recorded: Recorded
+    ) -> Sizing | None:
+        """What the rules say about the same order in other sizes (PL-16); None for what has no size."""
+        order = observed.order
+        if order is None or order.instrument.size_increment is None or order.quantity <= 0:
+            return None
+
+        def judge(quantity: Decimal) -> Validation:
+            resized = self._observer.classified(operation, in_size(observed, quantity), holdings, recorded)
+            return self.policy.review(operation, Snapshot(observed=resized, recorded=recorded))
+
+        step = order.instrument.size_increment
+        return size(judge, smallest=order.instrument.min_size or step, step=step)
 
     async def _refused(
         self, decision_id: str, operation: Operation, observed: Observed, code: Code, text: str

@@ -345,6 +345,18 @@ class Observer:
         return None, None
 
 
+def in_size(observed: Observed, quantity: Decimal) -> Observed:
+    """What would be seen of the same order for another quantity; the broker's margin is taken to grow evenly."""
+    order, margin = observed.order, observed.margin
+    assert order is not None
+    share = quantity / order.quantity
+    if margin is not None and margin.maintenance_after is not None and margin.maintenance_before is not None:
+        added = (margin.maintenance_after - margin.maintenance_before) * share
+        margin = replace(margin, maintenance_after=margin.maintenance_before + added)
+    value = None if observed.value_usd is None else observed.value_usd * share
+    return replace(observed, order=replace(order, quantity=quantity), value_usd=value, margin=margin)
+
+
 def _nothing_to_close(instrument: Instrument, exposure: Exposure, side: Side) -> Problem:
     name, held = instrument.label, exposure.position
     if not held:

@@ -49,12 +49,15 @@ class PreviewFacts(Facts):
     worst_case_value_usd: Exact | Unknown = None
     usd_rate_source: str | Unknown = None
     terms: OrderTerms | Unknown = None
+    largest_quantity: Exact | Unknown = None
+    bound_by: tuple[str, ...] | Unknown = None
+    wait_seconds: float | Unknown = None
 
 
 async def check_order(call: Call, arguments: CheckOrderArguments) -> Reply:
     draft = arguments.draft(arguments.order_type)
     preview = await operations.check_order(call.operation(draft=draft, account=arguments.account), call.desk)
-    seen = preview.decision.seen.observed
+    seen, sizing = preview.decision.seen.observed, preview.decision.sizing
     facts = PreviewFacts(
         would_be_approved=preview.would_be_approved,
         effect=None if preview.order is None else _EFFECTS.get(seen.action),
@@ -64,6 +67,9 @@ async def check_order(call: Call, arguments: CheckOrderArguments) -> Reply:
         worst_case_value_usd=seen.value_usd,
         usd_rate_source=seen.usd_source,
         terms=None if preview.order is None else order_terms(preview.order),
+        largest_quantity=None if sizing is None else sizing.largest,
+        bound_by=None if sizing is None else sizing.bound_by,
+        wait_seconds=None if sizing is None else sizing.wait_seconds,
     )
     first = next(iter(preview.decision.problems), None)
     return Reply(decision=preview.decision, facts=facts, next_step=None if first is None else first[1].next_step)
@@ -124,8 +130,8 @@ TOOLS = (
         name="check_order",
         title="Check an order",
         description="Judges an order by every rule at once and sends nothing: each rule's verdict with value and "
-        "limit, worst-case value in USD, reference price with age, and whether it opens or reduces a position. Use it "
-        "before placing; an approval here reserves nothing and may be gone a moment later.",
+        "limit, worst-case value in USD, reference price with age, whether it opens or reduces; the largest_quantity "
+        "that would pass, what it is bound_by, and wait_seconds until it may be sent. Reserves nothing.",
         toolset=Toolset.ORDERS,
         operation_class=OperationClass.ORDER_PLACEMENT,
         arguments=CheckOrderArguments,

@@ -139,19 +139,26 @@ async def test_orders_at_once_cannot_use_the_same_room(
     assert sum(Decimal(str(order.quantity)) for order in gateway.exchange.open_orders()) == 80
 
 
-async def test_a_preview_shows_every_layer_and_leaves_no_rejection(
+async def test_a_preview_shows_every_layer_and_the_largest_that_passes_and_leaves_no_rejection(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
-    """PL-01."""
-    async with running(tmp_path, gateway, clock, **LIMITS, max_order_value_usd=1_000_000) as world:
-        preview = await world.call(
-            "check_order", symbol="AAPL", action="BUY", quantity=200, order_type="LMT", limit_price=99.0
-        )
-        records = await world.records(EventType.ORDER_REJECTED_LIMITS)
+    """PL-01, PL-16: 101 at 99 USD stay below 10,000; that quantity passes, and one more does not."""
+    asked: dict[str, Any] = {"symbol": "AAPL", "action": "BUY", "order_type": "LMT", "limit_price": 99.0}
+    settings: dict[str, Any] = {**LIMITS, "max_order_value_usd": 1_000_000, "order_cooldown_seconds": 10}
+    async with running(tmp_path, gateway, clock, **settings) as world:
+        preview = await world.call("check_order", quantity=200, **asked)
+        assert (preview["largest_quantity"], preview["bound_by"], preview["wait_seconds"]) == (
+            "101", ["POSITION_VALUE_LIMIT"], 0.0,
+        ), preview  # fmt: skip
+        assert await world.records(EventType.ORDER_REJECTED_LIMITS) == []
+        assert (await world.buy(102, limit_price=99.0))["code"] == "POSITION_VALUE_LIMIT"
+        assert (await world.buy(101, limit_price=99.0))["success"]
+        await clock.advance(4)
+        after = await world.call("check_order", quantity=1, **asked)
+        assert (after["largest_quantity"], after["wait_seconds"]) == ("0", 6.0)
     told = str(preview)
     assert "POSITION_VALUE_LIMIT" in told
     assert "EXPOSURE_VALUE_LIMIT" in told
-    assert records == []
 
 
 async def test_the_status_shows_what_is_used_and_left_of_each_layer(
