@@ -33,6 +33,7 @@ from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.follow import OrderFollower
 from ibkr_mcp_server.operations.reconciliation import Reconciler
 from ibkr_mcp_server.operations.risk_monitor import RiskMonitor
+from ibkr_mcp_server.operations.session_limit import SessionLimit
 from ibkr_mcp_server.operations.stop import StopWatch
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
@@ -64,6 +65,8 @@ class App:
     reconciler: Reconciler
     stop_watch: StopWatch
     risk_monitor: RiskMonitor
+    checkpointer: Checkpointer
+    session_limit: SessionLimit
     gateway: PaperGateway | None
     """The built-in paper gateway, when the broker mode is `simulator`."""
 
@@ -129,7 +132,8 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         follower, stop_watch, risk_monitor = OrderFollower(desk), StopWatch(desk), RiskMonitor(desk)
         places = settings.checkpoint_places(state)
         checkpoints = CheckpointFile(path=places[0], key=places[1])
-        checkpointer = Checkpointer(desk, checkpoints)
+        checkpointer, session_limit = Checkpointer(desk, checkpoints), SessionLimit(desk)
+        await session_limit.look()
         reconciler = Reconciler(desk, follower, store_location=settings.store_location(state), checkpoints=checkpoints)
         safety.settlement.on_lost = follower.look_again
 
@@ -149,6 +153,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             reconciler.run(),
             stop_watch.run(),
             checkpointer.run(),
+            session_limit.run(),
             risk_monitor.run(),
             writer.run(on_lost=stop_watch.role_lost),
         )
@@ -163,6 +168,8 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             reconciler=reconciler,
             stop_watch=stop_watch,
             risk_monitor=risk_monitor,
+            checkpointer=checkpointer,
+            session_limit=session_limit,
             gateway=gateway,
         )
 

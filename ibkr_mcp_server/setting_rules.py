@@ -160,6 +160,10 @@ def seconds(highest: int) -> Rule:
     return _positive_float(f"a number of seconds above 0, at most {highest:,}", highest)
 
 
+def hours(highest: int) -> Rule:
+    return _positive_float(f"a number of hours above 0, at most {highest:,}", highest)
+
+
 def pause(highest: int) -> Rule:
     def read(text: str) -> float:
         return float(_number_between(text, Decimal(0), Decimal(highest)))

@@ -242,6 +242,10 @@ class Settings(RiskSettings):
         description="Opens on Saturdays and Sundays too, where an exchange trades; the simulated market that never "
         "closes always may.",
     )
+    max_session_duration_hours: Annotated[float, rules.hours(8_760)] = Field(
+        default=12.0,
+        description="Hours of running, restarts included, after which nothing is opened until a person runs `rearm`.",
+    )
     no_entry_first_minutes: Annotated[int, rules.whole_number(0, 120)] = Field(
         default=0, description="Minutes after the beginning of regular hours in which nothing is opened."
     )

@@ -35,6 +35,7 @@ from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.tools.server import Auth, TradingServer
 
 WITHOUT_PAUSES: dict[str, Any] = {
+    "max_session_duration_hours": 8_760,
     "order_cooldown_seconds": 0,
     "repeated_order_seconds": 0,
     "max_working_orders": 1_000,

@@ -775,6 +775,7 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_one_writer.py::test_orders_of_the_writer_are_left_alone_by_the_others",
         "tests/flow/test_one_writer.py::test_when_the_writer_ends_the_next_takes_over_with_all_counters",
         "tests/flow/test_take_over.py::test_when_the_writer_is_killed_a_reader_takes_over_with_all_counters_and_latches",
+        "tests/surface/test_cli_beside_a_server.py::test_a_server_that_must_write_ends_with_75_when_another_one_does",
     ),
     "LK-02": held(
         "The right to write vanishes with the process that has it.",
@@ -952,6 +953,15 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/audit/test_verify_and_export.py::test_tampering_with_the_store_names_the_first_bad_record",
         "tests/unit/audit/test_verify_and_export.py::test_a_cut_tail_and_a_rewritten_chain_show_against_a_head_noted_elsewhere",
         "tests/surface/test_cli_audit.py::test_a_changed_a_missing_and_a_cut_off_record_are_named",
+    ),
+    "TM-06": held(
+        "After so many hours of running nothing is opened until a person arms it again; restarts change nothing.",
+        "tests/flow/test_session_limit.py::test_after_the_hours_of_a_session_nothing_is_opened_until_a_person_armed_it",
+    ),
+    "LK-03": held(
+        "A SQLite store on a network file system is refused.",
+        "tests/unit/store/test_file_systems.py::test_a_database_on_a_network_file_system_is_refused",
+        "tests/unit/store/test_file_systems.py::test_the_mount_nearest_above_says_what_a_path_lies_on",
     ),
     "AUD-10": held(
         "The newest fifty refusals are in the status, with their types and how many came in this hour.",

@@ -20,6 +20,7 @@ GROUPS = {
     "status": "status",
     "portfolio-halt": "halt",
     "control": "control",
+    "rearm": "rearm",
     "halt-strategy": "halt",
     "portfolio-close": "halt",
     "emergency": "halt",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -16,9 +17,12 @@ from typing import TYPE_CHECKING
 from ibkr_mcp_server.agents import load_agents
 from ibkr_mcp_server.cli.errors import explain
 from ibkr_mcp_server.clock import Clock, SystemClock
-from ibkr_mcp_server.errors import ConfigurationError, Unavailable
+from ibkr_mcp_server.errors import ConfigurationError, ProductError, Unavailable
 from ibkr_mcp_server.settings import Settings, load_settings
 from ibkr_mcp_server.state_dir import StateDirectory, open_state_directory
+
+EXIT_NOT_THE_WRITER = 75
+"""EX_TEMPFAIL of sysexits.h."""
 
 if TYPE_CHECKING:
     from ibkr_mcp_server.app import App
@@ -45,6 +49,14 @@ def serve(arguments: Sequence[str]) -> int:
     except ConfigurationError as error:
         return explain(error)
     clock = SystemClock()
+    if options.require_writer:
+        try:
+            other = _other_writer(settings, state)
+        except ProductError as error:
+            return explain(error)
+        if other is not None:
+            sys.stderr.write(f"{other}\n")
+            return EXIT_NOT_THE_WRITER
     opener = _opener(settings, state, clock, with_control_api=options.http)
     from ibkr_mcp_server.tools.server import Auth, TradingServer  # only now, so that wrong settings are told at once
 
@@ -70,6 +82,22 @@ def serve(arguments: Sequence[str]) -> int:
 
     stdio.serve(server, legacy=options.legacy_stdio)
     return 0
+
+
+def _other_writer(settings: Settings, state: StateDirectory) -> str | None:
+    """Who writes on this store already; None when nobody does (LK-01)."""
+    from ibkr_mcp_server.safety.writer import newest
+    from ibkr_mcp_server.store.database import Database
+
+    database = Database.open(settings.store_location(state))
+    try:
+        lock = database.writer_lock()
+        if lock.acquire():
+            lock.release()  # the server takes it when it opens
+            return None
+        return f"Another process writes for this account: {database.read_blocking(newest) or 'not known yet'}."
+    finally:
+        database.close()
 
 
 def _not_served(settings: Settings, error: OSError) -> Unavailable:
@@ -111,6 +139,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--port", metavar="N", help="port of the HTTP transport; 0 takes a free one")
     parser.add_argument("--agent", metavar="NAME", help="who uses this server, for limits, stops and records")
     parser.add_argument("--safety-mode", metavar="on|off", help="off only with the simulator: limits warn, not refuse")
+    parser.add_argument("--require-writer", action="store_true", help="exit 75 if another server writes already")
     parser.add_argument("--legacy-stdio", action="store_true", help="speak only the protocol with a handshake")
     parser.add_argument("--env-file", metavar="PATH", type=Path, help="read settings from this file, too")
     return parser

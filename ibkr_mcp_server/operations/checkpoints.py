@@ -28,6 +28,7 @@ class Checkpointer:
         self._file = file
         self._last = GENESIS
         self._written_at = desk.clock.monotonic()
+        self._looking = asyncio.Lock()
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -37,6 +38,10 @@ class Checkpointer:
 
     async def look(self) -> None:
         """Write a checkpoint if one is due; one that fails is told in the safety status and tried again."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         desk = self._desk
         if not desk.safety.writer.is_writer:
             return

@@ -28,6 +28,7 @@ class Code(StrEnum):
     STARTING = "STARTING"
     LINK_DOWN = "LINK_DOWN"
     RESTART_WINDOW = "RESTART_WINDOW"
+    SESSION_OVER = "SESSION_OVER"
     RECONCILING = "RECONCILING"
     RECORDS_DISAGREE = "RECORDS_DISAGREE"
     INVARIANT_BROKEN = "INVARIANT_BROKEN"
@@ -201,6 +202,10 @@ CODES: dict[Code, CodeText] = {
     Code.UNCLEAN_STOP: CodeText(
         meaning="The run before did not end in order, and the broker's records have not been found in agreement since.",
         remedy="Try again after a moment; get_safety_status tells what is missing.",
+    ),
+    Code.SESSION_OVER: CodeText(
+        meaning="Servers have run for so long that a person must look before anything more is opened.",
+        remedy="Tell the user to run `ibkr-mcp-server rearm`. Exits and cancels of entries still work.",
     ),
     Code.RESTART_WINDOW: CodeText(
         meaning="IBKR or the gateway restarts at this time of the night; nothing is opened.",

@@ -44,6 +44,8 @@ class Readiness:
         """Orders whose outcome has been unknown for longer than looking for them takes (ID-11)."""
         self.chain_problem: str | None = None
         """Why the audit log is not what was written (SU-05)."""
+        self.session_over: str | None = None
+        """Why a person must look before anything more is opened (TM-06)."""
         self._restoring = False
         self._settled = asyncio.Event()
 
@@ -106,6 +108,10 @@ class Readiness:
         if self.lost_orders:
             text = f"The outcome of {len(self.lost_orders)} order(s) stays unknown: {', '.join(self.lost_orders)}."
             found.append(_safe(Code.UNRESOLVED_ORDER, text))
+        if self.session_over is not None:
+            found.append(
+                Cause(state=SafetyState.OBSERVE, code=Code.SESSION_OVER, reason=self.session_over, is_latch=True)
+            )
         if self.unclean_stop is not None:
             found.append(
                 Cause(state=SafetyState.OBSERVE, code=Code.UNCLEAN_STOP, reason=self.unclean_stop, is_latch=False)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from ibkr_mcp_server.store.errors import BUSY_SECONDS, StoreUnreadable
+from ibkr_mcp_server.store.file_systems import network_file_system
 from ibkr_mcp_server.store.writer_lock import FileWriterLock
 
 DECIDING_TABLES = ("meta", "latches", "breaker", "operator_attempts", "intents")
@@ -38,8 +39,15 @@ class SQLiteFile:
         """Make sure the file is there and private.
 
         Raises:
-            StoreUnreadable: it is missing though only reading was asked for, or other users may write to it.
+            StoreUnreadable: it is missing though only reading was asked for, other users may write to it, or it lies on
+                a network file system.
         """
+        if (kind := network_file_system(self.path.parent)) is not None:
+            raise StoreUnreadable(
+                "STORE_ON_NETWORK",
+                f"The database {self.where} would lie on a network file system ({kind}), where SQLite is not safe.",
+                next_step="Set IBKR_STATE_DIR to a local disk, or IBKR_DATABASE_URL to a PostgreSQL database.",
+            )
         if not self.read_only:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # SQLite gives its -wal and -shm files the mode of the database file.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 from ibkr_mcp_server.audit.chain import Head
@@ -16,7 +14,7 @@ from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.operations import SYSTEM
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store.database import Database
-from tests.harness import PATIENCE_SECONDS, World, running
+from tests.harness import running
 
 
 def cut_off(store: Path, last: int) -> None:
@@ -28,14 +26,6 @@ def cut_off(store: Path, last: int) -> None:
         connection.execute("DELETE FROM audit_log WHERE seq > ?", (last,))
 
 
-async def later(world: World, true: Callable[[], object]) -> None:
-    """Let time pass in steps, so that a job that looks again and again gets to look, until it is so."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not true():
-            await world.clock.advance(2)
-            await asyncio.sleep(0.002)
-
-
 async def test_checkpoints_are_written_by_time_and_by_number_and_a_missing_tail_stops_the_next_start(
     tmp_path: Path,
 ) -> None:
@@ -45,27 +35,30 @@ async def test_checkpoints_are_written_by_time_and_by_number_and_a_missing_tail_
         async with running(tmp_path, gateway, clock) as world:
             desk, file = world.app.desk, CheckpointFile(path=world.state.audit_checkpoints, key=world.state.audit_key)
             assert file.newest().head is None
-            await later(world, lambda: file.newest().head)
+            await clock.advance(61)
+            await world.app.checkpointer.look()
             first = file.newest().head
             assert first is not None
-            while not (records := await world.records(EventType.CHAIN_CHECKPOINT)):
-                pass
+            await world.app.checkpointer.look()
+            assert file.newest().head == first, "nothing was recorded since but the checkpoint itself"
+            records = await world.records(EventType.CHAIN_CHECKPOINT)
             assert [record.outcome for record in records] == [{"head_seq": first.seq, "head_hash": first.hash}]
             many = [AuditEvent(type=EventType.SAFETY_VIOLATION, actor=SYSTEM)] * 1_000
             await desk.database.run(lambda connection: desk.audit.append(connection, *many))
-            begun = clock.monotonic()
-            await later(world, lambda: file.newest().head != first)
-            assert clock.monotonic() - begun < 30, "a thousand records do not wait for the minute"
+            await world.app.checkpointer.look()
+            assert file.newest().head != first, "a thousand records do not wait for the minute"
 
             world.state.audit_checkpoints.rename(tmp_path / "kept")
             world.state.audit_checkpoints.mkdir()  # as unusable as a full disk
             await desk.audit.record(AuditEvent(type=EventType.SAFETY_VIOLATION, actor=SYSTEM))
-            await later(world, desk.notices.told)
+            await clock.advance(61)
+            await world.app.checkpointer.look()
             [warning] = (await world.call("get_safety_status"))["warnings"]
             assert "gets no checkpoints" in warning
             world.state.audit_checkpoints.rmdir()
             (tmp_path / "kept").rename(world.state.audit_checkpoints)
-            await later(world, lambda: not desk.notices.told())
+            await world.app.checkpointer.look()
+            assert not desk.notices.told()
 
         newest = file.newest().head
         assert newest is not None

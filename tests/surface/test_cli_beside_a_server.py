@@ -10,6 +10,7 @@ from typing import Any
 
 from mcp import Client, StdioServerParameters
 
+from ibkr_mcp_server.store.database import Database
 from tests.surface.shell import Shell
 
 DEADLINE_SECONDS = 20.0
@@ -64,3 +65,17 @@ async def test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_
     assert (status["status"], status["settings_from"], status["trading_enabled"]) == ("STOPPED", "server start", True)
     assert status["unresolved"] == []
     assert shell.run("audit", "verify").returncode == 0
+
+
+def test_a_server_that_must_write_ends_with_75_when_another_one_does(shell: Shell) -> None:
+    """LK-01: said at once, with the name of the holder."""
+    shell.call("portfolio-halt")  # makes the store
+    database = Database.open(shell.state / "state.db")
+    lock = database.writer_lock()
+    try:
+        assert lock.acquire()
+        refused = shell.call("serve", "--require-writer")
+    finally:
+        lock.release()
+        database.close()
+    assert (refused.returncode, "Another process writes for this account" in refused.stderr) == (75, True)
