@@ -34,6 +34,7 @@ from ibkr_mcp_server.operations.follow import OrderFollower
 from ibkr_mcp_server.operations.reconciliation import Reconciler
 from ibkr_mcp_server.operations.risk_monitor import RiskMonitor
 from ibkr_mcp_server.operations.session_limit import SessionLimit
+from ibkr_mcp_server.operations.stale_entries import StaleEntries
 from ibkr_mcp_server.operations.stop import StopWatch
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
@@ -155,6 +156,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             checkpointer.run(),
             session_limit.run(),
             risk_monitor.run(),
+            StaleEntries(desk).run(),
             writer.run(on_lost=stop_watch.role_lost),
         )
         stack.push_async_callback(checkpointer.close)
@@ -223,6 +225,7 @@ def _adapter(
         connect_timeout_seconds=float(settings.connect_timeout_seconds),
         quote_wait_seconds=min(QUOTE_SHARE * float(settings.decision_timeout_seconds), LONGEST_QUOTE_WAIT_SECONDS),
         messages_per_second=BROKER_MESSAGES_PER_SECOND * float(settings.api_rate_limit_buffer),
+        urgent_share=float(settings.urgent_reserve_pct) / 100,
         heartbeat_seconds=float(settings.heartbeat_seconds),
         dead_after_seconds=float(settings.link_dead_after_seconds),
         restart_windows=settings.no_entry_windows,

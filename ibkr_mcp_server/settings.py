@@ -148,6 +148,11 @@ class Settings(RiskSettings):
         default=0.8, description="Share of the broker's own message limit (50 a second) that this program uses."
     )
 
+    urgent_reserve_pct: Annotated[Decimal, rules.percent("0", "50")] = Field(
+        default=Decimal(20),
+        description="Share of those messages that is kept for cancels and for orders that protect or reduce.",
+    )
+
     # Gates
     enable_trading: Annotated[bool, rules.switch()] = Field(
         default=False, description="Master switch: without it no order is placed or changed."
@@ -259,6 +264,18 @@ class Settings(RiskSettings):
     )
     repeated_order_seconds: Annotated[float, rules.pause(3_600)] = Field(
         default=10.0, description="How long an opening order that says the same under another key is held back."
+    )
+    stale_entry_seconds: Annotated[float, rules.pause(604_800)] = Field(
+        default=0.0,
+        description="How long an order that opens may wait for its fill before it is cancelled, such as 900; what "
+        "protects or lowers a position never is.",
+    )
+    take_profit_bps: Annotated[Decimal, rules.basis_points(1_000)] = Field(
+        default=Decimal(0),
+        description="What a bracket's take-profit must bring beyond fee and slippage, such as 10; 0 asks for nothing.",
+    )
+    slippage_bps: Annotated[Decimal, rules.basis_points(1_000)] = Field(
+        default=Decimal(5), description="What a fill is taken to be worse than its price, for the rule above."
     )
     max_working_orders: Annotated[int, rules.whole_number(1, 10_000)] = Field(
         default=10, description="Working orders in an account above which nothing more is opened."

@@ -59,6 +59,7 @@ WITHOUT_PAUSES: dict[str, Any] = {
     "max_portfolio_value_at_risk": 1,
     "cash_reserve_pct": 0,
     "margin_preview": False,
+    "urgent_reserve_pct": 0,
     "max_concurrent_positions": 1_000,
     "max_leverage": 2,
     "allow_short": True,

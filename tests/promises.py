@@ -425,12 +425,6 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_limits.py::test_counters_survive_a_restart",
         "tests/flow/test_crashes.py::test_killed_while_placing_orders_the_restarted_server_knows_them_all_and_doubles_none",
     ),
-    "RL-12": held(
-        "Protection and exits need none of the quota of opening orders.",
-        "tests/flow/test_exits.py::test_a_position_is_closed_by_the_brokers_word_while_trading_is_stopped_and_no_quota_is_used",
-        "tests/unit/safety/test_policy.py::test_reductions_use_no_opening_quota_and_meet_no_size_or_value_limit",
-        "tests/flow/test_stop_losses.py::test_a_stop_on_the_wrong_side_is_refused_and_a_buy_stop_when_flat_is_an_opening_order",
-    ),
     # ---- accounts
     "ACC-01": held(
         "By default only paper accounts are traded; one that looks live blocks every write and no read.",
@@ -1141,6 +1135,29 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/safety/test_sizing.py::test_what_is_returned_passes_every_rule_and_one_more_does_not",
         "tests/unit/safety/test_sizing.py::test_the_tightest_rule_bounds_and_all_that_refuse_one_step_more_are_told",
         "tests/flow/test_exposure.py::test_a_preview_shows_every_layer_and_the_largest_that_passes_and_leaves_no_rejection",
+    ),
+    "ORD-17": held(
+        "Where it is asked for, a take-profit pays fee, slippage and a least profit; no exit at a loss is held to it.",
+        "tests/unit/safety/test_take_profit.py::test_a_take_profit_pays_fee_slippage_and_profit_where_that_is_asked_for",
+        "tests/unit/safety/test_take_profit.py::test_a_stop_that_loses_and_a_reduction_are_never_held_to_a_profit",
+    ),
+    "ORD-23": held(
+        "Where it is asked for, an entry that waited too long is cancelled; protection never is.",
+        "tests/flow/test_stale_entries.py::test_an_aged_entry_is_cancelled_and_a_stop_that_needed_no_quota_is_kept",
+    ),
+    "RL-12": held(
+        "Protection and reductions use no quota of entries, and a share of the messages is kept for them.",
+        "tests/flow/test_stale_entries.py::test_an_aged_entry_is_cancelled_and_a_stop_that_needed_no_quota_is_kept",
+        "tests/unit/broker/test_pacing.py::test_a_share_is_kept_for_what_cancels_protects_or_reduces",
+        "tests/flow/test_exits.py::test_a_position_is_closed_by_the_brokers_word_while_trading_is_stopped_and_no_quota_is_used",
+        "tests/unit/safety/test_policy.py::test_reductions_use_no_opening_quota_and_meet_no_size_or_value_limit",
+        "tests/flow/test_stop_losses.py::test_a_stop_on_the_wrong_side_is_refused_and_a_buy_stop_when_flat_is_an_opening_order",
+    ),
+    "RL-13": held(
+        "A read that came too soon is asked again, at most three times and with growing pauses; an order never is.",
+        "tests/flow/test_tools_history.py::test_pacing_violation_is_asked_again_after_a_pause_and_told_if_it_stays",
+        "tests/unit/broker/test_error_codes.py::test_a_request_is_worth_another_try_only_where_the_broker_says_that_it_will_pass",
+        "tests/flow/test_lost_acknowledgement.py::test_order_whose_link_dies_before_the_acknowledgement_is_one_order_or_none",
     ),
     "ORD-18": held(
         "Nothing is opened at a wide spread, nor for more than a small part of a stock's average daily volume.",

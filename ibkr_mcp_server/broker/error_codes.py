@@ -85,7 +85,14 @@ def request_error(code: int, text: str, *, what: str) -> ProductError:
         )
     if line.kind is Kind.REFUSED:
         return Refused("BROKER_REFUSED", message, next_step=line.next_step, broker_code=code, broker_text=quote)
-    return Unavailable("BROKER_REFUSED", message, next_step=line.next_step, broker_code=code, broker_text=quote)
+    return Unavailable(
+        "BROKER_REFUSED",
+        message,
+        next_step=line.next_step,
+        retry_after_seconds=1.0 if line.retryable else None,
+        broker_code=code,
+        broker_text=quote,
+    )
 
 
 def order_rejected(code: int, text: str, *, what: str) -> Refused:

@@ -52,6 +52,7 @@ class IBBroker:
         venue: str,
         deadline_seconds: float = 5.0,
         messages_per_second: float = 40.0,
+        urgent_share: float = 0.0,
         connect_timeout_seconds: float = 4.0,
         first_pause_seconds: float = 1.0,
         longest_pause_seconds: float = 60.0,
@@ -80,7 +81,7 @@ class IBBroker:
                 jitter_seed=jitter_seed,
             ),
             clock=clock,
-            pacer=Pacer(clock, messages_per_second),
+            pacer=Pacer(clock, messages_per_second, urgent_share=urgent_share),
             book=self._book,
             emit=self._emit,
         )

@@ -38,9 +38,11 @@ class Lane(IntEnum):
 class Pacer:
     """Hands out permits: at most `messages_per_second` used or held within any second."""
 
-    def __init__(self, clock: Clock, messages_per_second: float) -> None:
+    def __init__(self, clock: Clock, messages_per_second: float, *, urgent_share: float = 0.0) -> None:
+        """`urgent_share` of the messages is for what cancels, protects or reduces alone (RL-12)."""
         self._clock = clock
         self._limit = max(1, math.floor(messages_per_second))
+        self._ordinary_limit = max(1, self._limit - math.ceil(self._limit * urgent_share))
         self._sent: deque[float] = deque()
         self._held = 0
         self._quiet_until = -math.inf
@@ -113,7 +115,7 @@ class Pacer:
         while self._sent and now - self._sent[0] >= WINDOW_SECONDS:
             self._sent.popleft()
         is_quiet = now < self._quiet_until
-        while self._waiting and not is_quiet and self._held + len(self._sent) < self._limit:
+        while self._waiting and not is_quiet and self._has_room(self._waiting[0][0]):
             _, _, permit = heapq.heappop(self._waiting)
             if not permit.done():
                 self._held += 1
@@ -121,6 +123,10 @@ class Pacer:
         if self._waiting and self._alarm is None and (is_quiet or self._sent):
             until = self._quiet_until if is_quiet else self._sent[0] + WINDOW_SECONDS
             self._alarm = asyncio.get_running_loop().create_task(self._wake_after(until - now))
+
+    def _has_room(self, lane: Lane) -> bool:
+        most = self._limit if lane < Lane.OPEN else self._ordinary_limit
+        return self._held + len(self._sent) < most
 
     async def _wake_after(self, seconds: float) -> None:
         await self._clock.sleep(seconds + 0.001)  # past the end of the window, whatever the rounding

@@ -283,7 +283,8 @@ class Session(ReadMessages):
         enough: Enough | None = None,
         deadline_seconds: float | None = None,
     ) -> list[Any]:
-        """Rows of a request that carries an id; asked again, up to three times, when the broker asks for patience.
+        """Rows of a request that carries an id; asked again, up to three times, when the broker asks for patience
+        or says that it will pass (RL-13).
 
         `cancel` ends the subscription that some requests start; of one without an end marker, `enough` tells when the
         rows so far will do. `withdraw` takes a request back that nobody waits for any more. `deadline_seconds` is for
@@ -298,7 +299,7 @@ class Session(ReadMessages):
                 try:
                     return await self._ask(Answer(what=what, enough=enough), send, cancel, withdraw, call)
                 except Unavailable as error:
-                    if error.code != "BROKER_PACING" or attempt == READ_ATTEMPTS:
+                    if error.broker_code is None or not error.retry_after_seconds or attempt == READ_ATTEMPTS:
                         raise
                 call.sent = False
                 await self._clock.sleep(2 ** (attempt - 1) * self._jitter.uniform(0.5, 1.0))

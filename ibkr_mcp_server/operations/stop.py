@@ -105,7 +105,7 @@ async def cancel_entries(
     protective = [order for order in protective if belongs(order)]
     cancelled_with_entry = {order.perm_id for order in entries}
     protective = [order for order in protective if order.parent_perm_id not in cancelled_with_entry]
-    outcomes = await asyncio.gather(*(_cancel(order, desk) for order in entries))
+    outcomes = await asyncio.gather(*(cancel_one(order, desk) for order in entries))
     left = tuple(outcome for outcome in outcomes if isinstance(outcome, EntryLeft))
     cancelled = tuple(outcome for outcome in outcomes if isinstance(outcome, int))
     return cancelled, left, tuple(order.perm_id for order in protective)
@@ -133,11 +133,12 @@ async def cancel_own_entries(desk: Desk) -> tuple[EntryLeft, ...]:
         and order.client_id == desk.settings.client_id
         and not is_protective(order, positions)
     ]
-    outcomes = await asyncio.gather(*(_cancel(order, desk) for order in entries))
+    outcomes = await asyncio.gather(*(cancel_one(order, desk) for order in entries))
     return tuple(outcome for outcome in outcomes if isinstance(outcome, EntryLeft))
 
 
-async def _cancel(order: BrokerOrder, desk: Desk) -> int | EntryLeft:
+async def cancel_one(order: BrokerOrder, desk: Desk) -> int | EntryLeft:
+    """Cancel an order in the house's own name; its permanent id, or why it still works."""
     operation = Operation(
         tool="stop",
         operation_class=OperationClass.ORDER_CANCELLATION,

@@ -88,6 +88,7 @@ class Code(StrEnum):
     GOOD_TILL_DATE = "GOOD_TILL_DATE"
     STOP_ON_WRONG_SIDE = "STOP_ON_WRONG_SIDE"
     BRACKET_PRICES = "BRACKET_PRICES"
+    TAKE_PROFIT_EDGE = "TAKE_PROFIT_EDGE"
     NOTHING_TO_CHANGE = "NOTHING_TO_CHANGE"
     ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
     ORDER_NOT_WORKING = "ORDER_NOT_WORKING"
@@ -409,6 +410,10 @@ CODES: dict[Code, CodeText] = {
     Code.BRACKET_PRICES: CodeText(
         meaning="The exits of a bracket do not lie on either side of its entry.",
         remedy="BUY: stop-loss below entry and market, take-profit above the entry; SELL: the other way round.",
+    ),
+    Code.TAKE_PROFIT_EDGE: CodeText(
+        meaning="The bracket's take-profit would not pay fee, slippage and the profit that the operator asks for.",
+        remedy="Choose a take-profit farther from the entry.",
     ),
     Code.NOTHING_TO_CHANGE: CodeText(
         meaning="The modification changes nothing.", remedy="Give at least one field that differs from the order."

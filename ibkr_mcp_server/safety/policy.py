@@ -50,6 +50,7 @@ from ibkr_mcp_server.safety.checks.registered_tool import RegisteredTool
 from ibkr_mcp_server.safety.checks.safety_state import CauseGroup, StateCheck
 from ibkr_mcp_server.safety.checks.short_selling import ShortSelling
 from ibkr_mcp_server.safety.checks.stop_side import StopSide
+from ibkr_mcp_server.safety.checks.take_profit import TakeProfitEdge
 from ibkr_mcp_server.safety.checks.unresolved_order import UnresolvedOrder
 from ibkr_mcp_server.safety.checks.working_orders import SelfMatch, StopLossOrders, WorkingOrders
 from ibkr_mcp_server.safety.checks.writer import TheWriter
@@ -145,6 +146,15 @@ class Policy:
         )
         stop_side = Rule(name="stop_side", step=9, check=StopSide())
         bracket = Rule(name="bracket", step=9, check=Bracket(collar_pct=settings.price_collar_pct))
+        edge = Rule(
+            name="take_profit_edge",
+            step=9,
+            check=TakeProfitEdge(
+                profit_bps=settings.take_profit_bps,
+                fee_bps=settings.fee_estimate_bps,
+                slippage_bps=settings.slippage_bps,
+            ),
+        )
         closes = Rule(name="closes_only", step=9, check=ClosesOnly())
         pace = (
             Rule(
@@ -207,6 +217,7 @@ class Policy:
             price,
             stop_side,
             bracket,
+            edge,
             closes,
             *market,
             *working,

@@ -52,6 +52,9 @@ NOTICED_BY: dict[str, tuple[str, ...]] = {
         "tests/flow/test_stop_losses.py::test_a_stop_on_the_wrong_side_is_refused_and_a_buy_stop_when_flat_is_an_opening_order",
     ),
     "bracket": ("tests/flow/test_brackets.py::test_a_bracket_whose_parts_do_not_fit_is_refused_whole",),
+    "take_profit_edge": (
+        "tests/unit/safety/test_take_profit.py::test_a_take_profit_pays_fee_slippage_and_profit_where_that_is_asked_for",
+    ),
     "closes_only": ("tests/flow/test_exits.py::test_a_part_is_closed_at_a_limit_and_never_more_than_is_held",),
     "liquidity": (PATH + "test_a_wide_market_opens_nothing",),
     "plausible_quote": (PATH + "test_one_absurd_tick_opens_nothing_and_the_next_plausible_one_does",),

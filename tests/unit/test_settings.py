@@ -153,6 +153,10 @@ MAY_BE_ZERO = (
     "cash_reserve_pct",
     "cash_reserve_usd",
     "fee_estimate_bps",
+    "stale_entry_seconds",
+    "take_profit_bps",
+    "slippage_bps",
+    "urgent_reserve_pct",
 )
 
 

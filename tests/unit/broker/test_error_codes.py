@@ -101,3 +101,12 @@ def test_refused_request_and_rejected_order_carry_code_and_words() -> None:
     rejected = order_rejected(201, "Order rejected", what="the order")
     assert (rejected.code, rejected.broker_code) == ("BROKER_REJECTED", 201)
     assert rejected.next_step
+
+
+def test_a_request_is_worth_another_try_only_where_the_broker_says_that_it_will_pass() -> None:
+    """RL-13."""
+    lines_in_use = request_error(101, "Max number of tickers has been reached", what="x")
+    no_contract = request_error(200, "No security definition", what="x")
+    assert isinstance(lines_in_use, Unavailable)
+    assert (lines_in_use.code, lines_in_use.retry_after_seconds) == ("BROKER_REFUSED", 1.0)
+    assert no_contract.retry_after_seconds is None

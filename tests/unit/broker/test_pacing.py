@@ -57,6 +57,21 @@ async def test_urgent_message_overtakes_all_that_wait(sender: Sender, clock: Man
     await asyncio.gather(*tasks)
 
 
+async def test_a_share_is_kept_for_what_cancels_protects_or_reduces(clock: ManualClock) -> None:
+    """RL-12: however many reads and entries wait, urgent messages leave at once."""
+    sender = Sender(Pacer(clock, 10, urgent_share=0.2), clock)
+    tasks = [sender.start(f"{number}", Lane.OPEN if number % 2 else Lane.READ) for number in range(20)]
+    await _settle()
+    assert len(sender.sent) == 8
+    tasks += [sender.start("reduce", Lane.REDUCE), sender.start("cancel", Lane.CANCEL)]
+    tasks += [sender.start("another", Lane.CANCEL)]
+    await _settle()
+    assert [name for _, name in sender.sent[8:]] == ["reduce", "cancel"]
+    await clock.advance(5)
+    await asyncio.gather(*tasks)
+    assert sender.sent[10][1] == "another"
+
+
 async def test_message_that_was_not_sent_gives_its_room_back(sender: Sender) -> None:
     for _ in range(50):
         with pytest.raises(LookupError):
