@@ -64,7 +64,7 @@ class Server:
         return body
 
     async def until_up(self) -> None:
-        await self.until(lambda status: (status["link"] or {}).get("state") == "up")
+        await self.until(lambda status: (status.get("link") or {}).get("state") == "up")
 
     async def until(self, true: Callable[[dict[str, Any]], object]) -> None:
         """Ask for the safety status, which no limit refuses, until it is as it should be."""

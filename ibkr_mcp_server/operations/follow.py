@@ -90,7 +90,7 @@ class OrderFollower:
             order = event.order
             newest = self._desk.broker.known_order(order.perm_id) or order
             is_newest = (newest.status, newest.filled) == (order.status, order.filled)
-            await self._desk.database.run(lambda connection: self._order_changed(connection, order, is_newest))
+            await self._desk.database.soon(lambda connection: self._order_changed(connection, order, is_newest))
         elif event.kind is BrokerEventKind.EXECUTION and event.execution is not None:
             fill = event.execution
             await self._desk.database.run(lambda connection: self._filled(connection, fill))
@@ -232,7 +232,7 @@ class OrderFollower:
         if not self._desk.broker.link.is_up:
             return False  # the next LINK_UP begins anew
         try:
-            findings = await self._findings([intent for intent in lost if intent.state is not IntentState.RESERVED])
+            findings = await self._findings(lost)
             await self._desk.database.run(lambda connection: self._resolve(connection, lost, findings))
         except (ProductError, OSError):
             _log.exception("looking for lost orders failed")
@@ -260,21 +260,18 @@ class OrderFollower:
         now = self._desk.clock.now()
         up_for = self.link_up_for()
         for intent in lost:
-            if intent.state is IntentState.RESERVED:
-                # An earlier run reserved it and never marked it as sent: it provably did not leave.
-                after = intents.release(connection, intent.intent_id, "the server ended before it was sent", now)
+            # RESERVED by an earlier run, too: the gate may have let it through just before that run ended.
+            finding = findings[intent.intent_id]
+            quiet_for = min(up_for, (now - (intent.updated_at or intent.created_at)).total_seconds())
+            fate = fate_of(intent, finding, is_quiet=quiet_for >= QUIET_SECONDS)
+            if fate is not None and fate.result is None and finding.order is not None:
+                after = follow(connection, intent, fate.state, finding.order, now)
+            elif fate is not None and intent.state is not IntentState.RESERVED:
+                after = intents.advance(connection, intent.intent_id, fate.state, now=now, result=fate.result)
+            elif intent.state is not IntentState.UNKNOWN:
+                after = intents.advance(connection, intent.intent_id, IntentState.UNKNOWN, now=now)
             else:
-                finding = findings[intent.intent_id]
-                quiet_for = min(up_for, (now - (intent.updated_at or intent.created_at)).total_seconds())
-                fate = fate_of(intent, finding, is_quiet=quiet_for >= QUIET_SECONDS)
-                if fate is not None and fate.result is None and finding.order is not None:
-                    after = follow(connection, intent, fate.state, finding.order, now)
-                elif fate is not None:
-                    after = intents.advance(connection, intent.intent_id, fate.state, now=now, result=fate.result)
-                elif intent.state is IntentState.SENT:
-                    after = intents.advance(connection, intent.intent_id, IntentState.UNKNOWN, now=now)
-                else:
-                    continue
+                continue
             if after.state is not intent.state:
                 event = EventType.ORDER_UNKNOWN if after.state is IntentState.UNKNOWN else EventType.ORDER_RECONCILED
                 self._desk.audit.append(connection, _order_event(event, after, None))

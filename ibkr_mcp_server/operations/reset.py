@@ -19,7 +19,6 @@ from ibkr_mcp_server.settings import BrokerMode, Settings
 from ibkr_mcp_server.store import approvals, intents, latches
 from ibkr_mcp_server.store.approvals import Approval, Asked
 from ibkr_mcp_server.store.database import Database
-from ibkr_mcp_server.store.intents import IntentState
 from ibkr_mcp_server.store.latches import Latch
 
 RESET = "reset"
@@ -130,8 +129,8 @@ def _audit_log(connection: Connection, scope: str) -> Iterator[str]:
 
 def _unknown_orders(connection: Connection, scope: str) -> Iterator[str]:
     for intent in intents.unresolved(connection):
-        # RESERVED never left; a lost change or cancellation holds back its own instrument only.
-        if intent.kind == "place" and intent.state is not IntentState.RESERVED:
+        # A lost change or cancellation holds back its own instrument only.
+        if intent.kind == "place":
             yield (
                 f"The outcome of an order is unknown: {intent.side} {intent.quantity:f} {intent.symbol} "
                 f"({intent.state}, client_request_id {intent.request_key})."

@@ -1,4 +1,8 @@
-"""The last look before the socket: what was approved may have become forbidden while it waited (TW-11)."""
+"""The last look before the socket: what was approved may have become forbidden while it waited (TW-11).
+
+It only reads. The intent has been durable since the approval, and from the moment the gate lets it through it counts as
+sent: a run that ends there leaves it RESERVED, and the next run asks the broker what became of it (decision 17).
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,19 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from ibkr_mcp_server.audit.events import EventType
-from ibkr_mcp_server.audit.log import AuditLog
-from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.operations import FinalGate
 from ibkr_mcp_server.errors import ProductError, Refused
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.safety.decision import Code, Decision
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.policy import Policy
-from ibkr_mcp_server.safety.records import intent_event
 from ibkr_mcp_server.safety.send_gate import SendGate
+from ibkr_mcp_server.safety.settlement import Settlement
 from ibkr_mcp_server.safety.standing import Standing
 from ibkr_mcp_server.safety.state import Action
 from ibkr_mcp_server.safety.writer import WriterRole
-from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.database import Database
-from ibkr_mcp_server.store.intents import Intent, IntentState
+from ibkr_mcp_server.store.intents import Intent
 
 _log = get_logger(__name__)
 
@@ -41,8 +41,7 @@ class FinalGates:
         kill_switch: KillSwitch,
         writer: WriterRole,
         database: Database,
-        audit: AuditLog,
-        clock: Clock,
+        settlement: Settlement,
     ) -> None:
         self._gate = gate
         self._standing = standing
@@ -50,8 +49,7 @@ class FinalGates:
         self._kill_switch = kill_switch
         self._writer = writer
         self._database = database
-        self._audit = audit
-        self._clock = clock
+        self._settlement = settlement
 
     def of(self, decision: Decision, intent: Intent, generation: int) -> FinalGate:
         """The gate of `intent`; `generation` is that of the switches when it was approved."""
@@ -60,23 +58,24 @@ class FinalGates:
         async def gate() -> AsyncIterator[None]:
             async with self._gate.held():
                 try:
-                    await self._database.run(
-                        lambda connection: self._last_look(connection, decision, intent, generation)
-                    )
+                    await self._database.look(lambda connection: self._last_look(connection, decision, generation))
                 except (ProductError, OSError) as error:
                     if isinstance(error, Refused) or decision.seen.observed.action is not Action.CANCEL_ENTRY:
                         raise
                     # Decision 6: what lowers the risk does not wait for a disk.
                     _log.critical("a cancellation leaves unrecorded", intent_id=intent.intent_id, error=str(error))
-                # Committing took a moment; whoever only has a file to stop with must not wait for the next order.
+                # Reading took a moment; whoever only has a file to stop with must not wait for the next order.
                 if self._kill_switch.sentinel_present() and _is_opening(decision):
                     raise _state_changed("the sentinel file appeared.")
-                yield
+                self._settlement.let_through(intent)
+                try:
+                    yield
+                finally:
+                    self._settlement.sent(decision, intent)
 
         return gate
 
-    def _last_look(self, connection: Connection, decision: Decision, intent: Intent, generation: int) -> None:
-        """TW-11: what was approved may have become forbidden while it waited. Then mark the intent as sent."""
+    def _last_look(self, connection: Connection, decision: Decision, generation: int) -> None:
         state, now_at = self._standing.switches(connection, decision.operation, decision.seen.observed)
         recorded = replace(
             decision.seen.recorded,
@@ -89,8 +88,6 @@ class FinalGates:
             raise _state_changed(thrown[0][1].message)
         if _is_opening(decision) and now_at != generation:
             raise _state_changed("the kill switch was used after the order had been approved")
-        intents.advance(connection, intent.intent_id, IntentState.SENT, now=self._clock.now())
-        self._audit.append(connection, intent_event(EventType.ORDER_SENT, decision, intent))
 
 
 def _is_opening(decision: Decision) -> bool:

@@ -133,6 +133,7 @@ class TradingSafetyManager:
             readiness=self.readiness,
             clock=clock,
         )
+        self.settlement = Settlement(database=database, audit=audit, clock=clock, kill_switch=kill_switch)
         self._gates = FinalGates(
             gate=gate,
             standing=self.standing,
@@ -140,10 +141,8 @@ class TradingSafetyManager:
             kill_switch=kill_switch,
             writer=writer,
             database=database,
-            audit=audit,
-            clock=clock,
+            settlement=self.settlement,
         )
-        self.settlement = Settlement(database=database, audit=audit, clock=clock)
 
     # ---- admit
 

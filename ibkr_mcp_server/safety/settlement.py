@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -11,65 +13,107 @@ from sqlalchemy import Connection
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.operations import SYSTEM
 from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.errors import Fault, ProductError, Refused
+from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.safety.decision import Code, Decision
+from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.records import broker_fields, error_record, intent_event, state_of
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import Intent, IntentState
+from ibkr_mcp_server.store.latches import KillMode
+
+_log = get_logger(__name__)
 
 
 class Settlement:
-    """Records outcomes."""
+    """Records what was sent and what came of it.
 
-    def __init__(self, *, database: Database, audit: AuditLog, clock: Clock) -> None:
+    The intent and the decision were durable before anything left (invariant 1). What follows them is written a moment
+    after it happened, so that nobody waits for the disk, yet before anything else is decided or read (`Database.soon`).
+    If it cannot be written, trading stops; if the process ends first, the next one asks the broker.
+    """
+
+    def __init__(self, *, database: Database, audit: AuditLog, clock: Clock, kill_switch: KillSwitch) -> None:
         self._database = database
         self._audit = audit
         self._clock = clock
+        self._kill_switch = kill_switch
+        self._let_through: dict[str, Intent] = {}
+        """By id: what may be on its way to the broker and is not settled."""
+        self._stops: set[asyncio.Task[object]] = set()
         self.on_lost: Callable[[], None] = lambda: None
         """Called when an outcome was lost, so that the order is looked for."""
+
+    def let_through(self, intent: Intent) -> None:
+        """The gate opened: from here on it counts as sent, whatever the store says."""
+        self._let_through[intent.intent_id] = intent
+
+    def sent(self, decision: Decision, intent: Intent) -> None:
+        """The gate closed behind it."""
+        now = self._clock.now()
+
+        def work(connection: Connection) -> None:
+            intents.advance(connection, intent.intent_id, IntentState.SENT, now=now)
+            self._audit.append(connection, intent_event(EventType.ORDER_SENT, decision, intent))
+
+        self._record(work)
 
     async def settle(
         self, decision: Decision, intent_id: str | None, outcome: BrokerOrder | BaseException
     ) -> Intent | None:
         """Record what came of an approved write, and give back only what surely did not happen (RL-08).
 
-        `intent_id` is None for what the store could not record; then there is nothing to settle.
+        `intent_id` is None for what the store could not record; then there is nothing to settle. What the broker said
+        is recorded soon; that it said no, or nothing, is durable when this returns.
         """
-        if intent_id is None:
+        if not intent_id:
             return None
+        passed = self._let_through.pop(intent_id, None)
 
         def work(connection: Connection) -> Intent:
             intent = intents.get(connection, intent_id)
             if intent is None:
                 raise Fault(Code.INTERNAL_ERROR, f"The intent {intent_id} vanished from the store.")
-            event_type, settled = self._settled(connection, intent, outcome)
+            event_type, settled = self._settled(connection, intent, outcome, passed=passed is not None)
             self._audit.append(connection, intent_event(event_type, decision, settled, outcome))
             return settled
 
+        if passed is not None and isinstance(outcome, BrokerOrder):
+            self._record(work)
+            state, _ = state_of(passed.kind, outcome)
+            return replace(passed, state=state, **broker_fields(outcome))
         settled = await self._database.run(work)
         if settled.state is IntentState.UNKNOWN:
             self.on_lost()
         return settled
 
+    def _record(self, work: Callable[[Connection], object]) -> None:
+        self._database.soon(work).add_done_callback(self._recorded)
+
+    def _recorded(self, done: asyncio.Future[object]) -> None:
+        if done.cancelled() or (error := done.exception()) is None:
+            return
+        # The broker may hold an order that the store cannot record: nothing more may be opened (CB-32).
+        _log.critical("an outcome could not be recorded", error=str(error))
+        stop = self._kill_switch.activate(KillMode.HALT_ONLY, "The outcome of an order could not be recorded.", SYSTEM)
+        task: asyncio.Task[object] = asyncio.ensure_future(stop)
+        self._stops.add(task)
+        task.add_done_callback(self._stops.discard)
+
     def _settled(
-        self, connection: Connection, intent: Intent, outcome: BrokerOrder | BaseException
+        self, connection: Connection, intent: Intent, outcome: BrokerOrder | BaseException, *, passed: bool
     ) -> tuple[EventType, Intent]:
         now = self._clock.now()
         if isinstance(outcome, BrokerOrder):
             state, event = state_of(intent.kind, outcome)
             return event, follow(connection, intent, state, outcome, now)
-        if intent.state is IntentState.RESERVED:
-            # The gate never marked it as sent, so it provably did not leave.
+        if intent.state is IntentState.RESERVED and not passed:
+            # The gate never let it through, so it provably did not leave.
             released = intents.release(connection, intent.intent_id, _reason(outcome), now)
             return EventType.SAFETY_VIOLATION, released
-        if isinstance(outcome, Refused) and outcome.code == Code.STATE_CHANGED:
-            # Marked as sent and stopped a moment later: nothing left, but the quota stays used, to be on the safe side.
-            dropped = intents.advance(
-                connection, intent.intent_id, IntentState.EXPIRED, now=now, result=error_record(outcome)
-            )
-            return EventType.SAFETY_VIOLATION, dropped
         if isinstance(outcome, Refused):
             rejected = intents.advance(
                 connection, intent.intent_id, IntentState.REJECTED, now=now, result=error_record(outcome)
@@ -100,6 +144,8 @@ def follow(
     if not is_newest and order.filled < filled:
         return intent
     learned = broker_fields(order)
+    if state is intent.state and all(getattr(intent, name) == value for name, value in learned.items()):
+        return intent  # told again
     if intent.state in _CONCLUDED and state is not intent.state:
         if not is_newest or not (order.is_working or order.filled > filled):
             return intent

@@ -1,17 +1,17 @@
 """The database and its transactions; what is in it is told by the modules next to this one.
 
 Work is a plain function of a connection. It runs on a thread of its own, as one transaction: all of it is durable when
-the call returns, or none of it happened and the call raises.
+the call returns, or none of it happened and the call raises. Only `soon` returns before.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
@@ -25,6 +25,9 @@ from ibkr_mcp_server.store.writer_lock import WriterLock
 __all__ = ["Database", "StoreUnavailable", "StoreUnreadable"]
 
 T = TypeVar("T")
+
+SOON_SECONDS = 0.002
+"""Lets an answer leave before what is recorded of it competes for the processor."""
 
 
 class Kind(Protocol):
@@ -63,6 +66,10 @@ class Database:
         self._writer = _Lane("store-writer", kind, kind.begin_write, reader=False)
         # A lane of its own, so that a long read never stands before an order.
         self._reader = _Lane("store-reader", kind, kind.begin_read, reader=True)
+        # And one for the last look before a send, so that no long read stands before that either.
+        self._gate = _Lane("store-gate", kind, kind.begin_read, reader=True)
+        self._waiting: list[_Waiting] = []
+        self._newest_batch: Future[None] | None = None
 
     @classmethod
     def open(cls, url_or_path: str | Path, *, read_only: bool = False) -> Database:
@@ -96,10 +103,32 @@ class Database:
                 during the commit itself leaves that open, so what was to follow the commit must not be done.)
             StoreUnreadable: damaged, or replaced while in use.
         """
+        self._begin_waiting()
         return await _finished(self._submit_write(work))
+
+    def soon(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
+        """Do `work` as the only writer, a moment from now, and always before what is asked for later.
+
+        For records of what has happened already. The next decision and the next read find it done, so that nothing is
+        decided or told without it. Several that wait share one transaction; when that fails, each has its own.
+        """
+        if self._read_only:
+            raise Fault("STORE_READ_ONLY", f"The database {self.where} was opened for reading only.")
+        one = _Waiting(work)
+        self._waiting.append(one)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_later(SOON_SECONDS, self._begin_waiting)
+        return asyncio.wrap_future(one.done)
+
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        """As `read`, for the last look before a send: nothing that waits to be recorded is waited for."""
+        return await _finished(self._gate.submit(work))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Do `work` on one snapshot, in a transaction that cannot write; waits for no writer."""
+        self._begin_waiting()
+        if self._newest_batch is not None and not self._newest_batch.done():
+            await _finished(self._newest_batch)
         return await _finished(self._reader.submit(work))
 
     def run_blocking(self, work: Callable[[Connection], T]) -> T:
@@ -116,13 +145,19 @@ class Database:
 
     def close(self) -> None:
         """Finish what was begun, then let go of the database. May be called twice."""
-        self._writer.close()
-        self._reader.close()
+        self._begin_waiting()
+        for lane in (self._writer, self._reader, self._gate):
+            lane.close()
 
     def _submit_write(self, work: Callable[[Connection], T]) -> Future[T]:
         if self._read_only:
             raise Fault("STORE_READ_ONLY", f"The database {self.where} was opened for reading only.")
         return self._writer.submit(work)
+
+    def _begin_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._newest_batch = self._writer.submit_all(waiting)
 
     def _settle(self) -> None:
         try:
@@ -178,6 +213,14 @@ class Database:
             )
 
 
+class _Waiting:
+    """Work that is to be done soon, and what came of it."""
+
+    def __init__(self, work: Callable[[Connection], Any]) -> None:  # Any: as the caller of `soon` wants it
+        self.work = work
+        self.done: Future[Any] = Future()
+
+
 class _Lane:
     """One thread with one connection: what is submitted is done in turn, each as one transaction."""
 
@@ -193,6 +236,30 @@ class _Lane:
             return self._thread.submit(self._transaction, work)
         except RuntimeError as error:
             raise Fault("STORE_CLOSED", f"The database {self._kind.where} is closed already.") from error
+
+    def submit_all(self, waiting: Sequence[_Waiting]) -> Future[None]:
+        """All of them in one transaction, or each in its own when one of them fails; the future never raises."""
+        try:
+            return self._thread.submit(self._batch, waiting)
+        except RuntimeError:
+            for one in waiting:
+                one.done.set_exception(Fault("STORE_CLOSED", f"The database {self._kind.where} is closed already."))
+            nothing: Future[None] = Future()
+            nothing.set_result(None)
+            return nothing
+
+    def _batch(self, waiting: Sequence[_Waiting]) -> None:
+        try:
+            results = self._transaction(lambda connection: [one.work(connection) for one in waiting])
+        except BaseException as error:
+            if len(waiting) == 1:
+                waiting[0].done.set_exception(error)
+                return
+            for one in waiting:
+                self._batch([one])
+            return
+        for one, result in zip(waiting, results, strict=True):
+            one.done.set_result(result)
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
         try:

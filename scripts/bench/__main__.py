@@ -1,6 +1,6 @@
 """Prints the product's figures, each beside its anchor from the same run. Nothing here passes or fails.
 
-    python -m scripts.bench [start] [placement] [gateway]     all parts by default
+    python -m scripts.bench [start] [decisions] [placement] [status] [gateway]     all parts by default
 
 Pin it to one core for figures that repeat: `taskset -c 0 make bench`. Only loopback is used, and everything started
 here is ended here.
@@ -11,13 +11,21 @@ from __future__ import annotations
 import os
 import sys
 
+from scripts.bench.decisions import decision_figures
 from scripts.bench.gateway import gateway_figures
 from scripts.bench.kit import Bench
 from scripts.bench.placement import placement_figures
 from scripts.bench.start import start_figures
+from scripts.bench.status import status_figures
 from tests.private_state import private_state
 
-PARTS = {"start": start_figures, "placement": placement_figures, "gateway": gateway_figures}
+PARTS = {
+    "start": start_figures,
+    "decisions": decision_figures,
+    "placement": placement_figures,
+    "status": status_figures,
+    "gateway": gateway_figures,
+}
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ product knows of it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -29,10 +30,11 @@ STEPS = (
     "reserved, not committed",
     "reserved",
     "at the gate",
-    "marked as sent",
+    "let through",
     "written to the socket",
     "answered",
-    "settled",
+    "settled, not recorded",
+    "recorded",
 )
 """The moments of one order, in their order, as this module can hit them exactly."""
 
@@ -58,6 +60,7 @@ def arm(trap: Trap) -> None:
     gates: Any = FinalGates
     settlement: Any = Settlement
     admit, final_gate, settle, reserve = manager.admit, gates.of, settlement.settle, intents.reserve
+    recorded = settlement._recorded
 
     async def admit_trapped(self: TradingSafetyManager, operation: Operation) -> Admission:
         places = operation.operation_class is OperationClass.ORDER_PLACEMENT
@@ -79,7 +82,7 @@ def arm(trap: Trap) -> None:
         async def trapped() -> AsyncIterator[None]:
             trap.passing("at the gate")
             async with gate():
-                trap.passing("marked as sent")
+                trap.passing("let through")
                 yield
                 trap.passing("written to the socket")
 
@@ -88,9 +91,14 @@ def arm(trap: Trap) -> None:
     async def settle_trapped(self: Settlement, decision: Decision, *arguments: Any) -> Any:
         trap.passing("answered")
         settled = await settle(self, decision, *arguments)
-        trap.passing("settled")
+        trap.passing("settled, not recorded")
         return settled
 
+    def recorded_trapped(self: Settlement, done: asyncio.Future[object]) -> None:
+        recorded(self, done)
+        trap.passing("recorded")
+
+    settlement._recorded = recorded_trapped
     manager.admit, gates.of, settlement.settle = admit_trapped, final_gate_trapped, settle_trapped
     intents.reserve = reserve_trapped
 

@@ -126,7 +126,7 @@ async def test_an_order_that_the_broker_echoes_in_another_account_stops_trading(
     assert len(gateway.received_orders) == 1
 
 
-@pytest.mark.parametrize("event", ["DECISION", "INTENT_RESERVED", "ORDER_SENT"])
+@pytest.mark.parametrize("event", ["DECISION", "INTENT_RESERVED"])
 async def test_what_cannot_be_recorded_is_not_sent_and_cancelling_still_works(
     run: Run, gateway: PaperGateway, event: str
 ) -> None:
@@ -145,6 +145,25 @@ BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
         await world.until(lambda: not gateway.exchange.open_orders())
         status = await world.call("get_safety_status")
         assert status["daily_stats"]["opening_orders"] == 1
+    assert len(gateway.received_orders) == 1
+
+
+async def test_a_record_that_fails_after_the_send_stops_trading_and_the_order_is_still_known(
+    run: Run, gateway: PaperGateway
+) -> None:
+    """CB-32, invariant 1: the intent was durable before; that it was sent and what came of it is written behind it."""
+    async with run() as world:
+        failing = "CREATE TRIGGER broken BEFORE INSERT ON audit_log WHEN NEW.event_type = 'ORDER_SENT' \
+BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+        await world.app.desk.database.run(lambda connection: connection.execute(text(failing)).rowcount)
+        sent = await world.buy(client_request_id="sent-and-unrecorded")
+        await world.until(lambda: world.app.desk.safety.kill_switch.status_now().active)
+        await world.app.desk.database.run(lambda connection: connection.execute(text("DROP TRIGGER broken")).rowcount)
+        refused = await world.buy(symbol="MSFT")
+        known = await world.call("get_order_status", order_request_id="sent-and-unrecorded")
+    assert (sent["success"], sent["outcome"]) == (True, "accepted")
+    assert refused["code"] == "KILL_SWITCH_ACTIVE"
+    assert known["order"]["perm_id"] == sent["perm_id"]
     assert len(gateway.received_orders) == 1
 
 
