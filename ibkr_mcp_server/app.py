@@ -23,6 +23,7 @@ from ibkr_mcp_server.agents import Agent, limits_of, load_agents
 from ibkr_mcp_server.audit.checkpoints import CheckpointFile
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.log import AuditLog
+from ibkr_mcp_server.broker.base import Broker
 from ibkr_mcp_server.broker.ib import IBBroker
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.operations import SYSTEM
@@ -174,6 +175,27 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             session_limit=session_limit,
             gateway=gateway,
         )
+
+
+@asynccontextmanager
+async def link_to_look(settings: Settings, state: StateDirectory, *, clock: Clock) -> AsyncIterator[Broker]:
+    """A link of its own, for looking only: nothing is recorded, and nothing could be sent without an approval.
+
+    In simulator mode it meets a paper gateway of its own, whose world is thrown away.
+    """
+    async with AsyncExitStack() as stack:
+        client_id = settings.client_id + settings.reader_client_id_offset
+        if state.path.exists():  # without it there is no server whose id could be in the way
+            seat = ReaderSeat(state.path, client_id=settings.client_id, offset=settings.reader_client_id_offset)
+            stack.callback(seat.leave)
+            client_id = seat.take()
+        gateway = None
+        if settings.broker_mode is BrokerMode.SIMULATOR:
+            gateway = await stack.enter_async_context(PaperGateway(clock=clock, accounts=settings.simulator_accounts))
+        broker = _adapter(settings, gateway, client_id, clock, str(uuid.uuid4()))
+        stack.push_async_callback(broker.close)
+        await broker.open()
+        yield broker
 
 
 async def _paper_gateway(

@@ -920,6 +920,10 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_control_api.py::test_a_reset_over_http_only_asks_people_and_one_request_is_made_of_many",
         "tests/surface/test_control_api.py::test_whatever_is_not_signed_right_is_told_401_and_nothing_more",
     ),
+    "MON-03": held(
+        "The state is shown at a terminal as it changes, until a signal ends it.",
+        "tests/surface/test_cli_watching.py::test_monitor_shows_the_state_again_and_again_until_a_signal_ends_it",
+    ),
     "MON-04": held(
         "The whole safety status is JSON over HTTP, redacted, with or without a server.",
         "tests/surface/test_control_process.py::test_beside_a_server_a_trigger_stops_its_orders_and_readiness_says_so",

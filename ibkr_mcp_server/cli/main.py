@@ -18,6 +18,8 @@ GROUPS = {
     "demo": "demo",
     "simulate": "simulate",
     "status": "status",
+    "monitor": "monitor",
+    "doctor": "doctor",
     "portfolio-halt": "halt",
     "control": "control",
     "rearm": "rearm",

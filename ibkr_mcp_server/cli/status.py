@@ -9,8 +9,10 @@ from enum import IntEnum
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy import Connection
 
 from ibkr_mcp_server.audit.events import EventType
@@ -89,7 +91,7 @@ def status(
     settings = settings_of(env_file)
     try:
         with open_workspace(settings, read_only=True) as workspace:
-            seen = workspace.database.read_blocking(lambda connection: _read(connection, workspace))
+            seen = workspace.database.read_blocking(lambda connection: read(connection, workspace))
     except ProductError as error:
         raise typer.Exit(_without_store(settings, error, as_json=as_json)) from error
     if as_json:
@@ -99,7 +101,8 @@ def status(
     raise typer.Exit(seen.level)
 
 
-def _read(connection: Connection, workspace: Workspace) -> Status:
+def read(connection: Connection, workspace: Workspace) -> Status:
+    """The store as it is now."""
     settings, started_at = _server_settings(connection, workspace.settings)
     clock, now = workspace.clock, workspace.clock.now()
     minute = len(intents.opening_in_window(connection, clock, MINUTE_SECONDS))
@@ -165,22 +168,22 @@ _STYLES = {Level.NORMAL: "bold green", Level.DEGRADED: "bold yellow", Level.STOP
 
 
 def _show(seen: Status, *, safety: bool) -> None:
-    screen = console()
-    screen.print(f"[{_STYLES[seen.level]}]{seen.level.name}[/] at {utc(seen.at)}")
+    console().print(view_of(seen, safety=safety))
+
+
+def view_of(seen: Status, *, safety: bool) -> Group:
+    """What a person sees; with `safety` also the limits and the gates."""
     table = facts("")
     table.title = None
     for name, value in _facts(seen):
         table.add_row(name, escape(value))
-    screen.print(table)
+    parts: list[RenderableType] = [Text.assemble((seen.level.name, _STYLES[seen.level]), f" at {utc(seen.at)}"), table]
     if safety:
-        screen.print()
-        screen.print(_limits_table(seen))
-        screen.print()
-        screen.print("[bold]Trading gates[/]")
-        for sentence in closed_gates(seen.settings):
-            screen.print(f"  {sentence}", markup=False)
+        gates_told = [f"  {sentence}" for sentence in closed_gates(seen.settings)]
         if seen.settings.enable_trading:
-            screen.print("  Orders may be placed: IBKR_ENABLE_TRADING is true.", markup=False)
+            gates_told.append("  Orders may be placed: IBKR_ENABLE_TRADING is true.")
+        parts += ["", _limits_table(seen), "", Text("Trading gates", style="bold"), *map(Text, gates_told)]
+    return Group(*parts)
 
 
 def _facts(seen: Status) -> Iterator[tuple[str, str]]:
