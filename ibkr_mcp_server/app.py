@@ -37,6 +37,7 @@ from ibkr_mcp_server.operations.risk_monitor import RiskMonitor
 from ibkr_mcp_server.operations.session_limit import SessionLimit
 from ibkr_mcp_server.operations.stale_entries import StaleEntries
 from ibkr_mcp_server.operations.stop import StopWatch
+from ibkr_mcp_server.operations.stop_coordinator import StopCoordinator
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.manager import TradingSafetyManager
@@ -131,7 +132,8 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             default_account=default_account,
             session_id=session_id,
         )
-        follower, stop_watch, risk_monitor = OrderFollower(desk), StopWatch(desk), RiskMonitor(desk)
+        follower, coordinator, risk_monitor = OrderFollower(desk), StopCoordinator(desk), RiskMonitor(desk)
+        stop_watch = StopWatch(desk, coordinator)
         places = settings.checkpoint_places(state)
         checkpoints = CheckpointFile(path=places[0], key=places[1])
         checkpointer, session_limit = Checkpointer(desk, checkpoints), SessionLimit(desk)
@@ -146,6 +148,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             reconciler.take_over()
 
         writer.on_granted = take_over
+        coordinator.on_carried_out = reconciler.after_stop
         broker.listen(follower.listen)
         broker.listen(reconciler.listen)
         broker.listen(risk_monitor.listen)

@@ -588,6 +588,11 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_stopping.py::test_two_reductions_at_once_cannot_both_use_the_same_position",
         "tests/unit/safety/test_state.py::test_a_reduction_strictly_reduces_and_never_crosses_zero_whatever_else_fills",
     ),
+    "KS-14": held(
+        "On a person's order every position is closed, sized by the broker's word, and never across zero.",
+        "tests/flow/test_closing.py::test_everything_is_cancelled_and_closed_and_then_the_stop_can_be_ended",
+        "tests/unit/safety/test_state.py::test_while_positions_are_closed_only_the_coordinator_touches_orders",
+    ),
     "KS-15": held(
         "Ending a stop takes the operator's proof, a reason, and a log that verifies.",
         "tests/flow/test_stopping.py::test_only_the_operators_proof_ends_a_stop_and_orders_pass_again",

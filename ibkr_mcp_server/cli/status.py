@@ -22,10 +22,12 @@ from ibkr_mcp_server.cli.config import closed_gates
 from ibkr_mcp_server.cli.output import console, facts, print_json, utc
 from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, Workspace, existing_state, open_workspace, settings_of
 from ibkr_mcp_server.clock import trading_day
+from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import ConfigurationError, ProductError
 from ibkr_mcp_server.operations.headroom import Headroom, order_limits
 from ibkr_mcp_server.operations.overrides import overrides
 from ibkr_mcp_server.operations.status import gates
+from ibkr_mcp_server.operations.stop_coordinator import in_words
 from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker
 from ibkr_mcp_server.safety.kill_switch import KillStatus
 from ibkr_mcp_server.safety.limits_in_force import limits_in_force
@@ -33,9 +35,10 @@ from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
 from ibkr_mcp_server.safety.state import Cause
 from ibkr_mcp_server.setting_rules import Privacy
 from ibkr_mcp_server.settings import Settings, load_settings, rule_of, variable_of
-from ibkr_mcp_server.store import breaker, intents, limit_raises
+from ibkr_mcp_server.store import breaker, intents, limit_raises, stop_runs
 from ibkr_mcp_server.store.errors import StoreUnreadable
 from ibkr_mcp_server.store.intents import Intent
+from ibkr_mcp_server.store.stop_runs import StopRun
 
 STARTS_LOOKED_THROUGH = 50
 
@@ -54,6 +57,7 @@ class Status:
 
     at: datetime
     kill: KillStatus
+    stop_run: StopRun | None
     settings: Settings
     started_at: datetime | None
     """When the newest server start read `settings`; None when they are this shell's, for want of a recorded start."""
@@ -113,6 +117,7 @@ def read(connection: Connection, workspace: Workspace) -> Status:
     return Status(
         at=now,
         kill=workspace.kill_switch.status(connection),
+        stop_run=stop_runs.newest(connection, ACCOUNT),
         settings=settings,
         started_at=started_at,
         limits=order_limits(in_force.of(settings), minute, today),
@@ -192,6 +197,9 @@ def _facts(seen: Status) -> Iterator[tuple[str, str]]:
         yield "Kill switch", f"ON, {latch.mode}, scope {latch.scope}, since {utc(latch.activated_at)}"
         yield "  reason", latch.reason
         yield "  by", f"{latch.actor_type} {latch.actor_id} ({latch.auth}), repeated {latch.repeats} times"
+        run = seen.stop_run
+        is_of_latch = run is not None and run.generation == latch.generation
+        yield "  progress", in_words(run) if run is not None and is_of_latch else "no server has taken it up yet"
     else:
         yield "Kill switch", "off"
     if seen.kill.sentinel:
@@ -251,6 +259,7 @@ def _fields(seen: Status) -> dict[str, object]:
         "at": seen.at,
         "kill_switch_active": seen.kill.active,
         "kill_switch": {**latch, "mode": str(seen.kill.latch.mode), "sentinel": seen.kill.sentinel},
+        "stop_run": None if seen.stop_run is None else asdict(seen.stop_run),
         "halted_scopes": [{**asdict(one), "mode": str(one.mode)} for one in seen.kill.others],
         "concerns": seen.concerns,
         "risk": [{"state": one.state, "code": one.code, "reason": one.reason} for one in seen.risk],

@@ -39,8 +39,8 @@ from ibkr_mcp_server.operations.comparison import (
     position_anchor,
 )
 from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.operations.entries import cancel_own_entries
 from ibkr_mcp_server.operations.follow import OrderFollower
-from ibkr_mcp_server.operations.stop import cancel_own_entries
 from ibkr_mcp_server.safety.readiness import Step
 from ibkr_mcp_server.store import intents, reconciliations
 from ibkr_mcp_server.store.database import Database
@@ -61,6 +61,7 @@ class Occasion(StrEnum):
     START = "start"
     LINK_RESTORED = "link restored"
     PERIODIC = "periodic"
+    AFTER_STOP = "after a stop"
     END_OF_DAY = "end of the trading day"
 
 
@@ -91,6 +92,8 @@ class Reconciler:
         self._wake = asyncio.Event()
         self._outage = False
         """The link was up in this run, was lost, and its return was not worked off yet."""
+        self._stopped = False
+        """A stop was carried out, and what came of it was not compared yet."""
         self._steps_recorded: set[Step] = set()
         self.working = asyncio.Lock()
         """Held while a comparison is under way."""
@@ -110,6 +113,11 @@ class Reconciler:
         self._readiness.begin()
         self._wake.set()
 
+    def after_stop(self) -> None:
+        """A stop was carried out: compare now, because whoever ends it needs to know (KS-15)."""
+        self._stopped = True
+        self._wake.set()
+
     # ---- the walk
 
     async def run(self) -> None:
@@ -124,10 +132,12 @@ class Reconciler:
             elif self._desk.broker.link.is_up:
                 today = trading_day(self._desk.clock.now())
                 occasion = self._occasion(day_ended=today != day)
+                was_stopped, self._stopped = self._stopped, False
                 try:
                     await self.reconcile(occasion)
                     day = today
                 except (ProductError, OSError) as error:
+                    self._stopped = was_stopped
                     _log.warning("the comparison with the broker failed", occasion=occasion, error=str(error))
                     pause = AGAIN_SECONDS
             await self._sleep_or_wake(pause)
@@ -137,6 +147,8 @@ class Reconciler:
             return Occasion.START
         if self._outage:
             return Occasion.LINK_RESTORED
+        if self._stopped:
+            return Occasion.AFTER_STOP
         return Occasion.END_OF_DAY if day_ended else Occasion.PERIODIC
 
     async def _sleep_or_wake(self, seconds: float) -> None:
@@ -199,12 +211,12 @@ class Reconciler:
         await self._escalate()
         with_marks = occasion is not Occasion.PERIODIC or bool(readiness.broken_invariants)
         verdict = await self._verdict(with_marks=with_marks)
-        report = await desk.database.run(lambda connection: self._keep(connection, occasion, verdict))
         broken = readiness.broken_invariants
         if with_marks:
             broken = tuple(broken_invariants(verdict.truth, cash_account=desk.settings.cash_account))
             if not readiness.is_ready or any(text.startswith("UNKNOWN_ORDERS") for text in broken):
                 broken += await desk.database.read(self._unknown_orders)
+        report = await desk.database.run(lambda connection: self._keep(connection, occasion, verdict, broken))
         if occasion is Occasion.START:
             await self._record_step(Step.RECONCILIATION, "clean" if verdict.is_clean else "differences")
             await self._record_step(Step.INVARIANTS, " ".join(broken) or "hold")
@@ -318,10 +330,11 @@ class Reconciler:
         ]
         return (f"UNKNOWN_ORDERS: the outcome of {', '.join(lost)} is not known yet.",) if lost else ()
 
-    def _keep(self, connection: Connection, occasion: Occasion, verdict: Verdict) -> Report:
+    def _keep(self, connection: Connection, occasion: Occasion, verdict: Verdict, broken: tuple[str, ...]) -> Report:
         desk, truth = self._desk, verdict.truth
         report: dict[str, Any] = {
             "differences": [asdict(found) for found in verdict.differences],
+            "broken_invariants": list(broken),
             "accounts": len(truth.accounts),
             "open_orders": sum(order.is_working for order in truth.open_orders),
             "executions": len(truth.executions),

@@ -16,7 +16,7 @@ from ibkr_mcp_server.safety.approval_queue import DUAL_SECONDS, ApprovalQueue
 from ibkr_mcp_server.safety.kill_switch import KillSwitch, power_to_end
 from ibkr_mcp_server.safety.operator import OperatorProof
 from ibkr_mcp_server.settings import BrokerMode, Settings
-from ibkr_mcp_server.store import approvals, intents, latches
+from ibkr_mcp_server.store import approvals, intents, latches, reconciliations
 from ibkr_mcp_server.store.approvals import Approval, Asked
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.latches import Latch
@@ -117,7 +117,8 @@ def check_resumable(database: Database, scope: str = ACCOUNT) -> None:
             "NOT_RESUMABLE",
             "Trading cannot resume yet.",
             details=found,
-            next_step="Start the server, so that it asks the broker for lost orders; `status --safety` shows the rest.",
+            next_step="Start the server, so that it asks the broker for lost orders and compares the records; "
+            "`status --safety` shows the rest.",
         )
 
 
@@ -137,7 +138,22 @@ def _unknown_orders(connection: Connection, scope: str) -> Iterator[str]:
             )
 
 
+def _comparison(connection: Connection, scope: str) -> Iterator[str]:
+    """KS-15: our records and the broker's agree, and the invariants of a start hold, as found after the stop."""
+    report = reconciliations.newest(connection)
+    if report is None and not intents.actors(connection):
+        return  # nothing was ever sent from here, and no broker was ever asked
+    stopped_at = latches.current(connection, scope).activated_at
+    if report is None or (stopped_at is not None and report.last_at < stopped_at):
+        yield "Our records were not compared with the broker's since the stop."
+        return
+    if not report.clean:
+        yield f"Our records and the broker's disagree: {' '.join(report.differences)}"
+    for broken in report.report.get("broken_invariants", ()):
+        yield f"An invariant of the start does not hold: {broken}"
+
+
 Obstacle = Callable[[Connection, str], Iterator[str]]
 """Says what stands against ending the stop of a scope, a sentence for each."""
 
-OBSTACLES: tuple[Obstacle, ...] = (_audit_log, _unknown_orders)
+OBSTACLES: tuple[Obstacle, ...] = (_audit_log, _unknown_orders, _comparison)

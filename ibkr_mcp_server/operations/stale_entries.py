@@ -9,7 +9,7 @@ from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
-from ibkr_mcp_server.operations.stop import EntryLeft, cancel_one
+from ibkr_mcp_server.operations.entries import EntryLeft, cancel_one
 from ibkr_mcp_server.safety.exposure import is_protective
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.intents import Intent

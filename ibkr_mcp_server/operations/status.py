@@ -25,8 +25,9 @@ from ibkr_mcp_server.safety.policy import account_check, closed_live_locks
 from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.tally import Hour, Violation
 from ibkr_mcp_server.settings import Settings
-from ibkr_mcp_server.store import intents, latches, limit_raises
+from ibkr_mcp_server.store import intents, latches, limit_raises, stop_runs
 from ibkr_mcp_server.store.intents import Intent
+from ibkr_mcp_server.store.stop_runs import StopRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class SafetyStatus:
     at: datetime
     state: EffectiveState
     kill: KillStatus
+    stop_run: StopRun | None
+    """How far the newest stop of the account was carried out; None before the first."""
     link: LinkStatus
     account_verified: bool
     trading_enabled: bool
@@ -102,6 +105,7 @@ def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
         at=now,
         state=desk.safety.state(connection, agent),
         kill=desk.safety.kill_switch.status(connection),
+        stop_run=stop_runs.newest(connection, ACCOUNT),
         link=link,
         account_verified=bool(link.accounts) and all(map(accepts, link.accounts)),
         trading_enabled=settings.enable_trading,
@@ -136,6 +140,7 @@ def status_without_store(desk: Desk, trouble: str) -> SafetyStatus:
             sentinel=switch.sentinel_present(),
             read_at=now,
         ),
+        stop_run=None,
         link=link,
         account_verified=bool(link.accounts) and all(map(accepts, link.accounts)),
         trading_enabled=settings.enable_trading,

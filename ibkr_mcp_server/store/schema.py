@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from ibkr_mcp_server.store.columns import DayText, DecimalText, MomentText, WholeNumber, WordText
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest migration; a database that says so is opened without loading Alembic."""
 
 
@@ -241,6 +241,20 @@ trades = Table(
     Column("commission_currency", Text),
     Column("executed_at", MomentText, nullable=False),
     Index(None, "executed_at"),
+)
+
+stop_runs = Table(
+    "stop_runs",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("generation", WholeNumber, primary_key=True, autoincrement=False),
+    Column("mode", Text, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("begun_at", MomentText, nullable=False),
+    Column("updated_at", MomentText, nullable=False),
+    Column("finished_at", MomentText),
+    Column("attempts", Integer, nullable=False),
+    Column("report", Text, nullable=False),
 )
 
 operator_attempts = Table(

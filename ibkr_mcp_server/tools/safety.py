@@ -16,6 +16,7 @@ from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.operations import status as status_operations
 from ibkr_mcp_server.operations import stop as stop_operations
 from ibkr_mcp_server.operations.status import SafetyStatus
+from ibkr_mcp_server.operations.stop_coordinator import in_words
 from ibkr_mcp_server.safety.decision import CODES, Code
 from ibkr_mcp_server.safety.state import SafetyState
 from ibkr_mcp_server.store.intents import Intent
@@ -36,6 +37,8 @@ class KillSwitchView(Part):
     actor: str | Unknown = None
     since: datetime | Unknown = None
     sentinel_file: bool | Unknown = None
+    progress: str | Unknown = None
+    """How far the stop was carried out."""
     halted_scopes: tuple[str, ...] = ()
     """Strategies and instruments that are stopped, each with its reason."""
 
@@ -139,6 +142,7 @@ def _safety(status: SafetyStatus) -> SafetyFacts:
             actor=f"{latch.actor_type} {cleaned(latch.actor_id, 60)} ({latch.auth})" if latch.active else None,
             since=latch.activated_at,
             sentinel_file=status.kill.sentinel,
+            progress=None if status.stop_run is None or not latch.active else cleaned(in_words(status.stop_run)),
             halted_scopes=tuple(f"{cleaned(one.scope, 80)}: {cleaned(one.reason)}" for one in status.kill.others),
         ),
         effective_state=status.state.name,
@@ -281,11 +285,12 @@ async def emergency_stop(call: Call, arguments: StopArguments) -> Reply:
         mode=None if latch is None else str(latch.mode),
         reason=cleaned(latch.reason if latch is not None else arguments.reason),
         since=None if latch is None else latch.activated_at,
-        cancelled_perm_ids=report.cancelled,
+        cancelled_perm_ids=report.entries.cancelled,
         still_working=tuple(
-            LeftView(perm_id=left.perm_id, order=left.label, reason=cleaned(left.reason)) for left in report.left
+            LeftView(perm_id=left.perm_id, order=left.label, reason=cleaned(left.reason))
+            for left in report.entries.left
         ),
-        protective_perm_ids=report.protective_kept,
+        protective_perm_ids=report.entries.protective_kept,
     )
     troubles = filter(None, (report.activation.problem, report.warning))
     return Reply(

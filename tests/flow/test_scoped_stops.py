@@ -55,7 +55,7 @@ async def test_a_halted_agent_opens_nothing_its_entries_go_and_the_other_agent_t
 
         itself = await other.call("emergency_stop", only="me", reason="unsure")
         assert itself["scope"] == "strategy:momentum"
-        assert theirs["perm_id"] in itself["cancelled_perm_ids"]
+        await one.until(lambda: theirs["perm_id"] not in _working(gateway))
         assert (await other.buy(symbol="MSFT"))["code"] == "KILL_SWITCH_ACTIVE"
         await switch.clear(await proof(one), "looked at it", scope=scopes.of_strategy(name))
         assert (await one.buy(symbol="MSFT"))["success"]

@@ -1,0 +1,63 @@
+"""How far each stop was carried out, so that whoever writes next can go on after a crash (EM-01)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select
+
+from ibkr_mcp_server.store.schema import stop_runs
+
+_OF_LATCH = select(stop_runs).where(
+    stop_runs.c.scope == bindparam("scope"), stop_runs.c.generation == bindparam("generation")
+)
+_NEWEST = (
+    select(stop_runs).where(stop_runs.c.scope == bindparam("scope")).order_by(stop_runs.c.generation.desc()).limit(1)
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopRun:
+    """The effects of one use of one switch."""
+
+    scope: str
+    generation: int
+    """Of the latch whose effects these are."""
+    mode: str
+    step: str
+    begun_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None = None
+    attempts: int = 0
+    """Rounds of closing positions so far."""
+    report: dict[str, Any] = field(default_factory=dict)  # Any: JSON
+    """What was done and what is left."""
+
+
+def of_latch(connection: Connection, scope: str, generation: int) -> StopRun | None:
+    row = connection.execute(_OF_LATCH, {"scope": scope, "generation": generation}).one_or_none()
+    return None if row is None else _from_row(row)
+
+
+def newest(connection: Connection, scope: str) -> StopRun | None:
+    row = connection.execute(_NEWEST, {"scope": scope}).one_or_none()
+    return None if row is None else _from_row(row)
+
+
+def keep(connection: Connection, run: StopRun, now: datetime) -> StopRun:
+    """Write `run` down as it stands now."""
+    kept = replace(run, updated_at=now)
+    connection.execute(
+        delete(stop_runs).where(stop_runs.c.scope == run.scope, stop_runs.c.generation == run.generation)
+    )
+    connection.execute(insert(stop_runs), {**vars(kept), "report": json.dumps(kept.report)})
+    return kept
+
+
+def _from_row(row: Row[Any]) -> StopRun:  # Any: values of all the columns' types
+    values = dict(row._mapping)
+    values["report"] = json.loads(values["report"])
+    return StopRun(**values)
