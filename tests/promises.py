@@ -591,6 +591,8 @@ PROMISES: dict[str, Promise] = {
     "KS-14": held(
         "On a person's order every position is closed, sized by the broker's word, and never across zero.",
         "tests/flow/test_closing.py::test_everything_is_cancelled_and_closed_and_then_the_stop_can_be_ended",
+        "tests/flow/test_closing.py::test_partial_fills_rejections_and_a_halted_market_end_flat_without_crossing_zero",
+        "tests/flow/test_closing.py::test_a_closed_market_is_waited_for_and_nothing_is_sent_before_it_opens",
         "tests/unit/safety/test_state.py::test_while_positions_are_closed_only_the_coordinator_touches_orders",
     ),
     "KS-15": held(
@@ -789,6 +791,11 @@ PROMISES: dict[str, Promise] = {
     "LK-05": held(
         "A process that lost its lock sends nothing more.",
         "tests/flow/test_one_writer.py::test_a_process_that_lost_its_lock_sends_nothing_more_and_trading_is_stopped",
+    ),
+    "EM-01": held(
+        "A stop is carried out step by step, and after a crash the next server goes on with it to the end.",
+        "tests/flow/test_closing.py::test_a_server_that_is_killed_while_it_closes_is_followed_by_one_that_finishes",
+        "tests/flow/test_closing.py::test_everything_is_cancelled_and_closed_and_then_the_stop_can_be_ended",
     ),
     "EM-02": held(
         "What waits to be sent when the link is lost is dropped, never sent later.",

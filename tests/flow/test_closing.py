@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from ibkr_mcp_server.audit.events import EventType
-from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.cli.workspace import open_workspace
+from ibkr_mcp_server.clock import ManualClock, SystemClock
 from ibkr_mcp_server.domain.operations import Actor, ActorType
+from ibkr_mcp_server.operations.stop_coordinator import in_words
+from ibkr_mcp_server.settings import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
+from ibkr_mcp_server.store import stop_runs
 from ibkr_mcp_server.store.latches import KillMode
 from tests.flow.test_stopping import proof
 from tests.harness import World, running, time_passing
+from tests.private_state import private_state
+from tests.server_process import serving
 
 MANAGER = Actor(type=ActorType.HUMAN, id="rita", auth="passphrase")
 ACCOUNT = "DU9000001"
@@ -48,20 +56,99 @@ async def test_everything_is_cancelled_and_closed_and_then_the_stop_can_be_ended
         stop = await world.call("place_stop_loss", symbol="AAPL", action="SELL", quantity=100, stop_price=level)
         entry = await world.buy(symbol="NVDA")
         assert (stop["success"], entry["success"]) == (True, True)
+        gateway.faults.fill_before_cancel(2)  # the entry, which opens 1, and the stop, which closes 100 by itself
         await closing(world)
         assert (await world.call("close_position", symbol="MSFT"))["code"] == "KILL_SWITCH_ACTIVE"
         await until(world, lambda: not gateway.exchange.open_orders() and not held(gateway, "AAPL"))
         await until(world, lambda: _done(world))
         assert [held(gateway, "AAPL"), held(gateway, "MSFT")] == [0, 0]
-        assert sum(fill.quantity for fill in gateway.exchange.executions()) == 140, "nothing was closed twice"
+        assert sum(fill.quantity for fill in gateway.exchange.executions()) == 142, "nothing was closed twice"
         (report,) = await world.records(EventType.STOP_CARRIED_OUT)
         assert (report.outcome["step"], report.outcome["positions_left"]) == ("done", [])
         assert report.actor["id"] == "stop-coordinator"
         status = await world.call("get_safety_status")
-        assert status["kill_switch"]["progress"].startswith("done; 1 round")
+        assert status["kill_switch"]["progress"].startswith("done; ")
         await until(world, lambda: _compared_after_the_stop(world))
         await world.app.desk.safety.kill_switch.clear(await proof(world), "flat, and understood")
         assert (await world.buy())["success"]
+
+
+async def test_partial_fills_rejections_and_a_halted_market_end_flat_without_crossing_zero(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """A13, KS-14: what cannot be closed is told, keeps its protection, and is closed once it can be."""
+    gateway.add_position(ACCOUNT, "AAPL", Decimal(100), Decimal(150))
+    gateway.add_position(ACCOUNT, "MSFT", Decimal(40), Decimal(300))
+    async with running(tmp_path, gateway, clock, enable_stop_loss_orders=True) as world:
+        level = round(await world.last_price("MSFT") * 0.9, 2)
+        stop = await world.call("place_stop_loss", symbol="MSFT", action="SELL", quantity=40, stop_price=level)
+        gateway.faults.partial_fills(Decimal(30))
+        gateway.faults.reject_next_order()
+        gateway.faults.halt("MSFT")
+        await closing(world)
+        await until(world, lambda: not held(gateway, "AAPL"))
+        await until(world, lambda: _progress(world).startswith("leftovers reported"))
+        assert "40 MSFT left" in _progress(world)
+        await until(world, lambda: [order.terms.order_type for order in gateway.exchange.open_orders()] == ["STP"])
+        (protects,) = gateway.exchange.open_orders()
+        assert protects.perm_id != stop["perm_id"]
+        assert protects.remaining == 40
+        assert protects.terms.aux_price == Decimal(str(level))
+        leftovers = (await world.records(EventType.STOP_CARRIED_OUT))[0].outcome
+        assert [left["label"] for left in leftovers["positions_left"]] == ["MSFT"]
+
+        gateway.faults.resume("MSFT")
+        await until(world, lambda: _done(world))
+        assert [held(gateway, "AAPL"), held(gateway, "MSFT")] == [0, 0]
+        assert gateway.exchange.open_orders() == []
+        assert sum(fill.quantity for fill in gateway.exchange.executions()) == 140, "nothing was closed twice"
+
+
+async def test_a_closed_market_is_waited_for_and_nothing_is_sent_before_it_opens(tmp_path: Path) -> None:
+    """A13, KS-14, TM-03: queued for the open, which is said; nothing is sent before."""
+    clock = ManualClock(datetime(2026, 11, 20, 22, 0, tzinfo=UTC))  # Friday, an hour after the close
+    async with PaperGateway(clock=clock) as gateway:
+        gateway.add_position(ACCOUNT, "AAPL", Decimal(10), Decimal(150))
+        async with running(tmp_path, gateway, clock) as world:
+            await closing(world)
+            await until(world, lambda: "queued for the open" in _progress(world))
+            assert "2026-11-23T14:30" in _progress(world)
+            assert gateway.received_orders == []
+            clock.step_wall(datetime(2026, 11, 23, 14, 31, tzinfo=UTC) - clock.now())
+            await until(world, lambda: _done(world))
+            assert held(gateway, "AAPL") == 0
+
+
+async def test_a_server_that_is_killed_while_it_closes_is_followed_by_one_that_finishes() -> None:
+    """EM-01: kill -9 with one position closed and another one waiting; nothing is closed twice."""
+    async with PaperGateway(clock=SystemClock(), market_always_open=True) as gateway:
+        gateway.add_position(ACCOUNT, "AAPL", Decimal(30), Decimal(150))
+        gateway.add_position(ACCOUNT, "MSFT", Decimal(40), Decimal(300))
+        gateway.faults.halt("MSFT")
+        with private_state("close-") as state:
+            async with serving(state, gateway) as server:
+                await asyncio.to_thread(_ordered, state)
+                async with asyncio.timeout(20):
+                    await gateway.wait_for(lambda: len(gateway.received_orders) >= 2)
+                    await gateway.wait_for(lambda: not held(gateway, "AAPL"))
+                await server.kill()
+            gateway.faults.resume("MSFT")
+            async with serving(state, gateway) as server:
+                await server.until(lambda status: (status["kill_switch"]["progress"] or "").startswith("done"))
+        assert [held(gateway, "AAPL"), held(gateway, "MSFT")] == [0, 0]
+        assert sum(fill.quantity for fill in gateway.exchange.executions()) == 70
+        assert gateway.exchange.open_orders() == []
+
+
+def _ordered(state: Path) -> None:
+    """What `portfolio-close` does once two people have proved themselves."""
+    with open_workspace(load_settings(environ={"IBKR_STATE_DIR": str(state)})) as workspace:
+        asyncio.run(workspace.kill_switch.activate(KillMode.CLOSE_POSITIONS, "out", MANAGER))
+
+
+def _progress(world: World) -> str:
+    run = world.app.desk.database.read_blocking(lambda c: stop_runs.newest(c, "account"))
+    return "" if run is None else in_words(run)
 
 
 def _done(world: World) -> bool:

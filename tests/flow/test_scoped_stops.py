@@ -18,7 +18,7 @@ from ibkr_mcp_server.errors import Fault
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store.latches import KillMode
 from tests.flow.test_stopping import proof
-from tests.harness import World, running
+from tests.harness import World, running, time_passing
 
 HUMAN = Actor(type=ActorType.HUMAN, id="olivia", auth="local-shell")
 
@@ -53,9 +53,11 @@ async def test_a_halted_agent_opens_nothing_its_entries_go_and_the_other_agent_t
         assert his["kill_switch"]["halted_scopes"] == [f"strategy:{name}: odd prices"]
         assert (await one.call("close_position", symbol="AAPL", quantity=1))["code"] == "ALREADY_CLOSING"
 
+        await clock.advance(2)  # what was sent so far does not hold up the pace
         itself = await other.call("emergency_stop", only="me", reason="unsure")
         assert itself["scope"] == "strategy:momentum"
-        await one.until(lambda: theirs["perm_id"] not in _working(gateway))
+        async with time_passing(clock):
+            await one.until(lambda: theirs["perm_id"] not in _working(gateway))
         assert (await other.buy(symbol="MSFT"))["code"] == "KILL_SWITCH_ACTIVE"
         await switch.clear(await proof(one), "looked at it", scope=scopes.of_strategy(name))
         assert (await one.buy(symbol="MSFT"))["success"]
