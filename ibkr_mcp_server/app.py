@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,19 +35,22 @@ from ibkr_mcp_server.operations.follow import OrderFollower
 from ibkr_mcp_server.operations.reconciliation import Reconciler
 from ibkr_mcp_server.operations.risk_monitor import RiskMonitor
 from ibkr_mcp_server.operations.session_limit import SessionLimit
+from ibkr_mcp_server.operations.shutdown import shut_down
 from ibkr_mcp_server.operations.stale_entries import StaleEntries
 from ibkr_mcp_server.operations.stop import StopWatch
 from ibkr_mcp_server.operations.stop_coordinator import StopCoordinator
 from ibkr_mcp_server.safety.default_account import DefaultAccount
-from ibkr_mcp_server.safety.kill_switch import KillSwitch
+from ibkr_mcp_server.safety.kill_switch import ENVIRONMENT, KillSwitch
 from ibkr_mcp_server.safety.manager import TradingSafetyManager
 from ibkr_mcp_server.safety.reader_seat import ReaderSeat
+from ibkr_mcp_server.safety.redis_switch import RedisSwitch
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.writer import WriterRole
 from ibkr_mcp_server.settings import BrokerMode, Settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.state_dir import StateDirectory
 from ibkr_mcp_server.store.database import Database
+from ibkr_mcp_server.store.latches import KillMode
 
 BROKER_MESSAGES_PER_SECOND = 50
 """What IBKR allows one client of the TWS API."""
@@ -95,6 +98,9 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
 
         gate = SendGate(state.send_lock)
         kill_switch = KillSwitch(database=database, audit=audit, clock=clock, gate=gate, sentinel=state.sentinel)
+
+        if settings.kill_switch:
+            await kill_switch.activate(KillMode.HALT_ONLY, "IBKR_KILL_SWITCH is true", ENVIRONMENT)
 
         writer = WriterRole(
             lock=database.writer_lock(), database=database, audit=audit, clock=clock, session_id=session_id
@@ -164,9 +170,10 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             writer.run(on_lost=stop_watch.role_lost),
         )
         stack.push_async_callback(checkpointer.close)
-        await stack.enter_async_context(_background(*jobs))
+        await stack.enter_async_context(_background(*jobs, *_key_in_redis(settings, desk)))
         await broker.open()
         stack.push_async_callback(broker.close)
+        stack.push_async_callback(shut_down, desk)
         _log.info("open", session_id=session_id, venue=settings.broker_mode, version=__version__)
         yield App(
             desk=desk,
@@ -199,6 +206,21 @@ async def link_to_look(settings: Settings, state: StateDirectory, *, clock: Cloc
         stack.push_async_callback(broker.close)
         await broker.open()
         yield broker
+
+
+def _key_in_redis(settings: Settings, desk: Desk) -> Iterator[Coroutine[Any, Any, None]]:
+    """The job that looks for the key, when a Redis is configured."""
+    if settings.redis_url is None:
+        return
+    switch = RedisSwitch(
+        url=settings.redis_url.get_secret_value(),
+        key=settings.kill_switch_redis_key,
+        kill_switch=desk.safety.kill_switch,
+        database=desk.database,
+        clock=desk.clock,
+    )
+    desk.safety.standing.more_conditions.append(switch.causes)
+    yield switch.run()
 
 
 async def _paper_gateway(

@@ -314,6 +314,25 @@ def postgresql_url(*, unset: str) -> Rule:
     return Rule(allowed="a URL that begins with postgresql+psycopg://", read=read, privacy=Privacy.SECRET, unset=unset)
 
 
+def redis_url(*, unset: str) -> Rule:
+    def read(text: str) -> SecretStr:
+        if not re.fullmatch(r"(redis|rediss|unix)://\S+", text):
+            raise ValueError
+        return SecretStr(text)
+
+    allowed = "a URL that begins with redis://, rediss:// or unix://"
+    return Rule(allowed=allowed, read=read, privacy=Privacy.SECRET, unset=unset)
+
+
+def redis_key() -> Rule:
+    def read(text: str) -> str:
+        if not re.fullmatch(r"[!-~]{1,200}", text):
+            raise ValueError
+        return text
+
+    return Rule(allowed="1 to 200 printable characters without spaces", read=read)
+
+
 def _positive_float(allowed: str, highest: int) -> Rule:
     def read(text: str) -> float:
         return float(_number_between(text, Decimal(0), Decimal(highest), above=True))

@@ -394,6 +394,21 @@ class Settings(RiskSettings):
         default=True, description="A stop also cancels working orders that would open or add to a position."
     )
 
+    kill_switch: Annotated[bool, rules.switch()] = Field(
+        default=False, description="Stops trading at each start; false ends no stop that there is."
+    )
+    redis_url: Annotated[SecretStr | None, rules.redis_url(unset="no Redis is asked")] = Field(
+        default=None,
+        description="Redis in which a key can stop trading; while it does not answer, nothing is opened. Never shown.",
+    )
+    kill_switch_redis_key: Annotated[str, rules.redis_key()] = Field(
+        default="ibkr:kill_switch:active",
+        description="The key that stops trading while it is set; removing it ends no stop.",
+    )
+    cancel_entries_on_shutdown: Annotated[bool, rules.switch()] = Field(
+        default=False, description="A server that is told to end cancels its working entry orders first."
+    )
+
     # Safety chain
     decision_timeout_seconds: Annotated[float, rules.seconds(30)] = Field(
         default=2.0, description="How long the checks of one request may take before it is refused."

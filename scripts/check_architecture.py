@@ -52,6 +52,7 @@ ARROWS: dict[str, set[str]] = {
         "agents", "app", "control", "tools", "operations", "safety", "broker.base", "simulator", "audit", "store",
         "domain", "settings", "settings_pages", "setting_rules", "state_dir", "log", *LEAVES,
     },
+    "kill_switch": {"cli", "safety", "store", "domain", *LEAVES},
     "__main__": {"cli", *LEAVES},
 }  # fmt: skip
 """Room → what it may import besides itself. `broker.base` is the seam; the rest of `broker/` is its own affair."""

@@ -542,7 +542,11 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_cli_stop_and_reset.py::test_halt_holds_by_the_stop_file_when_the_store_or_the_settings_are_broken",
     ),
     "KS-07": held(
-        "Tool, shell and stop file each stop by themselves.",
+        "Tool, shell, stop file, program, signal, environment and Redis key each stop by themselves.",
+        "tests/flow/test_ways_to_stop.py::test_the_environments_flag_stops_at_the_start_and_ends_nothing",
+        "tests/flow/test_ways_to_stop.py::test_the_key_in_redis_stops_and_cannot_resume_and_no_redis_opens_nothing",
+        "tests/flow/test_ways_to_stop.py::test_a_program_stops_and_is_refused_a_reset",
+        "tests/flow/test_ways_to_stop.py::test_a_signal_stops_and_a_server_that_is_told_to_end_ends_in_order",
         "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
         "tests/flow/test_stopping.py::test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled",
         "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
@@ -796,6 +800,10 @@ PROMISES: dict[str, Promise] = {
         "A stop is carried out step by step, and after a crash the next server goes on with it to the end.",
         "tests/flow/test_closing.py::test_a_server_that_is_killed_while_it_closes_is_followed_by_one_that_finishes",
         "tests/flow/test_closing.py::test_everything_is_cancelled_and_closed_and_then_the_stop_can_be_ended",
+    ),
+    "EM-09": held(
+        "A server that is told to end takes nothing more in, finishes what it sends, and is gone within five seconds.",
+        "tests/flow/test_ways_to_stop.py::test_a_signal_stops_and_a_server_that_is_told_to_end_ends_in_order",
     ),
     "EM-02": held(
         "What waits to be sent when the link is lost is dropped, never sent later.",

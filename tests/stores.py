@@ -21,6 +21,7 @@ from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import Intent
 
 POSTGRESQL = os.environ.get("IBKR_TEST_POSTGRESQL_URL", "postgresql://127.0.0.1:5432/test")
+REDIS = os.environ.get("IBKR_TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
 AGENT = Actor(type=ActorType.AGENT, id="claude", auth="stdio")
 OPERATOR = Actor(type=ActorType.HUMAN, id="root", auth="passphrase")
 NOON = datetime(2026, 11, 20, 17, 0, tzinfo=UTC)

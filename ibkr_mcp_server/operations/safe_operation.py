@@ -93,7 +93,11 @@ async def safe_trading_operation(
     if admission.approval is None:
         return Answer(decision=decision, result=await _read(admission, act, desk))
     # Once approved, the write is finished and recorded even if the caller has gone.
-    return await asyncio.shield(asyncio.ensure_future(_write(admission, act, desk)))
+    writing = asyncio.ensure_future(_write(admission, act, desk))
+    under_way = desk.safety.writes_under_way
+    under_way.add(writing)
+    writing.add_done_callback(under_way.discard)
+    return await asyncio.shield(writing)
 
 
 async def _read(admission: Admission, act: Callable[[Access], Awaitable[T]], desk: Desk) -> T:

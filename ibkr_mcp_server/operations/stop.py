@@ -14,7 +14,7 @@ from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.entries import Entries, cancel_entries
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
 from ibkr_mcp_server.operations.stop_coordinator import StopCoordinator
-from ibkr_mcp_server.safety.kill_switch import SENTINEL, Activation
+from ibkr_mcp_server.safety.kill_switch import SENTINEL, SIGNAL, Activation
 from ibkr_mcp_server.store.latches import KillMode
 
 WATCH_SECONDS = 0.25
@@ -71,6 +71,11 @@ async def _scope(operation: Operation, only: str | None, access: Access) -> tupl
     except (ProductError, TimeoutError):
         return scopes.ACCOUNT, f"Which contract {only!r} is could not be found out, so everything was stopped."
     return scopes.of_instrument(instrument.con_id), None
+
+
+async def stop_by_signal(desk: Desk, reason: str) -> None:
+    """Stop everything because somebody sent this process a signal."""
+    await desk.safety.kill_switch.activate(KillMode.HALT_ONLY, reason, SIGNAL)
 
 
 class StopWatch:

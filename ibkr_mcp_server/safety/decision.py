@@ -29,6 +29,8 @@ class Code(StrEnum):
     LINK_DOWN = "LINK_DOWN"
     RESTART_WINDOW = "RESTART_WINDOW"
     SESSION_OVER = "SESSION_OVER"
+    SERVER_ENDING = "SERVER_ENDING"
+    STOP_KEY_UNREADABLE = "STOP_KEY_UNREADABLE"
     RECONCILING = "RECONCILING"
     RECORDS_DISAGREE = "RECORDS_DISAGREE"
     INVARIANT_BROKEN = "INVARIANT_BROKEN"
@@ -186,6 +188,14 @@ CODES: dict[Code, CodeText] = {
     Code.LINK_DOWN: CodeText(
         meaning="There is no usable link to the broker.",
         remedy="Call get_connection_status: it says what is missing and how to repair it.",
+    ),
+    Code.SERVER_ENDING: CodeText(
+        meaning="The server was told to end; what is being sent is finished and nothing more is taken in.",
+        remedy="Call again once the server has been started anew.",
+    ),
+    Code.STOP_KEY_UNREADABLE: CodeText(
+        meaning="Trading can be stopped by a key in Redis, and Redis does not answer; nothing is opened meanwhile.",
+        remedy="Tell the operator that Redis cannot be reached. It ends by itself; reductions and cancels work.",
     ),
     Code.RECONCILING: CodeText(
         meaning="The link came back, and the broker's records are being compared with ours.",

@@ -33,6 +33,8 @@ from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.latches import KillMode, Latch
 
 SENTINEL = Actor(type=ActorType.HUMAN, id="sentinel file", auth="sentinel-file")
+SIGNAL = Actor(type=ActorType.HUMAN, id="signal", auth="signal")
+ENVIRONMENT = Actor(type=ActorType.HUMAN, id="environment", auth="environment")
 
 _ROWS = {
     KillMode.HALT_ONLY: SafetyState.HALT,

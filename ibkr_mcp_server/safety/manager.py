@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -103,6 +104,8 @@ class TradingSafetyManager:
         self.breaker = CircuitBreaker(settings=settings, audit=audit, clock=clock)
         self.writer = writer
         self.readiness = Readiness()
+        self.writes_under_way: set[asyncio.Future[Any]] = set()  # Any: results of all kinds
+        """Approved writes that are being sent or whose outcome is being recorded."""
         self.policy = Policy(settings, agent_limits)
         self._settings = settings
         self._broker = broker

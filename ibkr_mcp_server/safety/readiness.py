@@ -46,6 +46,8 @@ class Readiness:
         """Why the audit log is not what was written (SU-05)."""
         self.session_over: str | None = None
         """Why a person must look before anything more is opened (TM-06)."""
+        self.ending = False
+        """The process is about to end, and takes nothing more in (EM-09)."""
         self._restoring = False
         self._settled = asyncio.Event()
 
@@ -93,6 +95,8 @@ class Readiness:
         if self.chain_problem is not None:
             text = f"The audit log does not verify: {self.chain_problem}"
             found.append(Cause(state=SafetyState.HALT, code=Code.STATE_UNREADABLE, reason=text, is_latch=True))
+        if self.ending:
+            found.append(_safe(Code.SERVER_ENDING, "The server is ending and takes no more orders."))
         if not is_writer:
             return tuple(found)  # it writes nothing, whatever its state
         if not self.is_ready and link_is_up:

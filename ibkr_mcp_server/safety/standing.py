@@ -5,6 +5,8 @@ Read inside the transaction that decides, so that two decisions never see the sa
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from sqlalchemy import Connection
 
 from ibkr_mcp_server.broker.base import BrokerReads, LinkState
@@ -47,6 +49,8 @@ class Standing:
         self._writer = writer
         self._readiness = readiness
         self._clock = clock
+        self.more_conditions: list[Callable[[], Sequence[Cause]]] = []
+        """Causes that other parts of the server look after."""
 
     def recorded(self, connection: Connection, operation: Operation, asked: str, observed: Observed) -> Recorded:
         """Read inside the decision's transaction; `asked` is the fingerprint of the request."""
@@ -98,6 +102,8 @@ class Standing:
             text = f"The link to the broker is {link.state}. {link.problem or ''}".strip()
             found.append(Cause(state=SafetyState.SAFE, code=code, reason=text, is_latch=False))
         found += self._readiness.causes(is_writer=self._writer.is_writer, link_is_up=link.is_up)
+        for conditions in self.more_conditions:
+            found += conditions()
         now = self._clock.now()
         for window in self._settings.no_entry_windows:
             if window.contains(now):

@@ -21,13 +21,14 @@ from ibkr_mcp_server.agents import Agent, TokenHolders, token_hash
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.state_dir import StateDirectory
 from ibkr_mcp_server.tools.server import AGENT_OF_REQUEST, TradingServer
+from ibkr_mcp_server.tools.signals import stop_at_signal
 
 PATH = "/mcp"
 LARGEST_BODY = 256 * 1024
 """Bytes; the largest call of ours is a list of symbols."""
 MOST_SESSIONS = 50
 IDLE_SESSION_SECONDS = 900.0
-SHUTDOWN_SECONDS = 10
+SHUTDOWN_SECONDS = 2
 """How long calls in flight may take once the process is told to end; an open event stream would never end by itself."""
 
 
@@ -128,6 +129,7 @@ async def listen(
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             server_header=False,
         )
+        stop_at_signal(server)
         ready(f"http://{_in_url(host)}:{port}{PATH}")
         await uvicorn.Server(config).serve(sockets=[listener])
 

@@ -173,6 +173,17 @@ class TradingServer(MCPServer[None]):
                 with anyio.CancelScope(shield=True):
                     await background.close()
 
+    async def stop_trading(self, reason: str) -> None:
+        """Stop all opening orders, by the kill switch or, while there is none, by the stop file."""
+        opened = None if self._background is None else self._background.opened_now()
+        if opened is not None and opened.app is not None:
+            from ibkr_mcp_server.operations.stop import stop_by_signal
+
+            await stop_by_signal(opened.app.desk, reason)
+        elif self._sentinel is not None:
+            with self._sentinel.open("a", encoding="utf-8") as file:
+                file.write(reason + "\n")
+
     async def close(self) -> None:
         """Close the app in order, for a process that is told to end; calls after this are answered as not opened."""
         if self._background is not None:
@@ -198,6 +209,10 @@ class _Background:
         if self._opened.done():
             return self._opened.result()
         return _Opened(calls=await self._imported)
+
+    def opened_now(self) -> _Opened | None:
+        """As `opened`, without waiting."""
+        return self._opened.result() if self._opened.done() else None
 
     async def close(self) -> None:
         self._closing.set()

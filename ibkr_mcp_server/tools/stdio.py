@@ -14,6 +14,7 @@ from mcp.server.runner import serve_loop
 from mcp.server.stdio import stdio_server
 
 from ibkr_mcp_server.tools.server import TradingServer
+from ibkr_mcp_server.tools.signals import stop_at_signal
 
 
 def serve(server: TradingServer, *, legacy: bool = False) -> None:
@@ -29,6 +30,7 @@ async def _serve(server: TradingServer, *, legacy: bool) -> None:
     endings: set[asyncio.Task[None]] = set()
     for number in (signal.SIGTERM, signal.SIGINT):
         _at_signal(number, lambda number: endings.add(asyncio.create_task(_end(server, number))))
+    stop_at_signal(server)
     if not legacy:
         await server.run_stdio_async()
         return
