@@ -3,6 +3,7 @@
 # soak    an hour of simulated trading with random faults, for each of several seeds
 # docs    write the generated pages                bench   print the figures, each beside its anchor
 # crashes  kill a server 200 times at every step of the order path and print what was checked
+# statemachine  let agents, market, gateway and people play 200 long games, and check the invariants after each move
 # mutations  disable each check of the policy in turn and print which test notices
 # test-ib-insync   the adapter's suite with the archived ib_insync in place of ib_async, in an environment of its own
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)
 STAMP  := $(VENV)/.made-from-pyproject
 
-.PHONY: setup check test test-ib-insync soak demo docs bench mutations crashes
+.PHONY: setup check test test-ib-insync soak demo docs bench mutations crashes statemachine
 
 setup: $(STAMP)
 
@@ -65,3 +66,6 @@ mutations: setup
 
 crashes: setup
 	$(BIN)/python -m scripts.crashes
+
+statemachine: setup
+	MACHINE_EXAMPLES=200 MACHINE_STEPS=50 $(BIN)/python -m pytest -p no:xdist -q tests/flow/test_trading_machine.py

@@ -114,6 +114,8 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_one_writer.py::test_of_two_servers_on_one_state_directory_one_writes_and_the_other_names_it",
         "tests/flow/test_tools_orders.py::test_room_for_three_lets_exactly_three_of_fifty_through",
         "tests/flow/test_stopping.py::test_two_reductions_at_once_cannot_both_use_the_same_position",
+        "tests/unit/safety/test_portfolio.py::test_a_reduction_that_was_decided_on_a_moment_ago_is_not_sold_a_second_time",
+        "tests/flow/test_trading_machine.py::test_whatever_agents_market_gateway_and_people_do_the_invariants_hold",
     ),
     "TW-14": held(
         "An answer is success only if the broker said so; what is not proven is unknown.",
@@ -417,6 +419,7 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_limits.py::test_refused_orders_of_every_kind_leave_all_counters_alone",
         "tests/flow/test_stopping.py::test_a_dropped_order_gives_its_quota_back_and_a_sent_one_does_not",
         "tests/contract/store/test_intents.py::test_quota_comes_back_only_for_what_never_left",
+        "tests/flow/test_trading_machine.py::test_whatever_agents_market_gateway_and_people_do_the_invariants_hold",
     ),
     "RL-09": held(
         "Counters are what the store says, so a restart or a kill changes nothing.",

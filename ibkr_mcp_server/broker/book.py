@@ -42,6 +42,8 @@ class Book:
         self._session_keys: dict[tuple[int, int], Key] = {}
         self._echoes: dict[Key, ib_async.Order] = {}
         self._fills: dict[str, tuple[int, Execution]] = {}
+        self._fills_of: dict[int, dict[str, None]] = {}
+        """By permanent id, the keys of an order's fills in the order in which they were told."""
         self._positions: dict[tuple[str, int], Position] | None = None
         self._valued: dict[tuple[str, int], ib_async.PortfolioItem] = {}
         self._unsettled: dict[tuple[str, int], list[tuple[float, Decimal]]] = {}
@@ -73,7 +75,7 @@ class Book:
         return known[1] if known else None
 
     def average_fill_price(self, perm_id: int) -> Decimal | None:
-        fills = [fill for _, fill in self._fills.values() if fill.perm_id == perm_id]
+        fills = self._fills_under(perm_id)
         filled = sum((fill.quantity for fill in fills), Decimal())
         return sum((fill.quantity * fill.price for fill in fills), Decimal()) / filled if filled else None
 
@@ -269,8 +271,10 @@ class Book:
             return known[1]
         execution = translate.execution_of(contract, told, self._instruments.get(contract.conId))
         self._fills[key] = (revision, execution)
+        self._fills_of.setdefault(execution.perm_id, {})[key] = None
         while len(self._fills) > FILLS_KEPT:
-            del self._fills[next(iter(self._fills))]
+            _, oldest = self._fills.pop(first := next(iter(self._fills)))
+            self._fills_of[oldest.perm_id].pop(first, None)
         now = self._clock.now()
         if (now - execution.executed_at).total_seconds() < SETTLING_SECONDS:
             stamped = (self._clock.monotonic(), execution.quantity * execution.side.sign)
@@ -379,8 +383,10 @@ class Book:
         return key if isinstance(key, int) else 0
 
     def _filled_quantity(self, perm_id: int) -> Decimal:
-        fills = (fill for _, fill in self._fills.values() if fill.perm_id == perm_id)
-        return sum((fill.quantity for fill in fills), Decimal())
+        return sum((fill.quantity for fill in self._fills_under(perm_id)), Decimal())
+
+    def _fills_under(self, perm_id: int) -> list[Execution]:
+        return [self._fills[key][1] for key in self._fills_of.get(perm_id, ())]
 
     def _put(self, key: Key, order: BrokerOrder) -> BrokerOrder:
         self._touched[key] = next(self._count)

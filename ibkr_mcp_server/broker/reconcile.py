@@ -6,7 +6,7 @@ restarted gateway may hand them out again, and a match would credit one order wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -54,15 +54,17 @@ def reconcile(
     The three lists must be complete answers of the broker, taken after the link came up; absence in them proves
     nothing before a quiet period has passed (ID-10).
     """
-    records = _newest_by_perm_id([*open_orders, *completed_orders])
+    records: dict[str, list[BrokerOrder]] = {}
+    for record in _newest_by_perm_id([*open_orders, *completed_orders]):
+        records.setdefault(record.order.order_ref, []).append(record)
     return [_find(one, records, executions) for one in unresolved]
 
 
-def _find(one: Unresolved, records: Sequence[BrokerOrder], executions: Sequence[Execution]) -> Finding:
-    claims = [record for record in records if record.order.order_ref == one.order_ref]
+def _find(one: Unresolved, records: Mapping[str, Sequence[BrokerOrder]], executions: Sequence[Execution]) -> Finding:
+    claims = list(records.get(one.order_ref, ()))
     if not claims and one.perm_id:
         # A record with another reference belongs to another order, whatever its id.
-        claims = [record for record in records if record.perm_id == one.perm_id and not record.order.order_ref]
+        claims = [record for record in records.get("", ()) if record.perm_id == one.perm_id]
     if not claims:
         seen = _from_fills(one, executions)
         claims = [seen] if seen is not None else []

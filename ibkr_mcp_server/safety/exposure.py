@@ -157,6 +157,20 @@ def reserved_openings(unresolved: Iterable[Intent], orders: Iterable[BrokerOrder
     return [intent for intent in _untold(unresolved, orders) if intent.opening and intent.account == account]
 
 
+def reserved_sales(unresolved: Iterable[Intent], orders: Iterable[BrokerOrder], con_id: int, account: str) -> Decimal:
+    """Units that reductions will sell of the position, of which the broker has not told.
+
+    The exits of a bracket sell nothing before its entry has bought.
+    """
+    untold = [one for one in _untold(unresolved, orders) if (one.con_id, one.account) == (con_id, account)]
+    entries = {intent.decision_id for intent in untold if intent.opening}
+    sales: dict[str, Decimal] = {}
+    for intent in untold:
+        if intent.side == Side.SELL and not intent.opening and intent.decision_id not in entries:
+            sales[intent.decision_id] = max(sales.get(intent.decision_id, ZERO), intent.quantity)
+    return sum(sales.values(), ZERO)
+
+
 def _untold(unresolved: Iterable[Intent], orders: Iterable[BrokerOrder]) -> list[Intent]:
     told = {order.order.order_ref for order in orders if order.order.order_ref}
     return [

@@ -17,7 +17,7 @@ from ibkr_mcp_server.domain.agents import DEFAULT_AGENT, agent_tag
 from ibkr_mcp_server.domain.instruments import VALUED_BY_PRICE, Instrument
 from ibkr_mcp_server.domain.money import Money
 from ibkr_mcp_server.domain.orders import ORDER_REF_PREFIX, STOP_TYPES, BrokerOrder, Order, Side
-from ibkr_mcp_server.safety.exposure import ZERO, Holdings, may_fill, reserved_openings, shared_with
+from ibkr_mcp_server.safety.exposure import ZERO, Holdings, may_fill, reserved_openings, reserved_sales, shared_with
 from ibkr_mcp_server.safety.holding import Holding, Line
 from ibkr_mcp_server.safety.valuation import collar
 from ibkr_mcp_server.store.agent_positions import AgentPosition
@@ -116,7 +116,8 @@ def project(
         _protect(own, stop_loss, "this order", stop_loss.quantity, rates)
 
     totals = _Totals(known, holdings)
-    lowest = own.position + min(ZERO, holdings.unsettled.get(con_id, ZERO)) - own.total(Side.SELL)
+    sold = own.total(Side.SELL) + reserved_sales(unresolved, holdings.orders, con_id, order.account)
+    lowest = own.position + min(ZERO, holdings.unsettled.get(con_id, ZERO)) - sold
     sector = holdings.industries.get(con_id) or order.instrument.industry or ""
     return Portfolio(
         equity_usd=_equity_usd(balances, rates),

@@ -165,6 +165,29 @@ def test_sells_beyond_what_is_held_count_as_the_position_that_they_open() -> Non
     assert seen.shorted == 15
 
 
+def test_a_reduction_that_was_decided_on_a_moment_ago_is_not_sold_a_second_time() -> None:
+    """Found by the trading machine: two agents sold at once what, with the exits of a bracket, was held only once."""
+    con_id = world.instrument().con_id
+    sale = an_intent(
+        ManualClock(),
+        con_id=con_id,
+        account=ACCOUNT,
+        side="SELL",
+        quantity=Decimal(3),
+        opening=False,
+        order_ref="ref-1",
+    )
+    exits = [
+        world.broker_order(buying(3, "120.00", side=Side.SELL), perm_id=perm_id, oca_group="exit") for perm_id in (8, 9)
+    ]
+    selling = buying(3, "100.00", side=Side.SELL)
+    seen = projected(selling, positions=(held(7, con_id=con_id),), orders=exits, unresolved=(sale,))
+    assert seen.shorted == 2
+    entry = an_intent(ManualClock(), con_id=con_id, quantity=Decimal(3), decision_id="bracket", order_ref="ref-2")
+    stop = replace(sale, decision_id="bracket")
+    assert projected(selling, positions=(held(3, con_id=con_id),), unresolved=(entry, stop)).shorted == 0
+
+
 def test_a_fill_that_the_position_does_not_show_yet_counts_at_what_it_was_approved_for() -> None:
     bought = buying(50, instrument=world.instrument(con_id=2))
     seen = projected(unsettled={2: Decimal(50)}, openings=(opening(bought),))
