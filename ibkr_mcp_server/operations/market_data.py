@@ -116,9 +116,10 @@ async def resolve_symbol(operation: Operation, query: InstrumentQuery, desk: Des
             if query.names_derivative or error.code not in (Code.CONTRACT_AMBIGUOUS, Code.CONTRACT_NOT_FOUND):
                 raise  # of derivatives the error itself names the candidates
             try:
-                candidates = await access.broker.search(query.symbol.split(".")[0])
+                found = await access.broker.search(query.symbol.split(".")[0])
             except Unavailable:  # the broker takes one search a second; what is known already is the answer
                 raise error from None
+            candidates = [one for one in found if query.currency in (None, one.currency)]
             if not candidates:
                 raise
             return Resolution(instrument=None, candidates=candidates)

@@ -40,6 +40,11 @@ def _average(bar: Bar) -> Decimal:
     return ((bar.open + bar.high + bar.low + bar.close) / 4).quantize(_DIGITS)
 
 
+def implied_volatility_bars(bars: Sequence[Bar], volatility: float) -> list[Bar]:
+    """whatToShow OPTION_IMPLIED_VOLATILITY: at the money, a year's. The options of this world keep theirs."""
+    return [_level(bar, Decimal(str(volatility))) for bar in bars]
+
+
 def volatility_bars(days: Sequence[Bar], *, count: int) -> list[Bar]:
     """whatToShow HISTORICAL_VOLATILITY: for the last `count` of `days`, a year's volatility of the sessions before.
 
@@ -49,17 +54,18 @@ def volatility_bars(days: Sequence[Bar], *, count: int) -> list[Bar]:
     bars = []
     for number in range(max(len(days) - count, VOLATILITY_SESSIONS), len(days)):
         spread = stdev(returns[number - VOLATILITY_SESSIONS : number]) * math.sqrt(SESSIONS_A_YEAR)
-        value = Decimal(spread).quantize(_DIGITS)
-        bars.append(
-            Bar(
-                start=days[number].start,
-                open=value,
-                high=value,
-                low=value,
-                close=value,
-                volume=NOT_TRADED,
-                wap=NOT_TRADED,
-                count=-1,
-            )
-        )
+        bars.append(_level(days[number], Decimal(spread).quantize(_DIGITS)))
     return bars
+
+
+def _level(bar: Bar, value: Decimal) -> Bar:
+    return Bar(
+        start=bar.start,
+        open=value,
+        high=value,
+        low=value,
+        close=value,
+        volume=NOT_TRADED,
+        wap=NOT_TRADED,
+        count=-1,
+    )

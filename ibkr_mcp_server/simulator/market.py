@@ -19,10 +19,16 @@ from typing import Any
 
 from ibkr_mcp_server.simulator.bars import Bar, EndedDay, historical_bars
 from ibkr_mcp_server.simulator.day_paths import SECONDS, Quoting
-from ibkr_mcp_server.simulator.derived_bars import VOLATILITY_SESSIONS, bid_ask_bars, volatility_bars
+from ibkr_mcp_server.simulator.derived_bars import (
+    VOLATILITY_SESSIONS,
+    bid_ask_bars,
+    implied_volatility_bars,
+    volatility_bars,
+)
 from ibkr_mcp_server.simulator.history import SHIPPED, History, shipped_history
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing
 from ibkr_mcp_server.simulator.market_rules import grid_of
+from ibkr_mcp_server.simulator.option_chains import volatility_at_the_money
 from ibkr_mcp_server.simulator.option_paths import OptionTerms, open_interest
 from ibkr_mcp_server.simulator.option_pricing import Computation, computation, implied_volatility
 from ibkr_mcp_server.simulator.price_paths import PricePaths
@@ -293,6 +299,9 @@ class Market:
 
         if what == "BID_ASK":
             return bid_ask_bars(of("BID"), of("ASK"))
+        if what == "OPTION_IMPLIED_VOLATILITY":
+            volatility = volatility_at_the_money(listing)
+            return [] if volatility is None else implied_volatility_bars(of("MIDPOINT"), volatility)
         if what == "HISTORICAL_VOLATILITY":
             if bar_size != "1 day":
                 raise ValueError(f"Historical data bar size setting is invalid for {what}: '{bar_size}'")

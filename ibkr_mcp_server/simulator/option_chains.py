@@ -282,6 +282,13 @@ def _con_id(option_class: OptionClass, expiry: date, strike: Decimal, right: str
     return FIRST_CON_ID + option_class.number * _DAYS * _STRIKES * 2 + serial
 
 
+def volatility_at_the_money(underlying: Listing) -> float | None:
+    """What the options on a listing imply, a year's; None if none are listed on it."""
+    found = (one for one in CLASSES if (one.symbol, one.under_sec_type) == (underlying.symbol, underlying.sec_type))
+    option_class = next(found, None) if underlying.currency == "USD" else None
+    return None if option_class is None else option_class.volatility
+
+
 def class_of(listing: Listing) -> OptionClass:
     """The class of a listing that `OptionChains` made."""
     return CLASSES[(listing.con_id - FIRST_CON_ID) // (_DAYS * _STRIKES * 2)]

@@ -69,6 +69,15 @@ async def test_historical_volatility_is_a_years_and_daily_only(gateway: PaperGat
         hourly.cancel()
 
 
+async def test_implied_volatility_is_that_of_the_options_and_absent_without_any(gateway: PaperGateway) -> None:
+    async with connected(gateway) as ib, asyncio.timeout(5):
+        aapl, ibm = await ib.stock("AAPL"), await ib.stock("IBM")
+        bars = await ib.reqHistoricalDataAsync(aapl, "", "5 D", "1 day", "OPTION_IMPLIED_VOLATILITY", True)
+        assert {bar.close for bar in bars} == {0.38}
+        assert not await ib.reqHistoricalDataAsync(ibm, "", "5 D", "1 day", "OPTION_IMPLIED_VOLATILITY", True)
+        assert ib.errors.codes() == [162]
+
+
 async def test_positions_and_values_of_one_account_are_pushed_until_cancelled(gateway: PaperGateway) -> None:
     async with raw_client(gateway) as client:
         await client.handshake()

@@ -88,6 +88,9 @@ async def test_symbol_resolves_to_one_contract_with_its_grid() -> None:
         assert found["instrument"]["con_id"] == 265598
         assert found["instrument"]["price_increment"] == "0.01"
         assert found["instrument"]["name"]["source"] == "broker"
+        in_euro = await world.call("resolve_symbol", symbol="AIR", currency="EUR")
+        assert {one["currency"] for one in in_euro["candidates"]} == {"EUR"}
+        await world.clock.advance(1)  # one search a second
         unknown = await world.call("resolve_symbol", symbol="NOPE")
         assert (unknown["success"], unknown["code"]) == (False, "CONTRACT_NOT_FOUND")
 
