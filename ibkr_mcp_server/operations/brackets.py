@@ -8,6 +8,7 @@ from dataclasses import replace
 from ibkr_mcp_server.broker.base import BracketReport, LegReport
 from ibkr_mcp_server.domain.operations import SYSTEM, Operation, OperationClass, OrderReference, Withdrawal
 from ibkr_mcp_server.domain.orders import BrokerOrder
+from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.orders import send_order
@@ -56,17 +57,28 @@ async def _unwound(told: BracketReport, operation: Operation, desk: Desk) -> Bra
     order = ("stop_loss", "take_profit", "entry") if staged else ("entry", "take_profit", "stop_loss")
     legs = {name: getattr(told, name) for name in order}
     for name in order:
-        legs[name] = await _taken_back(legs[name], operation, desk)
+        legs[name] = await _taken_back(legs[name], operation.tool, desk)
     return BracketReport(**legs, unwound=True)
 
 
-async def _taken_back(leg: LegReport, operation: Operation, desk: Desk) -> LegReport:
+async def take_back_staged(desk: Desk) -> None:
+    """Take back what was left untransmitted when the link died; to be called when it is up again.
+
+    No list of the broker shows such an order, so nobody else would ever find it.
+    """
+    left = tuple(desk.staged)
+    desk.staged.clear()
+    for order in left:
+        await _taken_back(LegReport(order=order, staged=True), "place_bracket_order", desk)
+
+
+async def _taken_back(leg: LegReport, tool: str, desk: Desk) -> LegReport:
     """Cancel one order by an operation of its own, with its own record."""
     order = leg.order
     if order is None or leg.error is not None or not (leg.staged or order.is_working):
         return leg
     part = Operation(
-        tool=operation.tool,
+        tool=tool,
         operation_class=OperationClass.ORDER_CANCELLATION,
         actor=SYSTEM,
         arguments={"order_ref": order.order.order_ref, "why": "a part of its bracket could not be placed"},
@@ -76,6 +88,8 @@ async def _taken_back(leg: LegReport, operation: Operation, desk: Desk) -> LegRe
         answer = await send_order(part, desk)
     except (OperationRefused, OperationFailed) as failed:
         _log.warning("a part of a bracket could not be taken back", reason=str(failed))
+        if leg.staged and not (isinstance(failed, OperationFailed) and isinstance(failed.error, Refused)):
+            desk.staged.append(order)  # for when the link is back; a broker that refuses has no such order
         newest = order if leg.staged else _newest(order, desk)
         return replace(leg, order=newest, kept_because=str(failed))
     return LegReport(order=_newest(answer.result or order, desk))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.broker.base import Broker
 from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.operations.notices import Notices
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.manager import TradingSafetyManager
@@ -27,3 +28,5 @@ class Desk:
     default_account: DefaultAccount
     session_id: str
     notices: Notices = field(default_factory=Notices)
+    staged: list[BrokerOrder] = field(default_factory=list)
+    """Orders of brackets that lie untransmitted at the broker: the link died before they could be taken back."""

@@ -26,6 +26,7 @@ from ibkr_mcp_server.domain.operations import BREAKER, SYSTEM
 from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.errors import ProductError, Unavailable
 from ibkr_mcp_server.log import get_logger
+from ibkr_mcp_server.operations.brackets import take_back_staged
 from ibkr_mcp_server.operations.comparison import (
     Anchor,
     Difference,
@@ -228,6 +229,7 @@ class Reconciler:
             )
             if was_outage and occasion is Occasion.LINK_RESTORED:
                 await self._after_outage()
+            await take_back_staged(desk)
         return report
 
     async def _escalate(self) -> None:

@@ -37,6 +37,7 @@ async def campaign(seed: int, count: int) -> Report:
                         total.add(await run_world(state, name, chosen))
                 except Exception as error:  # one world that went wrong must not hide what the others show
                     total.broken.append(f"{name}: {type(error).__name__}: {error}")
+                    print(total.broken[-1], file=sys.stderr)
         print(f"{total.crashes.total()} of {count} crashes, {len(total.broken)} broken", file=sys.stderr, flush=True)
 
     await asyncio.gather(*(world(first) for first in range(0, count, MOST_CRASHES_OF_A_WORLD)))

@@ -317,7 +317,7 @@ async def test_a_bracket_whose_answer_is_lost_is_unknown_and_found_whole(run: Ru
 
 
 async def test_a_link_that_dies_between_the_orders_transmits_nothing_and_says_so(run: Run) -> None:
-    """EM-02: nothing is sent from a queue after the reconnect."""
+    """EM-02: nothing is sent from a queue after the reconnect; what was staged is taken back."""
     async with run() as world:
         world.gateway.faults.disconnect_after_order()
         lost = await bracket(world)
@@ -329,7 +329,11 @@ async def test_a_link_that_dies_between_the_orders_transmits_nothing_and_says_so
         ), lost
         assert told["entry"]["outcome"] == "unknown", "staged at the gateway, and nobody there to take it back from"
         await reconnected(world)
+        await world.until(lambda: not open_at_gateway(world))
+        await world.app.follower.settled()
         assert [order.staged for order in at_gateway(world)] == [True]
+        found = await world.call("get_order_status", order_request_id=lost["client_request_id"])
+        assert found["outcome"] == "cancelled"
         assert world.sent == 1
 
 

@@ -259,8 +259,6 @@ class TradingWorld:
         }
         records = {one.order_ref: one for one in self._intents() if one.kind == "place"}
         for order in self.gateway.exchange.orders():
-            if order.staged:
-                continue  # never transmitted, and listed to nobody
             record = records[order.terms.order_ref]
             assert (record.filled_quantity or Decimal()) == order.filled, (record, order)
             assert (record.state is IntentState.ACCEPTED) == (not order.is_done), (record, order)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibkr_mcp_server.clock import ManualClock
@@ -538,6 +538,7 @@ POLICY = Policy(world.settings(max_total_exposure_usd=12_000, max_concurrent_pos
 steps = st.tuples(st.sampled_from(["BUY", "SELL", "fill", "cancel"]), st.integers(1, 4), st.integers(1, 60))
 
 
+@settings(deadline=None)
 @given(st.lists(steps, max_size=30))
 def test_in_any_sequence_an_order_is_accepted_if_and_only_if_all_that_may_fill_stays_within_the_limits(
     sequence: list[tuple[str, int, int]],
