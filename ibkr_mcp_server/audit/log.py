@@ -69,17 +69,14 @@ class AuditLog:
         self._turn = asyncio.Lock()
         self._failed = False
 
-    def append(self, connection: Connection, *events: AuditEvent) -> AuditRecord:
-        """Add events to the chain inside the caller's write transaction; all become durable together.
-
-        Returns the record of the last one.
-        """
-        return _append(connection, [self._rendered(event) for event in events])
+    def append(self, connection: Connection, *events: AuditEvent) -> None:
+        """Add events to the chain inside the caller's write transaction; all become durable together."""
+        _append(connection, [self._rendered(event) for event in events])
 
     async def record(self, event: AuditEvent) -> AuditRecord:
         """Add `event` in a transaction of its own; durable when this returns."""
         rendered = self._rendered(event)
-        return await self._database.run(lambda connection: _append(connection, [rendered]))
+        return _as_record(await self._database.run(lambda connection: _append(connection, [rendered])))
 
     async def record_soon(self, event: AuditEvent) -> None:
         """Add `event` within `GROUP_SECONDS`, together with others; only for operations that change nothing.
@@ -170,8 +167,8 @@ def tail(connection: Connection, limit: int, event_type: EventType | None = None
     return [_record(row) for row in reversed(connection.execute(query).all())]
 
 
-def _append(connection: Connection, rendered: list[StoredRecord]) -> AuditRecord:
-    """Add records at the end of the chain, and return the last one."""
+def _append(connection: Connection, rendered: list[StoredRecord]) -> dict[str, Any]:
+    """Add records at the end of the chain, and return the last row."""
     seq, prev_hash = head(connection)  # read under the writers' lock, so several processes share one chain
     rows = []
     for part in rendered:
@@ -180,7 +177,7 @@ def _append(connection: Connection, rendered: list[StoredRecord]) -> AuditRecord
         prev_hash = digest(body_of(record))
         rows.append({**record._asdict(), "hash": prev_hash})
     _INSERT.execute(connection, *rows)
-    return _as_record(rows[-1])
+    return rows[-1]
 
 
 def _part(value: object) -> str | None:

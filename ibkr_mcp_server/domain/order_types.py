@@ -62,6 +62,9 @@ CAPPED_AS: Mapping[OrderType, OrderType] = {OrderType.MKT: OrderType.LMT, OrderT
 """Types without any bound of their own, and the limited type that they travel as, at the reference plus the collar."""
 
 
+_NO_TERMS = OrderTerms()
+
+
 def terms_of(order_type: OrderType) -> OrderTerms:
     """The terms of a type; one that this product does not know has none that it could judge."""
-    return ORDER_TERMS.get(order_type, OrderTerms())
+    return ORDER_TERMS.get(order_type, _NO_TERMS)

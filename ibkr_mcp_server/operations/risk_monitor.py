@@ -28,6 +28,7 @@ from ibkr_mcp_server.safety.triggers.base import AccountFigures, Metrics, Readin
 from ibkr_mcp_server.safety.triggers.table import triggers_of
 from ibkr_mcp_server.store import breaker, risk_records
 from ibkr_mcp_server.store.breaker import BreakerState, Stage
+from ibkr_mcp_server.store.database import SOON_SECONDS
 from ibkr_mcp_server.store.latches import KillMode
 
 WATCH_SECONDS = 1.0
@@ -74,8 +75,8 @@ class RiskMonitor:
         if event.kind is BrokerEventKind.EXECUTION and event.execution is not None:
             for meter in self._meters.values():
                 meter.filled(event.execution)
-        if event.kind in _WAKING:
-            self._wake.set()
+        if event.kind in _WAKING:  # an answer that this event brought leaves first
+            asyncio.get_running_loop().call_later(SOON_SECONDS, self._wake.set)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -120,7 +121,7 @@ class RiskMonitor:
         self.metrics = self._gather()
         self.readings = tuple(reading for trigger in self._triggers for reading in trigger.read(self.metrics))
         self._breaker.looked_at = desk.clock.monotonic()
-        state = await desk.database.read(breaker.current)
+        state = await desk.database.look(breaker.current)
         if self._breaker.changes(state, self.readings):
             state = await self._apply(self.readings)
         await self._save()

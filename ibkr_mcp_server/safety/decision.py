@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ibkr_mcp_server.domain.operations import Operation, Problem
 
@@ -699,9 +699,8 @@ def problem(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Findings:
-    """What one check saw."""
+class Findings(NamedTuple):
+    """What one check saw. A tuple, like `Verdict`: every decision makes one for each rule."""
 
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -716,8 +715,7 @@ def refuses(*problems: Problem) -> Findings:
     return Findings(problems=problems)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """One check's answer, as it is shown and stored."""
 
     check: str
@@ -732,7 +730,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """All verdicts on one operation (TW-06)."""
+    """All verdicts on one operation (TW-06); `records.py` says how they are kept."""
 
     verdicts: tuple[Verdict, ...]
 
@@ -752,23 +750,6 @@ class Validation:
     @property
     def warnings(self) -> tuple[str, ...]:
         return tuple(warning for verdict in self.verdicts for warning in verdict.findings.warnings)
-
-    def as_record(self) -> dict[str, object]:
-        """The four fields of TW-06."""
-        return {
-            "is_safe": self.is_safe,
-            "errors": [f"{found.code}: {found.message}" for _, found in self.failures],
-            "warnings": list(self.warnings),
-            "safety_checks": [
-                {
-                    "check": verdict.check,
-                    "passed": verdict.passed,
-                    "observed": verdict.findings.observed,
-                    "limit": verdict.findings.limit,
-                }
-                for verdict in self.verdicts
-            ],
-        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from ibkr_mcp_server.domain.agents import AgentLimits
 from ibkr_mcp_server.domain.operations import Operation, OperationClass
@@ -54,7 +55,7 @@ from ibkr_mcp_server.safety.checks.take_profit import TakeProfitEdge
 from ibkr_mcp_server.safety.checks.unresolved_order import UnresolvedOrder
 from ibkr_mcp_server.safety.checks.working_orders import SelfMatch, StopLossOrders, WorkingOrders
 from ibkr_mcp_server.safety.checks.writer import TheWriter
-from ibkr_mcp_server.safety.decision import Code, Findings, Validation, Verdict, problem, refuses
+from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.limits_in_force import AS_CONFIGURED, LimitsInForce
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.settings import LIVE_TRADING_ACKNOWLEDGEMENT, BrokerMode, Settings
@@ -75,6 +76,11 @@ class Rule:
     check: Check
     is_limit: bool = False
     """A limit of amount or frequency: with safety mode off (simulator only, CFG-17) it warns instead of refusing."""
+
+    @cached_property
+    def passed(self) -> Verdict:
+        """Its verdict on what it has nothing to say about."""
+        return Verdict(check=self.name, step=self.step, findings=PASSED)
 
 
 class Policy:
@@ -259,7 +265,7 @@ class Policy:
     def review(self, operation: Operation, seen: Snapshot) -> Validation:
         """Run every check of the operation's class; a check that fails to run refuses (TW-07)."""
         rules = self.within(seen.recorded.limits).table[operation.operation_class]
-        return Validation(verdicts=tuple(self._verdict(rule, operation, seen) for rule in rules))
+        return Validation(verdicts=tuple([self._verdict(rule, operation, seen) for rule in rules]))
 
     def review_switches(self, operation: Operation, seen: Snapshot) -> Validation:
         """Run only the rules that the final gate looks at once more (TW-11)."""
@@ -272,6 +278,8 @@ class Policy:
         except Exception as error:  # whatever it is, an unchecked order is a refused order
             text = f"The check {rule.name} failed to run ({type(error).__name__})."
             findings = refuses(problem(Code.CHECK_ERROR, text))
+        if findings is PASSED:
+            return rule.passed
         if rule.is_limit and not self._safety_mode and findings.problems:
             waived = tuple(f"{found.message} (not enforced: safety mode is off)" for found in findings.problems)
             findings = Findings(warnings=waived, observed=findings.observed, limit=findings.limit)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 
+from ibkr_mcp_server.audit.canonical import Rendered, canonical
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.domain.accounts import masked
 from ibkr_mcp_server.domain.instruments import TradingSession
 from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderStatus
 from ibkr_mcp_server.errors import ProductError
-from ibkr_mcp_server.safety.decision import PORTFOLIO_STEPS, Code, Decision
-from ibkr_mcp_server.store.intents import Intent, IntentState, Outcome
+from ibkr_mcp_server.safety.decision import PORTFOLIO_STEPS, Code, Decision, Validation
+from ibkr_mcp_server.store.intents import Intent, IntentState, Opening, Outcome
 
 
 def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> AuditEvent:
@@ -30,8 +32,8 @@ def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> 
             "exits": [_order_record(placed, decision.seen.now) for _, placed in decision.seen.placed[1:]],
             "venue": venue,
         },
-        validation_result=decision.validation.as_record()
-        | {
+        validation_result={
+            **_validation_record(decision.validation),
             "action": observed.action,
             "state": seen.recorded.state.name,
             "causes": [cause.reason for cause in seen.recorded.state.causes],
@@ -49,7 +51,7 @@ def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> 
             "opening_last_minute": len(seen.recorded.opening_ages_seconds),
             "opening_today": seen.recorded.opening_today,
             "messages": seen.recorded.messages,
-            "openings": seen.recorded.openings,
+            "openings": [_opening_record(opening) for opening in seen.recorded.openings],
             "limits": seen.recorded.limits,
             "timeout_seconds": observed.timeout_seconds,
             "account_read_ages_seconds": seen.recorded.account_read_ages_seconds,
@@ -85,6 +87,35 @@ def limit_events(decision: Decision) -> list[AuditEvent]:
         if verdict.step in PORTFOLIO_STEPS
         for found in verdict.findings.problems
     ]
+
+
+def _validation_record(validation: Validation) -> dict[str, object]:
+    """The four fields of TW-06."""
+    return {
+        "is_safe": validation.is_safe,
+        "errors": [f"{found.code}: {found.message}" for _, found in validation.failures],
+        "warnings": list(validation.warnings),
+        "safety_checks": [
+            _check_record(verdict.check, verdict.passed, verdict.findings.observed, verdict.findings.limit)
+            for verdict in validation.verdicts
+        ],
+    }
+
+
+@lru_cache(maxsize=1024)
+def _check_record(check: str, passed: bool, observed: str | None, limit: str | None) -> Rendered:
+    """Most checks say the same of most orders."""
+    return canonical({"check": check, "passed": passed, "observed": observed, "limit": limit})
+
+
+def _opening_record(opening: Opening) -> Rendered:
+    """All its fields; only the age, the first of them, differs from decision to decision."""
+    return Rendered(f'{{"age_seconds":"{opening.age_seconds}",{_unchanging(opening[1:])}')
+
+
+@lru_cache(maxsize=2048)
+def _unchanging(fields: tuple[object, ...]) -> str:
+    return canonical(dict(zip(Opening._fields[1:], fields, strict=True)))[1:]
 
 
 def _working_record(order: BrokerOrder) -> dict[str, object]:

@@ -97,6 +97,9 @@ _TABLE: dict[SafetyState, dict[Action, Permission]] = {
 }
 
 
+_ORDER = list(SafetyState)
+
+
 def row(state: SafetyState) -> Mapping[Action, Permission]:
     """One row of the table."""
     return _TABLE[state]
@@ -122,8 +125,7 @@ class EffectiveState:
     @property
     def name(self) -> SafetyState:
         """The lowest active row of the table."""
-        order = list(SafetyState)
-        return max((cause.state for cause in self.causes), key=order.index, default=SafetyState.NORMAL)
+        return max((cause.state for cause in self.causes), key=_ORDER.index, default=SafetyState.NORMAL)
 
     def permission(self, action: Action) -> Permission:
         return min((_TABLE[cause.state][action] for cause in self.causes), default=Permission.YES)
@@ -134,9 +136,8 @@ class EffectiveState:
 
     def causes_against(self, action: Action, party: Party) -> Sequence[Cause]:
         """The causes that keep `party` from `action`, the most severe first."""
-        order = list(SafetyState)
         against = [cause for cause in self.causes if not self._lets(cause.state, action, party)]
-        return sorted(against, key=lambda cause: -order.index(cause.state))
+        return sorted(against, key=lambda cause: -_ORDER.index(cause.state))
 
     def _lets(self, state: SafetyState, action: Action, party: Party) -> bool:
         cell = _TABLE[state][action]

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from ibkr_mcp_server.store.prepared import Prepared
 from ibkr_mcp_server.store.schema import agent_positions
 
 
@@ -33,7 +34,7 @@ def add(connection: Connection, agent: str, account: str, con_id: int, quantity:
 
 def all_of(connection: Connection) -> tuple[AgentPosition, ...]:
     """Every share that is not zero."""
-    rows = connection.execute(_ALL)
+    rows = _ALL.records(connection)
     return tuple(
         AgentPosition(agent=row.agent, account=row.account, con_id=row.con_id, quantity=row.quantity)
         for row in rows
@@ -48,4 +49,4 @@ _HERE = (
 )
 _QUANTITY = select(agent_positions.c.quantity).where(_HERE)
 _UPDATE = update(agent_positions).where(_HERE).values(quantity=bindparam("now"))
-_ALL = select(agent_positions)
+_ALL = Prepared(select(agent_positions))

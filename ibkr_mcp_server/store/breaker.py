@@ -15,11 +15,12 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
+from ibkr_mcp_server.store.prepared import Prepared
 from ibkr_mcp_server.store.schema import breaker
 
 ACCOUNT = "account"
 
-_BY_SCOPE = select(breaker).where(breaker.c.scope == bindparam("scope"))
+_BY_SCOPE = Prepared(select(breaker).where(breaker.c.scope == bindparam("scope")))
 
 
 class Mode(StrEnum):
@@ -116,9 +117,10 @@ UNREADABLE = BreakerState(is_open=True, mode=Mode.REDUCE, stage=Stage.PAPER, gen
 
 def current(connection: Connection) -> BreakerState:
     """The state; a missing or inconsistent one is open."""
-    row = connection.execute(_BY_SCOPE, {"scope": ACCOUNT}).one_or_none()
-    if row is None:
+    rows = _BY_SCOPE.records(connection, scope=ACCOUNT)
+    if not rows:
         return UNREADABLE
+    row = rows[0]
     try:
         state = BreakerState(
             is_open=row.is_open,

@@ -130,9 +130,11 @@ class Intent:
     """Set by the store."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Opening:
-    """What the limits need to know of an opening order that was accepted earlier."""
+class Opening(NamedTuple):
+    """What the limits need to know of an opening order that was accepted earlier.
+
+    A tuple, because each decision makes one for each order of the day.
+    """
 
     age_seconds: float
     is_today: bool

@@ -7,10 +7,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.store.deadlines import left_seconds
+from ibkr_mcp_server.store.prepared import Prepared
 from ibkr_mcp_server.store.schema import limit_raises
 
 
@@ -56,18 +57,18 @@ def end(connection: Connection, clock: Clock, name: str) -> int:
 
 def in_force(connection: Connection, clock: Clock) -> tuple[LimitRaise, ...]:
     """The raises that hold now, by name. One holds while both clocks say so."""
-    rows = connection.execute(_OPEN).all()
+    rows = _OPEN.records(connection)
     return tuple(_raise(row) for row in rows if clock.now() < row.until and _left(clock, row) > 0)
 
 
-_OPEN = select(limit_raises).where(limit_raises.c.ended_at.is_(None)).order_by(limit_raises.c.name)
+_OPEN = Prepared(select(limit_raises).where(limit_raises.c.ended_at.is_(None)).order_by(limit_raises.c.name))
 
 
-def _left(clock: Clock, row: Row[Any]) -> float:
+def _left(clock: Clock, row: Any) -> float:  # Any: a record of the table
     return left_seconds(clock, began_at=row.made_at, monotonic=row.monotonic, boot_id=row.boot_id, seconds=row.seconds)
 
 
-def _raise(row: Row[Any]) -> LimitRaise:
+def _raise(row: Any) -> LimitRaise:  # Any: as above
     return LimitRaise(
         raise_id=row.raise_id,
         name=row.name,

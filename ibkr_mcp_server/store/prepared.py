@@ -7,8 +7,9 @@ transaction around them notices no difference.
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Insert, SelectBase, Update
@@ -16,6 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
 Statement = SelectBase | Insert | Update
+MOST_KNOWN = 2_000
+"""Rows that a statement remembers the reading of."""
 _GIVEN = object()
 """Stands for a value that comes with each execution."""
 Row = tuple[Any, ...]  # Any, here and below: values of all the columns' types
@@ -28,6 +31,7 @@ class Prepared:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
         """By the name of the dialect: two stores of different kinds may be open in one process."""
+        self._record = _record_of(statement)
 
     def rows(self, connection: Connection, **parameters: Any) -> list[Row]:
         """All rows of the answer."""
@@ -38,12 +42,13 @@ class Prepared:
         finally:
             cursor.close()
 
+    def records(self, connection: Connection, **parameters: Any) -> list[Any]:  # Any: a tuple whose items have names
+        """The same, with the names of the columns."""
+        return [self._record._make(row) for row in self.rows(connection, **parameters)]
+
     def mappings(self, connection: Connection, **parameters: Any) -> list[dict[str, Any]]:
         """The same by the names of the columns."""
-        rows = self.rows(connection, **parameters)
-        assert isinstance(self._statement, SelectBase)
-        names = [str(column.key) for column in self._statement.selected_columns]
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        return [dict(zip(self._record._fields, row, strict=True)) for row in self.rows(connection, **parameters)]
 
     def one_or_none(self, connection: Connection, **parameters: Any) -> Row | None:
         """The only row, or None."""
@@ -66,6 +71,11 @@ class Prepared:
         return found
 
 
+def _record_of(statement: Statement) -> Any:  # Any: a class that is made here
+    columns = statement.selected_columns if isinstance(statement, SelectBase) else ()
+    return namedtuple("Record", [str(column.key) for column in columns], rename=True)
+
+
 @dataclass(kw_only=True)
 class _Compiled:
     """A statement as one driver takes it."""
@@ -78,6 +88,8 @@ class _Compiled:
     """Of the answer's columns."""
     readers: tuple[tuple[int, Callable[[Any], Any]], ...] | None = None
     """The columns whose values the driver does not give as they are wanted; known with the first answer."""
+    known: dict[Row, Row] = field(default_factory=dict)
+    """Rows as the driver gave them → as they are wanted. Each decision reads the day's orders again."""
 
     def run(self, connection: Connection, parameters: Mapping[str, Any]) -> Any:  # Any: a driver's cursor
         driver = connection.connection
@@ -108,12 +120,20 @@ class _Compiled:
                 for number, kind in enumerate(self.types)
             )
             self.readers = tuple((number, reader) for number, reader in readers if reader is not None)
+        if not self.readers:
+            return list(map(tuple, cursor.fetchall()))
         found = []
-        for row in cursor.fetchall():
-            values = list(row)
-            for column, reader in self.readers:
-                values[column] = reader(values[column])
-            found.append(tuple(values))
+        for row in map(tuple, cursor.fetchall()):
+            known = self.known.get(row)
+            if known is None:
+                values = list(row)
+                for column, reader in self.readers:
+                    values[column] = reader(values[column])
+                known = tuple(values)
+                if len(self.known) >= MOST_KNOWN:
+                    self.known.clear()
+                self.known[row] = known
+            found.append(known)
         return found
 
 

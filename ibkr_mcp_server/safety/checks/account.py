@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ibkr_mcp_server.domain.accounts import has_accepted_prefix, masked
 from ibkr_mcp_server.domain.operations import Operation, Problem
@@ -54,7 +55,7 @@ class AccountCheck:
             return account in self.live_accounts
         return not self.verify_prefix or has_accepted_prefix(account, self.accepted_prefixes)
 
-    @property
+    @cached_property
     def _rule(self) -> str:
         if self.live:
             return "only accounts listed in IBKR_LIVE_ACCOUNTS are accepted"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
@@ -48,12 +49,16 @@ class ShareOfEquity:
             return PASSED
         share = total / equity * 100
         observed = f"{share:.4f} % ({total:,.2f} of {equity:,.2f} USD)"
-        limit = f"{self.most_pct:f} % of the equity"
+        limit = self._limit
         if total * 100 <= self.most_pct * equity:
             return Findings(observed=observed, limit=limit)
         text = f"{self.what} would come to {share:.2f} % of the equity; the limit is {self.most_pct:f} %."
         refusal = problem(self.code, text, observed=observed, limit=limit)
         return Findings(problems=(refusal,), observed=observed, limit=limit)
+
+    @cached_property
+    def _limit(self) -> str:
+        return f"{self.most_pct:f} % of the equity"
 
 
 @dataclass(frozen=True, kw_only=True)

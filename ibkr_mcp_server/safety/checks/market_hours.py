@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property, lru_cache
 
 from ibkr_mcp_server.domain.instruments import Instrument
 from ibkr_mcp_server.domain.operations import Operation, Problem
@@ -62,14 +63,18 @@ class TradingHours:
             return refuses(_outside(instrument, now))
         return self._edges(instrument, now)
 
+    @cached_property
+    def _limit(self) -> str:
+        return f"not in the first {self.first_minutes} and the last {self.last_minutes} min of regular hours"
+
     def _edges(self, instrument: Instrument, now: datetime) -> Findings:
         session = instrument.regular_session(now)
         if session is None:
             return PASSED
-        limit = f"not in the first {self.first_minutes} and the last {self.last_minutes} min of regular hours"
+        limit = self._limit
         opens = session.start + timedelta(minutes=self.first_minutes)
         closes = session.end - timedelta(minutes=self.last_minutes)
-        observed = f"{now:%H:%M:%S} UTC in {session.start:%H:%M} to {session.end:%H:%M} UTC"
+        observed = f"{now.time().isoformat('seconds')} UTC in {_hours(session.start, session.end)} UTC"
         if opens <= now < closes:
             return Findings(observed=observed, limit=limit)
         if now < opens:
@@ -82,6 +87,11 @@ class TradingHours:
         wait = None if again is None else (again - now).total_seconds()
         refusal = problem(Code.SESSION_EDGE, text, observed=observed, limit=limit, retry_after_seconds=wait)
         return Findings(problems=(refusal,), observed=observed, limit=limit)
+
+
+@lru_cache(maxsize=64)
+def _hours(start: datetime, end: datetime) -> str:
+    return f"{start:%H:%M} to {end:%H:%M}"
 
 
 def _outside(instrument: Instrument, now: datetime) -> Problem:

@@ -29,7 +29,8 @@ class OrderKind:
         found: list[Problem] = []
         for name, placed in seen.placed:
             protects = seen.observed.action is Action.PROTECT if exits is None else placed is exits.stop_loss
-            found += (replace(told, message=name + told.message) for told in self._problems(placed, protects, seen.now))
+            problems = list(self._problems(placed, protects, seen.now))
+            found += [replace(told, message=name + told.message) for told in problems] if name else problems
         return Findings(problems=tuple(found), observed=f"{order.order_type} {order.time_in_force}")
 
     def _problems(self, order: Order, protects: bool, now: datetime) -> Iterator[Problem]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
+from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
@@ -28,10 +28,10 @@ class OrderCooldown:
             for earlier in seen.recorded.openings
             if earlier.is_new and (earlier.con_id, earlier.side) == (order.instrument.con_id, order.side)
         ]
-        limit = f"{self.seconds:g} s between"
         youngest = min(same, default=self.seconds)
         if youngest >= self.seconds:
-            return Findings(limit=limit)
+            return self._kept
+        limit = self._kept.limit
         text = (
             f"The last opening {order.side} of {order.instrument.label} was {youngest:.1f} s ago; "
             f"{self.seconds:g} s must lie between."
@@ -40,6 +40,10 @@ class OrderCooldown:
         observed = f"{youngest:.1f} s ago"
         refusal = problem(Code.COOLDOWN, text, observed=observed, limit=limit, retry_after_seconds=wait)
         return Findings(problems=(refusal,), observed=observed, limit=limit)
+
+    @cached_property
+    def _kept(self) -> Findings:
+        return Findings(limit=f"{self.seconds:g} s between")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +58,10 @@ class RepeatedOrder:
             return PASSED
         said = (order.instrument.con_id, order.side, order.quantity, order.limit_price, order.stop_price)
         for earlier in seen.recorded.openings:
+            if earlier.age_seconds >= self.seconds:
+                break  # the youngest come first
             told = (earlier.con_id, earlier.side, earlier.quantity, earlier.limit_price, earlier.stop_price)
-            if told == said and earlier.age_seconds < self.seconds:
+            if told == said:
                 text = (
                     f"The same order was accepted {earlier.age_seconds:.1f} s ago as {earlier.request_key}; a repeat "
                     f"within {self.seconds:g} s is taken for a mistake."
@@ -83,10 +89,10 @@ class TradedValue:
         value = seen.observed.value_usd
         if value is None:
             return PASSED  # refused by order_value
-        cycle = self._sum(seen, value, lambda earlier: earlier.age_seconds < self.cycle_seconds)
-        day = self._sum(seen, value, lambda earlier: earlier.is_today)
+        cycle = self._sum(seen, value, [one for one in seen.recorded.openings if one.age_seconds < self.cycle_seconds])
+        day = self._sum(seen, value, [one for one in seen.recorded.openings if one.is_today])
         observed = f"{cycle:.2f} USD in the cycle and {day:.2f} USD today, with this order"
-        limit = f"{self.per_cycle_usd:f} USD in {self.cycle_seconds / 60:g} min, {self.per_day_usd:f} USD a day"
+        limit = self._limit
         found = []
         if cycle > self.per_cycle_usd:
             text = f"Opening orders of the last {self.cycle_seconds / 60:g} min would come to {cycle:.2f} USD."
@@ -99,25 +105,28 @@ class TradedValue:
             found.append(problem(Code.DAILY_VALUE_LIMIT, text, observed=observed, limit=limit))
         return Findings(problems=tuple(found), observed=observed, limit=limit)
 
-    def _sum(self, seen: Snapshot, value: Decimal, counts: Callable[[Opening], bool]) -> Decimal:
-        """The value of all orders that count, this one included; an order that was changed counts once, at its most."""
+    @cached_property
+    def _limit(self) -> str:
+        return f"{self.per_cycle_usd:f} USD in {self.cycle_seconds / 60:g} min, {self.per_day_usd:f} USD a day"
+
+    def _sum(self, seen: Snapshot, value: Decimal, counting: Sequence[Opening]) -> Decimal:
+        """The value of these orders and this one; an order that was changed counts once, at its most."""
         current = seen.observed.current
         worth = {None if current is None else current.order.order_ref: value}
-        for earlier in filter(counts, seen.recorded.openings):
-            worth[earlier.order_ref] = max(worth.get(earlier.order_ref, Decimal(0)), earlier.value_usd)
+        for earlier in counting:
+            known = worth.get(earlier.order_ref)
+            if known is None or earlier.value_usd > known:
+                worth[earlier.order_ref] = earlier.value_usd
         return sum(worth.values(), Decimal(0))
 
     def _until_room(self, seen: Snapshot, value: Decimal) -> float | None:
         """Seconds until enough of the older orders have left the cycle; None when it never fits."""
         ages = sorted({earlier.age_seconds for earlier in seen.recorded.openings}, reverse=True)
         for age in (age for age in ages if age < self.cycle_seconds):
-            if self._sum(seen, value, partial(_younger, age)) <= self.per_cycle_usd:
+            younger = [one for one in seen.recorded.openings if one.age_seconds < age]
+            if self._sum(seen, value, younger) <= self.per_cycle_usd:
                 return round(self.cycle_seconds - age, 3)
         return None
-
-
-def _younger(than: float, opening: Opening) -> bool:
-    return opening.age_seconds < than
 
 
 @dataclass(frozen=True, kw_only=True)

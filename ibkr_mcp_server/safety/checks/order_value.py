@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 
 from ibkr_mcp_server.domain.instruments import VALUED_BY_PRICE, Instrument
 from ibkr_mcp_server.domain.money import Money
@@ -22,16 +23,20 @@ class OrderValue:
         order = seen.order
         if order is None or not seen.opens or seen.observed.reference_price is None:
             return PASSED  # without a reference the price check refuses
-        limit = Money(amount=self.max_usd, currency="USD")
+        limit = self._limit
         if seen.observed.value_usd is None:
             text = f"The order cannot be valued in USD: {_missing(order.instrument)}."
-            return Findings(problems=(problem(Code.ORDER_VALUE_UNKNOWN, text, limit=limit),), limit=str(limit))
+            return Findings(problems=(problem(Code.ORDER_VALUE_UNKNOWN, text, limit=limit),), limit=limit)
         value = Money(amount=seen.observed.value_usd, currency="USD")
         if value.amount <= self.max_usd:
-            return Findings(observed=str(value), limit=str(limit))
+            return Findings(observed=str(value), limit=limit)
         text = f"The order is worth {value} at its worst price; the limit is {limit} per order."
         refusal = problem(Code.ORDER_VALUE_LIMIT, text, observed=value, limit=limit)
-        return Findings(problems=(refusal,), observed=str(value), limit=str(limit))
+        return Findings(problems=(refusal,), observed=str(value), limit=limit)
+
+    @cached_property
+    def _limit(self) -> str:
+        return str(Money(amount=self.max_usd, currency="USD"))
 
 
 def _missing(instrument: Instrument) -> str:

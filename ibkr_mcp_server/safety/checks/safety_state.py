@@ -35,6 +35,8 @@ class StateCheck:
         if operation.operation_class in (OperationClass.SAFETY_STATUS, OperationClass.SAFETY_STOP):
             return PASSED
         state = seen.recorded.state
+        if not state.causes:
+            return _NORMAL
         party = party_of(operation.actor)
         # A reducing order was verified against the broker's position when it was classified (exposure.py).
         forbidden = [action for action in _needed(seen) if not state.permits(action, party)]
@@ -62,6 +64,9 @@ class StateCheck:
             if room > 0:
                 text += f" A {order.side} of at most {room:f} would be a reduction, which may still pass."
         return problem(code, text, observed=cause.state)
+
+
+_NORMAL = Findings(observed=SafetyState.NORMAL)
 
 
 def party_of(actor: Actor) -> Party:
