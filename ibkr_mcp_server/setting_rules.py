@@ -123,12 +123,12 @@ def whole_number(lowest: int, highest: int, *, unset: str = "") -> Rule:
     return Rule(allowed=f"a whole number from {lowest:,} to {highest:,}", read=read, unset=unset)
 
 
-def us_dollars(highest: int, *, from_zero: bool = False) -> Rule:
+def us_dollars(highest: int, *, from_zero: bool = False, unset: str = "") -> Rule:
     def read(text: str) -> Decimal:
         return _number_between(text, Decimal(0), Decimal(highest), above=not from_zero)
 
     lowest = "of 0 or more" if from_zero else "above 0"
-    return Rule(allowed=f"an amount in US dollars {lowest}, at most {highest:,}", read=read)
+    return Rule(allowed=f"an amount in US dollars {lowest}, at most {highest:,}", read=read, unset=unset)
 
 
 def basis_points(highest: int) -> Rule:

@@ -14,6 +14,7 @@ SECTION_STARTS = {
     "require_paper_account_verification": "Accounts",
     "max_order_size": "Order rules",
     "max_orders_per_minute": "Limits",
+    "confirm_above_usd": "Confirmation",
     "kill_cancel_entry_orders": "Stop",
     "decision_timeout_seconds": "Safety chain",
     "database_url": "Store",

@@ -64,6 +64,7 @@ WITHOUT_PAUSES: dict[str, Any] = {
     "max_leverage": 2,
     "allow_short": True,
     "allowed_symbols": "*",
+    "confirm_above_usd": 100_000_000,
 }
 """Most tests are about one rule and place several orders at one moment; those about a pause or a count set it."""
 PATIENCE_SECONDS = 10.0
@@ -81,7 +82,7 @@ class World:
     state: StateDirectory
     answers: list[dict[str, Any]] = field(default_factory=list)
 
-    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+    async def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """The structured answer of one tool call, a refusal included."""
         result = await self.client.call_tool(tool, arguments)
         answer = result.structured_content
@@ -117,7 +118,7 @@ class World:
             choice=settings.tool_choice,
         )
 
-    async def call_while_time_passes(self, tool: str, **arguments: Any) -> dict[str, Any]:
+    async def call_while_time_passes(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """As `call`, for one that sends more messages than may leave in a second."""
         async with time_passing(self.clock):
             return await self.call(tool, **arguments)
@@ -133,13 +134,17 @@ class World:
         return float(last)
 
     async def buy(self, quantity: float = 1, *, symbol: str = "AAPL", **arguments: Any) -> dict[str, Any]:
-        """A limit order that rests: 10 % below the bid, on the grid."""
+        """A limit order that rests."""
+        return await self.call("place_limit_order", **self.resting(quantity, symbol=symbol, **arguments))
+
+    def resting(self, quantity: float = 1, *, symbol: str = "AAPL", **arguments: Any) -> dict[str, Any]:
+        """The arguments of a limit order that rests: 10 % below the bid, on the grid."""
         given = {"symbol": symbol, "action": "BUY", "quantity": quantity, **arguments}
         if "limit_price" not in given:
             bid = self.gateway.market.quote(self.gateway.con_id(symbol)).bid
             assert bid is not None
             given["limit_price"] = float((bid * Decimal("0.9")).quantize(Decimal("0.01")))
-        return await self.call("place_limit_order", **given)
+        return given
 
     @property
     def sent(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest.mock import patch
 
 from ibkr_mcp_server.safety import credentials
@@ -24,6 +25,13 @@ async def people(world: World, **roles: Role) -> dict[str, OperatorProof]:
             await door.add(name, role, WORDS.format(name), proofs["ann"])
             proofs[name] = await door.open(WORDS.format(name), claimed_name=name)
     return proofs
+
+
+async def confirmed(world: World, proof: OperatorProof, quantity: float = 1) -> dict[str, Any]:
+    """A resting buy that `proof` confirms as `approve` does, from its preparation to the broker's word."""
+    prepared = await world.call("prepare_order", tool="place_limit_order", arguments=world.resting(quantity))
+    await queue(world).approve(prepared["approval"], proof)
+    return await world.call("commit_order", ticket=prepared["ticket"])
 
 
 def queue(world: World) -> ApprovalQueue:

@@ -255,6 +255,24 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_circuit_breaker.py::test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each",
         "tests/flow/test_limit_raises.py::test_the_factor_multiplies_sizes_and_a_stored_raise_beyond_the_ceiling_counts_for_nothing",
     ),
+    "LLM-06": held(
+        "A ticket sends once, for its agent, exactly the order that it shows, in the state and time it was made for.",
+        "tests/flow/test_confirmation.py::test_above_the_amount_an_agent_orders_in_two_steps_and_each_ticket_is_good_once",
+        "tests/flow/test_confirmation.py::test_a_ticket_ends_and_is_void_in_another_state_for_another_agent_or_order",
+        "tests/flow/test_confirmation.py::test_a_market_order_of_a_ticket_never_goes_out_at_a_worse_cap_than_was_shown",
+        "tests/flow/test_confirmation.py::test_no_sequence_of_calls_uses_a_ticket_twice_or_for_other_terms",
+    ),
+    "LLM-07": held(
+        "Mode and value decide who confirms: nobody, the agent in two steps, or a person outside of MCP.",
+        "tests/flow/test_confirmation.py::test_above_the_amount_an_agent_orders_in_two_steps_and_each_ticket_is_good_once",
+        "tests/unit/safety/test_policy.py::test_mode_and_value_decide_who_confirms_an_opening_order",
+        "tests/flow/test_confirmation.py::test_a_person_confirms_outside_of_mcp_and_nobody_else_can",
+        "tests/flow/test_accounts.py::test_a_live_account_needs_every_lock_open",
+    ),
+    "LLM-08": held(
+        "Few prepared orders may wait for a yes at once, and few may be prepared in an hour.",
+        "tests/flow/test_confirmation.py::test_requests_for_a_yes_are_few_and_a_repeat_that_is_meant_takes_one",
+    ),
     "CFG-20": held(
         "The state directory belongs to the user alone, is never temporary, and is refused otherwise.",
         "tests/surface/test_cli_settings.py::test_a_state_directory_that_others_can_reach_refuses_the_start",

@@ -75,7 +75,17 @@ class NewestArticle:
         return str(headline[self.field])
 
 
-Lookup = NearBid | NextExpiry | NearStrikes | NewestArticle
+@dataclass(frozen=True, kw_only=True)
+class FreshTicket:
+    """A ticket that was made a moment ago."""
+
+    without_gateway = "0" * 16
+
+    async def found(self, ask: Ask) -> str:
+        return str((await ask("prepare_order", EXAMPLES["prepare_order"]))["ticket"])
+
+
+Lookup = NearBid | NextExpiry | NearStrikes | NewestArticle | FreshTicket
 """An argument that has to be asked for first."""
 
 ORDER = {"symbol": "AAPL", "action": "BUY", "quantity": 1}
@@ -112,6 +122,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "check_order": ORDER | {"order_type": "MKT"},
     "place_market_order": ORDER | {"client_request_id": "example-market"},
     "place_limit_order": ORDER | {"limit_price": RESTING, "client_request_id": "example-limit"},
+    "prepare_order": {"tool": "place_market_order", "arguments": ORDER},
+    "commit_order": {"ticket": FreshTicket()},
     "get_order_status": {"order_request_id": "example-limit"},
     "get_open_orders": {},
     "modify_order": {"order_request_id": "example-limit", "quantity": 2},

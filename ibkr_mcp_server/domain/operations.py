@@ -171,8 +171,21 @@ class Operation:
     """Judge only: nothing is reserved and nothing can be sent."""
     in_parts: bool = False
     """It is carried out as several operations, each judged, reserved and recorded by itself; this one sends nothing."""
+    inner: str = ""
+    """The tool that this one is about, where it prepares or commits the order of another."""
+    given: Mapping[str, object] = field(default_factory=dict)
+    """What was given to `inner`, as received."""
+    prepares: bool = False
+    """Judge and issue a ticket; nothing is sent until that is committed."""
+    ticket: str | None = None
+    """Commits the order of this ticket."""
     problems: tuple[Problem, ...] = field(default=())
     """What the door already found wrong with it; refused with these as the reasons."""
+
+    @property
+    def of_tool(self) -> str:
+        """The tool whose request it is."""
+        return self.inner or self.tool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from ibkr_mcp_server.safety.decision import CODES, Code, Decision, OperationRefu
 from ibkr_mcp_server.safety.manager import Admission
 from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.store.latches import KillMode
+from ibkr_mcp_server.store.tickets import Ticket
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -70,6 +71,15 @@ class OperationFailed(Exception):
         self.intent = intent
 
 
+class OperationPrepared(Exception):
+    """Every check lets the order pass; nothing was sent, and the ticket says what it takes."""
+
+    def __init__(self, decision: Decision, ticket: Ticket) -> None:
+        super().__init__(f"prepared as {ticket.ticket_id}")
+        self.decision = decision
+        self.ticket = ticket
+
+
 async def safe_trading_operation(
     operation: Operation, act: Callable[[Access], Awaitable[T]], *, desk: Desk
 ) -> Answer[T]:
@@ -77,6 +87,7 @@ async def safe_trading_operation(
 
     Raises:
         OperationRefused: a check said no; nothing reached the broker.
+        OperationPrepared: it was only prepared.
         OperationFailed: approved, but the broker refused, was away, or its answer was lost (`OutcomeUnknown`: find
             out before anything else).
     """
@@ -86,6 +97,8 @@ async def safe_trading_operation(
         return Answer(decision=decision, result=await act(_access(admission, desk)))
     if decision.is_refused:
         raise OperationRefused(decision)
+    if admission.ticket is not None:
+        raise OperationPrepared(decision, admission.ticket)
     if admission.replayed is not None:
         return Answer(decision=decision, intent=admission.replayed, replayed=True)
     if admission.dry_run:

@@ -141,6 +141,15 @@ class Code(StrEnum):
     IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
     IN_PROGRESS = "IN_PROGRESS"
     UNRESOLVED_ORDER = "UNRESOLVED_ORDER"
+    # confirmation
+    CONFIRMATION_REQUIRED = "CONFIRMATION_REQUIRED"
+    PENDING_CONFIRMATION = "PENDING_CONFIRMATION"
+    CONFIRMATION_DENIED = "CONFIRMATION_DENIED"
+    CONFIRMATION_LIMIT = "CONFIRMATION_LIMIT"
+    TICKET_UNKNOWN = "TICKET_UNKNOWN"
+    TICKET_USED = "TICKET_USED"
+    TICKET_EXPIRED = "TICKET_EXPIRED"
+    TICKET_VOID = "TICKET_VOID"
     # the chain and the broker
     CHECK_ERROR = "CHECK_ERROR"
     DECISION_TIMEOUT = "DECISION_TIMEOUT"
@@ -517,7 +526,8 @@ CODES: dict[Code, CodeText] = {
     ),
     Code.REPEATED_ORDER: CodeText(
         meaning="The same order was accepted a moment ago under another key.",
-        remedy="If a second one is meant, wait for `retry_after_s`; if not, look at the first with get_order_status.",
+        remedy="If a second one is meant, wait for `retry_after_s`, or use prepare_order and commit_order; if not, "
+        "look at the first with get_order_status.",
     ),
     Code.EQUITY_UNKNOWN: CodeText(
         meaning="The broker has not told lately what the account is worth, so its limits cannot be judged.",
@@ -612,6 +622,38 @@ CODES: dict[Code, CodeText] = {
     Code.UNRESOLVED_ORDER: CodeText(
         meaning="An earlier order in this instrument has an unknown outcome.",
         remedy="Wait until get_order_status shows it resolved; never repeat the order.",
+    ),
+    Code.CONFIRMATION_REQUIRED: CodeText(
+        meaning="The order takes a second step before it is sent.",
+        remedy="Call prepare_order with this tool and the same arguments, look at what it shows, then commit_order. "
+        "Where a person must confirm, tell the user that a request waits in `ibkr-mcp-server approvals`.",
+    ),
+    Code.PENDING_CONFIRMATION: CodeText(
+        meaning="A person must confirm the order outside of this conversation and has not yet.",
+        remedy="Tell the user the request's id, which is in `observed`; commit_order again once they have run "
+        "`ibkr-mcp-server approve`.",
+    ),
+    Code.CONFIRMATION_DENIED: CodeText(
+        meaning="A person said no to the order.", remedy="Do not prepare it again; ask the user what they want."
+    ),
+    Code.CONFIRMATION_LIMIT: CodeText(
+        meaning="Too many orders wait for a yes, or were prepared for one in the last hour.",
+        remedy="Commit or leave those that wait, and wait for `retry_after_s`. What reduces a position needs no yes.",
+    ),
+    Code.TICKET_UNKNOWN: CodeText(
+        meaning="There is no such ticket, or it was made for another agent.",
+        remedy="Call prepare_order and use the ticket that it returns.",
+    ),
+    Code.TICKET_USED: CodeText(
+        meaning="The ticket was used before; a ticket is good once.",
+        remedy="Do not prepare it again: get_order_status tells what became of it.",
+    ),
+    Code.TICKET_EXPIRED: CodeText(
+        meaning="The ticket's time is over.", remedy="Call prepare_order again if the order is still wanted."
+    ),
+    Code.TICKET_VOID: CodeText(
+        meaning="The safety state, the account or the order changed since the ticket was made.",
+        remedy="Ask get_safety_status what changed, and call prepare_order again if the order is still wanted.",
     ),
     Code.CHECK_ERROR: CodeText(
         meaning="A safety check failed to run, which counts as a refusal.", remedy="Report it; nothing was sent."

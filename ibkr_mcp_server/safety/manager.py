@@ -26,6 +26,7 @@ from ibkr_mcp_server.broker.base import BrokerReads, LinkStatus
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.accounts import masked
 from ibkr_mcp_server.domain.agents import AgentLimits
+from ibkr_mcp_server.domain.confirmation import Confirmer
 from ibkr_mcp_server.domain.operations import (
     SYSTEM,
     FinalGate,
@@ -36,8 +37,10 @@ from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.safety.agent_throttle import AgentThrottle
+from ibkr_mcp_server.safety.approval_queue import ApprovalQueue
 from ibkr_mcp_server.safety.approvals import Approval, approval_of, cancellation_without_record, intents_of
 from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker, is_on_paper, is_staged
+from ibkr_mcp_server.safety.confirmations import Confirmations, epoch_of, held_to
 from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.exposure import Holdings
@@ -56,7 +59,7 @@ from ibkr_mcp_server.safety.records import (
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.settlement import Settlement
 from ibkr_mcp_server.safety.sizing import Sizing, size
-from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
+from ibkr_mcp_server.safety.snapshot import Given, Observed, Recorded, Snapshot
 from ibkr_mcp_server.safety.standing import Standing
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.tally import Tally
@@ -65,6 +68,7 @@ from ibkr_mcp_server.settings import BrokerMode, Settings
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import Intent, IntentState
+from ibkr_mcp_server.store.tickets import Ticket
 
 _log = get_logger(__name__)
 
@@ -80,6 +84,8 @@ class Admission:
     replayed: Intent | None = None
     """The earlier intent with the same key and the same request, which answers this one (ID-04)."""
     dry_run: bool = False
+    ticket: Ticket | None = None
+    """Of an order that was prepared, and not sent."""
 
 
 class TradingSafetyManager:
@@ -146,6 +152,13 @@ class TradingSafetyManager:
             database=database,
             settlement=self.settlement,
         )
+        self._default_account = default_account
+        self.confirmations = Confirmations(
+            settings=settings,
+            queue=ApprovalQueue(database=database, audit=audit, clock=clock),
+            audit=audit,
+            clock=clock,
+        )
 
     # ---- admit
 
@@ -199,13 +212,25 @@ class TradingSafetyManager:
         observed: Observed,
         holdings: Holdings,
     ) -> Admission:
-        asked = fingerprint(operation.tool, operation.arguments)
+        asked = fingerprint(operation.of_tool, operation.arguments)
         key = operation.client_request_id
+        if operation.ticket is not None:
+            observed = held_to(self.confirmations.find(connection, operation.ticket), observed)
         recorded = self.standing.recorded(connection, operation, asked, observed)
         seen = Snapshot(observed=self._observer.classified(operation, observed, holdings, recorded), recorded=recorded)
+        epoch = epoch_of(seen.recorded, self._default_account.on(self._broker.link))
+        if operation.prepares:
+            return self._prepare(connection, decision_id, operation, seen, asked, epoch)
         earlier = recorded.same_key
-        if earlier is not None and earlier.fingerprint == asked and not observed.timeout_seconds:
+        if (
+            earlier is not None
+            and earlier.fingerprint == asked
+            and not observed.timeout_seconds
+            and not operation.ticket
+        ):
             return self._repeat(connection, decision_id, operation, seen, earlier)
+        given = self.confirmations.given(connection, operation, seen, fingerprint=asked, epoch=epoch)
+        seen = replace(seen, recorded=replace(seen.recorded, confirmed=given))
         validation = self.policy.review(operation, seen)
         decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
         if validation.is_safe and operation.in_parts:
@@ -225,6 +250,7 @@ class TradingSafetyManager:
         for intent in reserved:
             intents.reserve(connection, intent)
         decision = replace(decision, intent_id=reserved[0].intent_id)
+        self.confirmations.use(connection, decision)
         self._audit.append(
             connection,
             decision_event(decision, self._broker.link.venue),
@@ -240,6 +266,31 @@ class TradingSafetyManager:
         """RC-03: in the first stage what opens goes to no broker but the simulator."""
         is_real = self._settings.broker_mode is not BrokerMode.SIMULATOR
         return is_real and seen.opens and is_on_paper(seen.recorded.state)
+
+    def _prepare(
+        self, connection: Connection, decision_id: str, operation: Operation, seen: Snapshot, asked: str, epoch: str
+    ) -> Admission:
+        """Judge an order as if whoever must confirm it had; then issue the ticket that asks them."""
+        earlier = seen.recorded.same_key
+        used = None
+        if earlier is not None and earlier.fingerprint == asked:
+            text = f"client_request_id {earlier.request_key} was used for this very order already."
+            used = problem(Code.IDEMPOTENCY_MISMATCH, text, observed=earlier.request_key)
+        as_if = replace(seen, recorded=replace(seen.recorded, confirmed=Given(by=Confirmer.PERSON, problem=used)))
+        validation = self.policy.review(operation, as_if)
+        needs = self.policy.confirmation.needed(operation, seen)
+        if self.policy.repeated.review(operation, seen).problems:
+            needs = max(needs, Confirmer.AGENT)
+        too_many = self.confirmations.too_many(connection, operation, needs)
+        if too_many is not None:
+            verdict = Verdict(check="confirmation", step=13, findings=refuses(too_many))
+            validation = Validation(verdicts=(*validation.verdicts, verdict))
+        decision = Decision(decision_id=decision_id, operation=operation, seen=as_if, validation=validation)
+        self._audit.append(connection, decision_event(decision, self._broker.link.venue), *limit_events(decision))
+        if not validation.is_safe:
+            return Admission(decision=decision)
+        ticket = self.confirmations.issue(connection, decision, needs=needs, fingerprint=asked, epoch=epoch)
+        return Admission(decision=decision, ticket=ticket)
 
     def _repeat(
         self, connection: Connection, decision_id: str, operation: Operation, seen: Snapshot, earlier: Intent
@@ -294,6 +345,8 @@ class TradingSafetyManager:
         order = observed.order
         if order is None or order.instrument.size_increment is None or order.quantity <= 0:
             return None
+
+        recorded = replace(recorded, confirmed=Given(by=Confirmer.PERSON))  # whose yes it takes bounds no size
 
         def judge(quantity: Decimal) -> Validation:
             resized = self._observer.classified(operation, in_size(observed, quantity), holdings, recorded)

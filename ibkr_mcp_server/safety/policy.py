@@ -20,6 +20,7 @@ from ibkr_mcp_server.safety.checks.allowed_instruments import AllowedInstruments
 from ibkr_mcp_server.safety.checks.bracket import Bracket
 from ibkr_mcp_server.safety.checks.capital import CapitalAtRisk, CashReserve
 from ibkr_mcp_server.safety.checks.closes_only import ClosesOnly
+from ibkr_mcp_server.safety.checks.confirmation import Confirmation
 from ibkr_mcp_server.safety.checks.daily_orders import DailyOrders
 from ibkr_mcp_server.safety.checks.existing_order import ExistingOrder
 from ibkr_mcp_server.safety.checks.exposure_limits import (
@@ -162,6 +163,12 @@ class Policy:
             ),
         )
         closes = Rule(name="closes_only", step=9, check=ClosesOnly())
+        self.repeated = RepeatedOrder(seconds=settings.repeated_order_seconds)
+        self.confirmation = Confirmation(
+            mode=settings.broker_mode,
+            agent_above_usd=settings.confirm_above_usd,
+            person_above_usd=settings.human_confirm_above_usd,
+        )
         pace = (
             Rule(
                 name="order_cooldown",
@@ -184,7 +191,7 @@ class Policy:
                 step=9,
                 check=PriceWalk(pct=settings.max_price_walk_pct, seconds=settings.price_walk_seconds),
             ),
-            Rule(name="repeated_order", step=12, check=RepeatedOrder(seconds=settings.repeated_order_seconds)),
+            Rule(name="repeated_order", step=12, check=self.repeated),
         )
         working = (
             Rule(
@@ -208,6 +215,7 @@ class Policy:
         portfolio = portfolio_rules(settings)
         unresolved = Rule(name="unresolved_order", step=12, check=UnresolvedOrder())
         key = Rule(name="idempotency", step=12, check=Idempotency())
+        confirmed = Rule(name="confirmation", step=13, check=self.confirmation)
 
         self._settings, self._agent_limits = settings, agent_limits
         self._variants: dict[LimitsInForce, Policy] = {}
@@ -236,7 +244,7 @@ class Policy:
             check=OrderEfficiency(warn_at=settings.messages_per_fill_warning, limit=settings.max_messages_per_fill),
         )
         paces = (timeout, rate, daily, own, efficiency)
-        order_rules = (known, *write_switches, gates, hours, opening_hours, *paces, *rules, unresolved, key)
+        order_rules = (known, *write_switches, gates, hours, opening_hours, *paces, *rules, unresolved, key, confirmed)
         read_rules = (*switches, timeout, form)
         self.table: dict[OperationClass, tuple[Rule, ...]] = {
             OperationClass.ORDER_PLACEMENT: order_rules,

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from ibkr_mcp_server.broker.base import LinkStatus
 from ibkr_mcp_server.domain.accounts import AccountSummary, MarginPreview
+from ibkr_mcp_server.domain.confirmation import Confirmer
 from ibkr_mcp_server.domain.operations import Problem
 from ibkr_mcp_server.domain.orders import BrokerOrder, Exits, Order
 from ibkr_mcp_server.domain.quotes import Quote
@@ -21,6 +22,7 @@ from ibkr_mcp_server.safety.portfolio import Portfolio
 from ibkr_mcp_server.safety.state import Action, EffectiveState
 from ibkr_mcp_server.store.agent_positions import AgentPosition
 from ibkr_mcp_server.store.intents import DayOfMessages, Intent, Opening
+from ibkr_mcp_server.store.tickets import Ticket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,16 @@ class Observed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Given:
+    """Whose yes an operation has."""
+
+    by: Confirmer = Confirmer.NOBODY
+    ticket: Ticket | None = None
+    problem: Problem | None = None
+    """What is wrong with the ticket that it names."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recorded:
     """What the store says, inside the decision's transaction."""
 
@@ -83,6 +95,9 @@ class Recorded:
     """Intents whose outcome is not proven."""
     limits: LimitsInForce = AS_CONFIGURED
     """The limits of this moment."""
+    confirmed: Given = Given()
+    cautious: bool = False
+    """Something that reads like an instruction was returned to the agent since its last order (LLM-03)."""
     same_key: Intent | None = None
     fingerprint: str = ""
     market_data_ages_seconds: tuple[float, ...] = field(default=())

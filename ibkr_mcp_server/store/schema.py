@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from ibkr_mcp_server.store.columns import DayText, DecimalText, MomentText, WholeNumber, WordText
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest migration; a database that says so is opened without loading Alembic."""
 
 
@@ -327,6 +327,32 @@ limit_raises = Table(
     Column("boot_id", Text, nullable=False),
     Column("seconds", Float(53), nullable=False),
     Column("ended_at", MomentText),
+)
+
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("ticket_id", Text, primary_key=True),
+    Column("actor_id", Text, nullable=False),
+    Column("actor_auth", Text, nullable=False),
+    Column("tool", Text, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("terms_hash", Text, nullable=False),
+    Column("cap_price", DecimalText),
+    Column("account", Text, nullable=False),
+    Column("epoch", Text, nullable=False),
+    Column("needs", Integer, nullable=False),
+    Column("approval_id", Text),
+    Column("request_key", Text, nullable=False),
+    Column("decision_id", Text, nullable=False),
+    Column("issued_at", MomentText, nullable=False),
+    Column("expires_at", MomentText, nullable=False),
+    Column("monotonic", Float(53), nullable=False),
+    Column("boot_id", Text, nullable=False),
+    Column("seconds", Float(53), nullable=False),
+    Column("used_at", MomentText),
+    Index(None, "needs", "issued_at"),
 )
 
 meta = Table(

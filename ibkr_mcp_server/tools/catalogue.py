@@ -7,6 +7,7 @@ import json
 from ibkr_mcp_server.tools import (
     account,
     brackets,
+    confirmation,
     contracts,
     documentation,
     exits,
@@ -22,7 +23,7 @@ from ibkr_mcp_server.tools import (
     stop_loss,
     switch_account,
 )
-from ibkr_mcp_server.tools.registry import Registry
+from ibkr_mcp_server.tools.registry import Call, Registry, Tool
 
 TOOLS: Registry = Registry(
     account.TOOLS,
@@ -39,9 +40,16 @@ TOOLS: Registry = Registry(
     stop_loss.TOOLS,
     exits.TOOLS,
     order_tracking.TOOLS,
+    confirmation.tools(lambda call, name: _shown(call, name)),
     safety.TOOLS,
     documentation.tools(lambda call: TOOLS.shown(call.desk.settings.tool_choice)),
 )
+
+
+def _shown(call: Call, name: str) -> Tool | None:
+    """The tool of that name, if the server shows it."""
+    tool, choice = TOOLS.get(name), call.desk.settings.tool_choice
+    return tool if tool is not None and choice.shows(tool.toolset, tool.operation_class) else None
 
 
 def schemas_page() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ibkr_mcp_server.domain.operations import Actor, Operation, OperationClass
@@ -12,6 +12,7 @@ from ibkr_mcp_server.errors import Fault
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.progress import Progress, silent
 from ibkr_mcp_server.safety.decision import Code, Decision
+from ibkr_mcp_server.store.tickets import Ticket
 from ibkr_mcp_server.tools.arguments import Arguments
 from ibkr_mcp_server.tools.results import Facts, Failure, output_schema, slim
 
@@ -42,13 +43,18 @@ class Call:
         arguments: Mapping[str, object],
         desk: Desk,
         progress: Progress = silent,
+        outer: Tool | None = None,
+        given: Mapping[str, object] | None = None,
+        ticket: Ticket | None = None,
     ) -> None:
+        """`outer` prepares this call's order, or commits it by `ticket`; `given` is what this tool was given."""
         self.desk = desk
         self.progress = progress
         """Tells a client that asked for it how far the call is."""
         self._tool = tool
         self._actor = actor
         self._arguments = arguments
+        self._outer, self._given, self._ticket = outer, given, ticket
         self._made = False
 
     def operation(self, **parts: Any) -> Operation:  # Any: the fields of Operation that the tool fills
@@ -56,7 +62,7 @@ class Call:
         if self._made:
             raise Fault(Code.INTERNAL_ERROR, f"The tool {self._tool.name} made a second operation out of one call.")
         self._made = True
-        return Operation(
+        operation = Operation(
             tool=self._tool.name,
             operation_class=self._tool.operation_class,
             actor=self._actor,
@@ -64,6 +70,37 @@ class Call:
             preview=self._tool.preview,
             **parts,
         )
+        if self._outer is None:
+            return operation
+        ticket = self._ticket
+        return replace(
+            operation,
+            tool=self._outer.name,
+            inner=self._tool.name,
+            given=self._given or {},
+            prepares=ticket is None,
+            ticket=None if ticket is None else ticket.ticket_id,
+            client_request_id=operation.client_request_id if ticket is None else ticket.request_key,
+        )
+
+    def nested(
+        self, tool: Tool, arguments: Arguments, given: Mapping[str, object], ticket: Ticket | None = None
+    ) -> Call:
+        """The call of `tool` that this one prepares, or commits by `ticket`; it makes the operation of both."""
+        return Call(
+            tool=tool,
+            actor=self._actor,
+            arguments=arguments.canonical(),
+            desk=self.desk,
+            progress=self.progress,
+            outer=self._tool,
+            given=given,
+            ticket=ticket,
+        )
+
+    @property
+    def actor(self) -> Actor:
+        return self._actor
 
 
 Handler = Callable[[Call, Any], Awaitable[Reply]]
@@ -84,6 +121,8 @@ class Tool:
     handler: Handler = field(repr=False)
     preview: bool = False
     """Judges an operation of its class and can send nothing."""
+    prepares: bool = False
+    """Makes a ticket and can send nothing."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.operation_class, OperationClass):
@@ -92,7 +131,7 @@ class Tool:
     @property
     def writes(self) -> bool:
         """Whether a call may send an order, a change or a cancellation."""
-        return self.operation_class.writes_orders and not self.preview
+        return self.operation_class.writes_orders and not self.preview and not self.prepares
 
     @property
     def needs_link(self) -> bool:
@@ -101,7 +140,7 @@ class Tool:
 
     def hints(self) -> dict[str, bool]:
         """What hosts are told about the effects (LLM-05); truthful, and no control relies on it."""
-        return READ_ONLY if self.preview else HINTS[self.operation_class]
+        return READ_ONLY if self.preview else PREPARES if self.prepares else HINTS[self.operation_class]
 
     def listing(self) -> dict[str, Any]:  # Any: JSON
         """The entry of tools/list."""
@@ -117,6 +156,8 @@ class Tool:
 
 
 READ_ONLY = {"readOnlyHint": True, "openWorldHint": True}
+PREPARES = {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False}
+"""A ticket, and perhaps a request to a person, is all that it leaves."""
 
 HINTS: dict[OperationClass, dict[str, bool]] = {
     OperationClass.ORDER_PLACEMENT: {"readOnlyHint": False, "destructiveHint": True, "idempotentHint": False},

@@ -82,6 +82,9 @@ NOTICED_BY: dict[str, tuple[str, ...]] = {
     "order_efficiency": (PACE + "test_many_messages_without_a_trade_open_nothing_more_until_one_trades",),
     "allowed_instruments": (PORTFOLIO + "test_only_listed_contracts_are_opened_and_everything_may_be_closed",),
     "average_volume": (PATH + "test_an_entry_of_more_than_a_share_of_the_daily_volume_is_refused",),
+    "confirmation": (
+        "tests/flow/test_confirmation.py::test_above_the_amount_an_agent_orders_in_two_steps_and_each_ticket_is_good_once",
+    ),
     "idempotency": (
         "tests/flow/test_tools_orders.py::test_same_key_twice_is_one_order_and_the_second_answer_is_marked",
     ),

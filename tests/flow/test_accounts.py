@@ -13,6 +13,7 @@ from ibkr_mcp_server.errors import ConfigurationError
 from ibkr_mcp_server.settings import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from tests.harness import running
+from tests.people import confirmed, people
 
 
 @pytest.mark.parametrize("accounts", [("U1234567",), ("DU9000001", "U1234567"), ("DUMMY",)])
@@ -111,7 +112,8 @@ async def test_a_live_account_needs_every_lock_open(tmp_path: Path, gateway: Pap
         "live_accounts": "U1234567",
     }
     async with running(tmp_path, gateway, clock, **live) as world:
-        placed = await world.buy()
+        assert (await world.buy())["code"] == "CONFIRMATION_REQUIRED"  # LLM-07: live always takes a person
+        placed = await confirmed(world, (await people(world))["ann"])
         assert placed["success"]
         # A client that cannot be asked back can still take its order back (FD-12).
         assert (await world.call("cancel_order", perm_id=placed["perm_id"]))["success"]

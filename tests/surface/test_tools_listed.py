@@ -26,6 +26,7 @@ NAMES = {
     *("run_scanner", "get_scanner_parameters", "get_news", "get_news_article"),
     *("check_order", "place_market_order", "place_limit_order", "modify_order", "cancel_order"),
     *("place_stop_loss", "get_stop_losses", "modify_stop_loss", "cancel_stop_loss", "close_position"),
+    *("prepare_order", "commit_order"),
     *("place_bracket_order", "cancel_all_orders", "wait_for_order"),
     *("get_order_status", "get_open_orders", "get_completed_orders", "get_executions"),
     *("get_safety_status", "emergency_stop"),
@@ -74,8 +75,8 @@ def test_listing_names_class_toolset_and_honest_hints(tool: Tool) -> None:
     assert entry["_meta"] == {"ibkr/class": tool.operation_class, "ibkr/toolset": tool.toolset}
     hints = entry["annotations"]
     sends_or_stops = tool.writes or tool.operation_class is OperationClass.SAFETY_STOP
-    switches = tool.operation_class is OperationClass.ACCOUNT_MANAGEMENT
-    assert hints["readOnlyHint"] is not (sends_or_stops or switches)
+    changes_here = tool.operation_class is OperationClass.ACCOUNT_MANAGEMENT or tool.prepares
+    assert hints["readOnlyHint"] is not (sends_or_stops or changes_here)
     assert hints.get("destructiveHint", False) is sends_or_stops
     assert entry["title"]
     assert len(entry["description"]) <= 450

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
+from ibkr_mcp_server.domain.confirmation import Confirmer
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
 from ibkr_mcp_server.safety.snapshot import Snapshot
@@ -56,6 +57,8 @@ class RepeatedOrder:
         order = seen.order
         if order is None or not seen.opens or seen.observed.current is not None:
             return PASSED
+        if seen.recorded.confirmed.by >= Confirmer.AGENT:
+            return PASSED  # it is meant: somebody looked at it twice
         said = (order.instrument.con_id, order.side, order.quantity, order.limit_price, order.stop_price)
         for earlier in seen.recorded.openings:
             if earlier.age_seconds >= self.seconds:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibkr_mcp_server.domain.accounts import Position
+from ibkr_mcp_server.domain.confirmation import Confirmer
 from ibkr_mcp_server.domain.instruments import SecType
 from ibkr_mcp_server.domain.money import on_grid
 from ibkr_mcp_server.domain.operations import Operation, OperationClass
@@ -24,7 +25,7 @@ from ibkr_mcp_server.safety.decision import Code, Findings
 from ibkr_mcp_server.safety.exposure import Holdings
 from ibkr_mcp_server.safety.observation import classified
 from ibkr_mcp_server.safety.policy import SWITCHES, Policy, Rule
-from ibkr_mcp_server.safety.snapshot import Recorded, Snapshot
+from ibkr_mcp_server.safety.snapshot import Given, Recorded, Snapshot
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
 from tests.unit.safety import builders as world
 
@@ -80,13 +81,46 @@ def test_every_lock_of_live_trading_must_be_open() -> None:
         "live_trading_ack": "I accept that orders trade real money",
         "live_accounts": "U1234567",
     }
-    seen = world.snapshot(world.order(account="U1234567"), link=world.link(venue="live", accounts=("U1234567",)))
+    seen = world.snapshot(
+        world.order(account="U1234567"),
+        link=world.link(venue="live", accounts=("U1234567",)),
+        recorded=recorded(confirmed=Given(by=Confirmer.PERSON)),
+    )
     for size in range(len(locks) + 1):
         for chosen in combinations(locks.items(), size):
             for trading in (True, False):
                 settings = {**dict(chosen), "enable_trading": trading, "allowed_symbols": "*"}
                 found = world.codes(seen, broker_mode="live", **settings)
                 assert (found == []) is (size == len(locks) and trading), (chosen, trading, found)
+
+
+def test_mode_and_value_decide_who_confirms_an_opening_order() -> None:
+    """LLM-03, LLM-07: at the amount nobody, above it the agent, a person above the second and for every live order."""
+    nobody, agent, person = Confirmer
+    bounds = {"confirm_above_usd": 5_000, "human_confirm_above_usd": 8_000}
+    live = {"broker_mode": "live", "live_accounts": "U1"}
+    for settings, value, cautious, needed in (
+        ({"broker_mode": "simulator"}, 9_000, False, nobody),
+        ({"broker_mode": "simulator", **bounds}, 8_000, False, nobody),
+        ({"broker_mode": "simulator", **bounds}, 8_001, False, person),
+        ({"broker_mode": "simulator"}, 1, True, agent),
+        ({"broker_mode": "paper"}, 5_000, False, nobody),
+        ({"broker_mode": "paper"}, 5_001, False, agent),
+        ({"broker_mode": "paper"}, None, False, agent),
+        ({"broker_mode": "paper", **bounds}, 8_001, False, person),
+        ({"broker_mode": "paper"}, 5_001, True, person),
+        (live, 1, False, person),
+        (live, 1, True, person),
+    ):
+        check = Policy(world.settings(**settings)).confirmation
+        value_usd = None if value is None else Decimal(value)
+        for yes in Confirmer:
+            seen = world.snapshot(value_usd=value_usd, recorded=recorded(cautious=cautious, confirmed=Given(by=yes)))
+            assert check.needed(world.placement(), seen) is needed
+            assert (check.review(world.placement(), seen).problems == ()) is (yes >= needed)
+        for action in (Action.REDUCE, Action.PROTECT):
+            exit_ = world.snapshot(value_usd=value_usd, action=action, recorded=recorded(cautious=True))
+            assert check.review(world.placement(), exit_).problems == ()
 
 
 def test_the_first_failing_rule_in_the_order_of_tw_03_is_the_primary_reason_and_the_others_are_listed() -> None:

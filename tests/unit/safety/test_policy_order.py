@@ -14,8 +14,8 @@ import pytest
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.domain.orders import OrderType
-from ibkr_mcp_server.safety.decision import Code
-from ibkr_mcp_server.safety.snapshot import Recorded
+from ibkr_mcp_server.safety.decision import Code, problem
+from ibkr_mcp_server.safety.snapshot import Given, Recorded
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.store.intents import Intent, IntentState
 from tests.stores import an_intent
@@ -65,6 +65,11 @@ TRIPS = (
         step=12,
         code=Code.IDEMPOTENCY_MISMATCH,
         recorded={"same_key": an_intent(ManualClock(), request_key=KEY), "fingerprint": "another"},
+    ),
+    Trip(
+        step=13,
+        code=Code.TICKET_EXPIRED,
+        recorded={"confirmed": Given(problem=problem(Code.TICKET_EXPIRED, "The ticket ended."))},
     ),
 )
 """One for each step of TW-03 that exists so far."""
