@@ -32,6 +32,7 @@ from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.checkpoints import Checkpointer
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.follow import OrderFollower
+from ibkr_mcp_server.operations.portfolio_risk import PortfolioRisk
 from ibkr_mcp_server.operations.reconciliation import Reconciler
 from ibkr_mcp_server.operations.risk_monitor import RiskMonitor
 from ibkr_mcp_server.operations.session_limit import SessionLimit
@@ -167,6 +168,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             session_limit.run(),
             risk_monitor.run(),
             StaleEntries(desk).run(),
+            PortfolioRisk(desk).run(),
             writer.run(on_lost=stop_watch.role_lost),
         )
         stack.push_async_callback(checkpointer.close)

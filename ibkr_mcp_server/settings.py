@@ -378,6 +378,11 @@ class Settings(RiskSettings):
     allow_short: Annotated[bool, rules.switch()] = Field(
         default=False, description="Allows selling more than is held; currency pairs do not need it."
     )
+    value_at_risk_seconds: Annotated[float, rules.pause(86_400)] = Field(
+        default=3_600.0,
+        description="How often value at risk and expected shortfall are reckoned anew for the status, from a year of "
+        "daily prices; also when the holdings change.",
+    )
     margin_preview: Annotated[bool | None, rules.switch(unset="true for paper and live, false for the simulator")] = (
         Field(
             default=None,

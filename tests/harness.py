@@ -60,6 +60,7 @@ WITHOUT_PAUSES: dict[str, Any] = {
     "cash_reserve_pct": 0,
     "margin_preview": False,
     "urgent_reserve_pct": 0,
+    "value_at_risk_seconds": 0,
     "max_concurrent_positions": 1_000,
     "max_leverage": 2,
     "allow_short": True,

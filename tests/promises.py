@@ -1204,6 +1204,17 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/broker/test_error_codes.py::test_a_request_is_worth_another_try_only_where_the_broker_says_that_it_will_pass",
         "tests/flow/test_lost_acknowledgement.py::test_order_whose_link_dies_before_the_acknowledgement_is_one_order_or_none",
     ),
+    "PL-17": held(
+        "The status tells value at risk and expected shortfall with their sample size, as information.",
+        "tests/flow/test_exposure.py::test_the_status_tells_value_at_risk_and_the_headroom_of_every_limit",
+        "tests/unit/test_portfolio_risk.py::test_past_days_are_played_with_what_is_held_today",
+        "tests/unit/test_portfolio_risk.py::test_the_worst_twentieth_of_a_hundred_days_is_five",
+        "tests/unit/test_portfolio_risk.py::test_too_few_days_say_nothing",
+    ),
+    "RL-14": held(
+        "Each complaint of the broker about too many messages is counted and told to those who watch.",
+        "tests/flow/test_tools_history.py::test_pacing_violation_is_asked_again_after_a_pause_and_told_if_it_stays",
+    ),
     "ORD-18": held(
         "Nothing is opened at a wide spread, nor for more than a small part of a stock's average daily volume.",
         "tests/flow/test_order_path.py::test_an_entry_of_more_than_a_share_of_the_daily_volume_is_refused",

@@ -471,6 +471,8 @@ class Session(ReadMessages):
         elif (answer := self.answers.numbered.get(req_id)) is not None:
             if remark.kind not in (Kind.WARNING, Kind.INFO):
                 answer.fail(request_error(code, text, what=answer.what))
+            if is_pacing(code, text):
+                self._notice(code, text)  # the breaker counts what the broker complains about (RL-14)
         elif self.ticks is None or not self.ticks.remark(req_id, remark):
             order = self._book.remark(self.client_id, req_id, code, quoted(text))
             for hearing in self._hearings.get(req_id, ()):

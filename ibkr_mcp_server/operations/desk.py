@@ -8,11 +8,19 @@ from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.broker.base import Broker
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.orders import BrokerOrder
+from ibkr_mcp_server.domain.portfolio_risk import RiskFigures
 from ibkr_mcp_server.operations.notices import Notices
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.manager import TradingSafetyManager
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.store.database import Database
+
+
+@dataclass(kw_only=True)
+class RiskBoard:
+    """What was reckoned last of the portfolio's risk; None before it ever was."""
+
+    figures: RiskFigures | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,3 +38,4 @@ class Desk:
     notices: Notices = field(default_factory=Notices)
     staged: list[BrokerOrder] = field(default_factory=list)
     """Orders of brackets that lie untransmitted at the broker: the link died before they could be taken back."""
+    risk: RiskBoard = field(default_factory=RiskBoard)

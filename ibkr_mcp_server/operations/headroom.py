@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 
@@ -9,6 +11,7 @@ from sqlalchemy import Connection
 
 from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.domain.money import CENT
+from ibkr_mcp_server.domain.orders import STOP_TYPES
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.safety.checks.capital import BASIS_POINTS, investable
 from ibkr_mcp_server.safety.efficiency import ratio
@@ -17,6 +20,7 @@ from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
 from ibkr_mcp_server.safety.portfolio import Standing, standing
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.store import agent_positions, intents
+from ibkr_mcp_server.store.intents import Opening
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +37,14 @@ def headroom(
     connection: Connection, desk: Desk, in_force: Settings, agent: str, *, minute: int, today: int
 ) -> tuple[Headroom, ...]:
     """Every limit in force, for the next order of `agent`; opening orders of the last minute and day were counted."""
+    opened = intents.openings(connection, desk.clock, max(MINUTE_SECONDS, in_force.cycle_seconds))
     return (
         *order_limits(in_force, minute, today),
         *_agent_limits(connection, desk, agent),
-        *_portfolio_limits(in_force, _stands(connection, desk, agent)),
+        *_pace_limits(in_force, desk, opened, agent),
+        *_working_limits(in_force, desk),
+        *_portfolio_limits(in_force, _stands(connection, desk, agent, opened)),
+        _margin_use(in_force, desk),
     )
 
 
@@ -102,7 +110,52 @@ def _portfolio_limits(settings: Settings, stands: Standing) -> tuple[Headroom, .
     )
 
 
-def _stands(connection: Connection, desk: Desk, agent: str) -> Standing:
+def _pace_limits(settings: Settings, desk: Desk, opened: Sequence[Opening], agent: str) -> Iterator[Headroom]:
+    """What went out lately: the value of all agents, and the own limits of this one."""
+    cycle = _worth_of(one for one in opened if one.age_seconds < settings.cycle_seconds)
+    today = _worth_of(one for one in opened if one.is_today)
+    yield _measured("opening_usd_in_cycle", cycle, settings.max_cycle_value_usd)
+    yield _measured("opening_usd_in_trading_day", today, settings.max_daily_value_usd)
+    own = desk.safety.agent_limits.get(agent)
+    mine = [one for one in opened if one.agent == agent]
+    if own is not None and own.max_orders_per_minute is not None:
+        minute = sum(one.age_seconds < MINUTE_SECONDS for one in mine)
+        yield _counted("own_orders_per_minute", minute, own.max_orders_per_minute)
+    if own is not None and own.max_daily_orders is not None:
+        yield _counted("own_orders_per_trading_day", sum(one.is_today for one in mine), own.max_daily_orders)
+    if own is not None and own.max_order_value_usd is not None:
+        yield _per_order("own_order_value_usd", own.max_order_value_usd)
+
+
+def _worth_of(opened: Iterable[Opening]) -> Decimal:
+    """Each order once, at the most that it was worth."""
+    worth: dict[str, Decimal] = {}
+    for one in opened:
+        worth[one.order_ref] = max(worth.get(one.order_ref, Decimal(0)), one.value_usd)
+    return sum(worth.values(), Decimal(0))
+
+
+def _working_limits(settings: Settings, desk: Desk) -> Iterator[Headroom]:
+    """Working orders of the default account; of one instrument, where most work."""
+    account = desk.default_account.on(desk.broker.link)
+    working = [one.order for one in desk.broker.known_orders() if one.is_working and one.order.account == account]
+    by_instrument = Counter(order.instrument.con_id for order in working)
+    stops = sum(order.order_type in STOP_TYPES for order in working)
+    yield _counted("working_orders", len(working), settings.max_working_orders)
+    most = max(by_instrument.values(), default=0)
+    yield _counted("working_orders_in_one_instrument", most, settings.max_working_orders_per_symbol)
+    yield _counted("working_stop_losses", stops, settings.max_stop_loss_orders)
+
+
+def _margin_use(settings: Settings, desk: Desk) -> Headroom:
+    balances = desk.broker.known_balances(desk.default_account.on(desk.broker.link) or "")
+    margin, equity = (None, None) if balances is None else (balances.maintenance_margin, balances.net_liquidation)
+    known = margin is not None and equity is not None and margin.currency == equity.currency and equity.amount > 0
+    used = margin.amount * 100 / equity.amount if known and margin is not None and equity is not None else None
+    return _measured("margin_use_pct", used, settings.margin_use_warning_pct)
+
+
+def _stands(connection: Connection, desk: Desk, agent: str, opened: Sequence[Opening]) -> Standing:
     account, broker = desk.default_account.on(desk.broker.link) or "", desk.broker
     return standing(
         account,
@@ -114,7 +167,7 @@ def _stands(connection: Connection, desk: Desk, agent: str) -> Standing:
             industries=broker.known_industries(),
         ),
         unresolved=intents.unresolved(connection),
-        openings=intents.openings(connection, desk.clock, MINUTE_SECONDS),
+        openings=opened,
         collar_pct=desk.settings.price_collar_pct,
         agent=agent,
         shares=agent_positions.all_of(connection),

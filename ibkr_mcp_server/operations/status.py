@@ -12,6 +12,7 @@ from ibkr_mcp_server.audit.log import head
 from ibkr_mcp_server.broker.base import LinkStatus
 from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.domain.operations import Operation
+from ibkr_mcp_server.domain.portfolio_risk import RiskFigures
 from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.operations.desk import Desk
@@ -51,6 +52,8 @@ class SafetyStatus:
     violations: tuple[Violation, ...]
     violation_trend: tuple[Hour, ...]
     notices: tuple[str, ...]
+    risk: RiskFigures | None
+    """Value at risk and expected shortfall as they were reckoned last."""
     """What people should know although it holds no order back."""
     audit_head: Head | None
     """Sequence number and hash of the newest audit record."""
@@ -117,6 +120,7 @@ def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
         violations=desk.safety.tally.violations(),
         violation_trend=desk.safety.tally.trend(),
         notices=desk.notices.told(),
+        risk=desk.risk.figures,
         audit_head=head(connection),
         config_hash=settings.fingerprint(),
         session_id=desk.session_id,
@@ -152,6 +156,7 @@ def status_without_store(desk: Desk, trouble: str) -> SafetyStatus:
         violations=desk.safety.tally.violations(),
         violation_trend=desk.safety.tally.trend(),
         notices=desk.notices.told(),
+        risk=desk.risk.figures,
         audit_head=None,
         config_hash=settings.fingerprint(),
         session_id=desk.session_id,

@@ -112,7 +112,8 @@ class TradingSafetyManager:
         self.readiness = Readiness()
         self.writes_under_way: set[asyncio.Future[Any]] = set()  # Any: results of all kinds
         """Approved writes that are being sent or whose outcome is being recorded."""
-        self.policy = Policy(settings, agent_limits)
+        self.agent_limits = agent_limits or {}
+        self.policy = Policy(settings, self.agent_limits)
         self._settings = settings
         self._broker = broker
         self._database = database

@@ -97,7 +97,7 @@ def project(
     `value_usd` is what the whole order is worth at its worst; `replaced` the working order that it changes; `stop_loss`
     the one that is placed with it.
     """
-    con_id, rates = order.instrument.con_id, _rates(balances)
+    con_id, rates = order.instrument.con_id, usd_rates(balances)
     if usd_per_unit is not None:
         rates[order.instrument.currency] = usd_per_unit
     before = _before(order.account, replaced, holdings, unresolved, openings, rates, collar_pct, agent, shares)
@@ -149,7 +149,7 @@ def standing(
     shares: Sequence[AgentPosition] = (),
 ) -> Standing:
     """How much of the limits is used before the next order."""
-    rates = _rates(balances)
+    rates = usd_rates(balances)
     before = _before(account, None, holdings, unresolved, openings, rates, collar_pct, agent, shares)
     totals = _Totals(before.known, holdings)
     is_known = not totals.unknown
@@ -342,7 +342,7 @@ def _in_usd(money: Money | None, rates: Mapping[str, Decimal]) -> Decimal | None
     return None if money is None or rate is None else money.amount * rate
 
 
-def _rates(balances: AccountSummary | None) -> dict[str, Decimal]:
+def usd_rates(balances: AccountSummary | None) -> dict[str, Decimal]:
     """US dollars for one unit of each currency, by the broker's own rates of the account."""
     rates = {"USD": Decimal(1)}
     if balances is None or balances.base_currency is None:

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from ibkr_mcp_server import __version__
 from ibkr_mcp_server.broker.base import client_library
 from ibkr_mcp_server.domain.operations import OperationClass
+from ibkr_mcp_server.domain.portfolio_risk import RiskFigures
 from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.operations import status as status_operations
 from ibkr_mcp_server.operations import stop as stop_operations
@@ -23,7 +24,7 @@ from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.tools.account import LinkView, link_view
 from ibkr_mcp_server.tools.arguments import Arguments, NoArguments
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
-from ibkr_mcp_server.tools.results import Facts, Part, Unknown
+from ibkr_mcp_server.tools.results import Exact, Facts, Part, Unknown
 from ibkr_mcp_server.tools.text import cleaned
 from ibkr_mcp_server.tools.views import age
 
@@ -96,6 +97,17 @@ class AuditHead(Part):
     hash: str
 
 
+class RiskView(Part):
+    """What is held, by its past year: one day, 95 %; information, no limit."""
+
+    value_at_risk_usd: Exact | Unknown = None
+    expected_shortfall_usd: Exact | Unknown = None
+    sample_size: int
+    held_usd: Exact
+    left_out: tuple[str, ...]
+    as_of: datetime
+
+
 class SafetyFacts(Facts):
     kill_switch_active: bool
     kill_switch: KillSwitchView
@@ -114,6 +126,7 @@ class SafetyFacts(Facts):
     config_hash: str | Unknown = None
     session_id: str | Unknown = None
     not_the_writer: str | Unknown = None
+    risk: RiskView | Unknown = None
     overrides: tuple[str, ...] = ()
     versions: dict[str, str]
 
@@ -188,8 +201,20 @@ def _safety(status: SafetyStatus) -> SafetyFacts:
         config_hash=status.config_hash,
         session_id=status.session_id,
         not_the_writer=status.not_the_writer,
+        risk=None if status.risk is None else _risk(status.risk),
         overrides=tuple(cleaned(text) for text in status.overrides),
         versions=versions(),
+    )
+
+
+def _risk(figures: RiskFigures) -> RiskView:
+    return RiskView(
+        value_at_risk_usd=figures.value_at_risk_usd,
+        expected_shortfall_usd=figures.expected_shortfall_usd,
+        sample_size=figures.sample_size,
+        held_usd=figures.held_usd,
+        left_out=figures.left_out,
+        as_of=figures.as_of,
     )
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from ibkr_mcp_server.agents import Agent, write_agents
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.domain.agents import AgentLimits
 from ibkr_mcp_server.simulator.server import PaperGateway
 from tests.flow.broker_kit import Gate, aapl, approved, connected, resting
 from tests.harness import running
@@ -229,3 +231,34 @@ async def test_the_brokers_preview_of_the_margin_and_its_shares_to_lend_decide(
         assert (await world.call("place_limit_order", **sell))["success"]  # of a stock that is easy to borrow
         assert (await world.buy(100, symbol="MSFT", limit_price=99.9))["success"]
     assert world.sent == 2
+
+
+async def test_the_status_tells_value_at_risk_and_the_headroom_of_every_limit(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """PL-17, MON-01: figures from a year of daily prices, reckoned beside the orders."""
+    write_agents(tmp_path / "agents.json", [Agent(name="slow", limits=AgentLimits(max_orders_per_minute=2))])
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "agents.json").rename(tmp_path / "state" / "agents.json")
+    async with running(tmp_path, gateway, clock, value_at_risk_seconds=3_600) as world:
+        before = await world.call("get_safety_status")
+        assert (await world.call("place_market_order", symbol="AAPL", action="BUY", quantity=90))["success"]
+        assert (await world.buy(10, symbol="MSFT", limit_price=99.0))["success"]
+        for _ in range(12):
+            await clock.advance(1)
+        await world.until(lambda: (found := world.app.desk.risk.figures) is not None and found.held_usd)
+        async with world.agent("slow") as slow:
+            assert (await slow.buy(1, symbol="IBM", limit_price=99.0))["success"]
+            status = await slow.call("get_safety_status")
+    risk, left = status["risk"], {line["name"]: line["left"] for line in status["limits"]}
+    assert risk["sample_size"] > 200
+    assert Decimal(risk["expected_shortfall_usd"]) >= Decimal(risk["value_at_risk_usd"]) > 0
+    assert 8_000 < Decimal(risk["held_usd"]) < 10_000
+    assert risk["left_out"] == []
+    assert left["own_orders_per_minute"] == "1"
+    assert (left["working_orders"], left["working_orders_in_one_instrument"]) == ("998", "999")
+    assert left["working_stop_losses"] == "25"
+    assert Decimal(left["opening_usd_in_cycle"]) < 10_000_000 - 990
+    assert left["opening_usd_in_cycle"] == left["opening_usd_in_trading_day"]
+    assert 70 < Decimal(left["margin_use_pct"]) <= 75
+    assert before.get("risk") is None

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 
+from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.history import BarRequest
 from ibkr_mcp_server.operations.history import BAR_SIZES
@@ -105,12 +106,16 @@ async def test_what_tws_would_not_take_is_refused_before_it_is_asked(wrong: dict
 
 async def test_pacing_violation_is_asked_again_after_a_pause_and_told_if_it_stays() -> None:
     async with running() as world:
+        told: list[BrokerEvent] = []
+        world.app.desk.broker.listen(lambda event: told.append(event) if event.kind is BrokerEventKind.NOTICE else None)
         world.gateway.faults.pace_next_history(1)
         async with time_passing(world.clock):
             assert (await world.call("get_historical_bars", symbol="AAPL", duration="5 D"))["success"]
             world.gateway.faults.pace_next_history(3)
             refused = await world.call("get_historical_bars", symbol="AAPL", duration="5 D")
         assert (refused["code"], refused["broker_code"]) == ("BROKER_PACING", 162)
+        assert [event.code for event in told] == [162] * 4  # RL-14: for those who count the broker's complaints
+        assert world.app.desk.broker.link.pacing_complaints == 4
         assert refused["retry_after_s"] > 0
 
 

@@ -157,6 +157,7 @@ MAY_BE_ZERO = (
     "take_profit_bps",
     "slippage_bps",
     "urgent_reserve_pct",
+    "value_at_risk_seconds",
 )
 
 
