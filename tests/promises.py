@@ -1002,6 +1002,10 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/store/test_file_systems.py::test_a_database_on_a_network_file_system_is_refused",
         "tests/unit/store/test_file_systems.py::test_the_mount_nearest_above_says_what_a_path_lies_on",
     ),
+    "AUD-11": held(
+        "An agent reads the audit log by pages, redacted; each reading is recorded.",
+        "tests/flow/test_audit_review.py::test_the_audit_log_is_read_by_pages_redacted_and_each_reading_is_recorded",
+    ),
     "AUD-10": held(
         "The newest fifty refusals are in the status, with their types and how many came in this hour.",
         "tests/flow/test_violation_trend.py::test_of_sixty_refusals_the_newest_fifty_are_told_and_all_are_counted_by_the_hour",

@@ -142,6 +142,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "get_completed_orders": {},
     "get_executions": {},
     "get_safety_status": {},
+    "get_audit_log": {"max_records": 5},
     "emergency_stop": {"reason": "a test"},
 }
 """Ends with the stop, after which nothing can be placed."""

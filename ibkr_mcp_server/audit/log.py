@@ -159,11 +159,15 @@ def head(connection: Connection) -> Head:
     return GENESIS if row is None else Head(*row)
 
 
-def tail(connection: Connection, limit: int, event_type: EventType | None = None) -> list[AuditRecord]:
-    """The newest `limit` records (of one type), oldest of them first."""
+def tail(
+    connection: Connection, limit: int, event_type: EventType | None = None, *, before_seq: int | None = None
+) -> list[AuditRecord]:
+    """The newest `limit` records (of one type, before a place in the chain), oldest of them first."""
     query = select(audit_log).order_by(audit_log.c.seq.desc()).limit(limit)
     if event_type is not None:
         query = query.where(audit_log.c.event_type == event_type.value)
+    if before_seq is not None:
+        query = query.where(audit_log.c.seq < before_seq)
     return [_record(row) for row in reversed(connection.execute(query).all())]
 
 

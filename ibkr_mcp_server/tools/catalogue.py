@@ -6,6 +6,7 @@ import json
 
 from ibkr_mcp_server.tools import (
     account,
+    audit_log,
     brackets,
     confirmation,
     contracts,
@@ -42,6 +43,7 @@ TOOLS: Registry = Registry(
     order_tracking.TOOLS,
     confirmation.tools(lambda call, name: _shown(call, name)),
     safety.TOOLS,
+    audit_log.TOOLS,
     documentation.tools(lambda call: TOOLS.shown(call.desk.settings.tool_choice)),
 )
 

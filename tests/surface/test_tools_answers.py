@@ -174,6 +174,7 @@ async def test_every_tool_answers_within_a_second_without_a_gateway(
 WORK_WITHOUT_A_LINK = {
     "get_connection_status",
     "get_safety_status",
+    "get_audit_log",
     "emergency_stop",
     "check_order",
     "get_tool_documentation",

@@ -29,7 +29,7 @@ NAMES = {
     *("prepare_order", "commit_order"),
     *("place_bracket_order", "cancel_all_orders", "wait_for_order"),
     *("get_order_status", "get_open_orders", "get_completed_orders", "get_executions"),
-    *("get_safety_status", "emergency_stop"),
+    *("get_safety_status", "emergency_stop", "get_audit_log"),
 }
 
 each_tool = pytest.mark.parametrize("tool", list(TOOLS), ids=lambda tool: tool.name)
