@@ -139,8 +139,10 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             default_account=default_account,
             session_id=session_id,
         )
-        follower, coordinator, risk_monitor = OrderFollower(desk), StopCoordinator(desk), RiskMonitor(desk)
-        stop_watch = StopWatch(desk, coordinator)
+        follower, coordinator = OrderFollower(desk), StopCoordinator(desk)
+        stop_watch, risk_monitor = StopWatch(desk, coordinator), RiskMonitor(desk, follower)
+        database.on_trouble = risk_monitor.wake
+        follower.on_recorded = safety.settlement.on_settled = risk_monitor.news
         places = settings.checkpoint_places(state)
         checkpoints = CheckpointFile(path=places[0], key=places[1])
         checkpointer, session_limit = Checkpointer(desk, checkpoints), SessionLimit(desk)

@@ -73,6 +73,102 @@ class RiskSettings(BaseSettings):
         default=30.0, description="How long the equity may be unknown, or the watch silent, before nothing is opened."
     )
 
+    # Circuit breaker: counts
+    consecutive_losses_warning: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=7, description="Losing round trips in a row, of all agents, that reduce the size limits."
+    )
+    max_consecutive_losses: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=10, description="Losing round trips in a row, of all agents, that open the breaker."
+    )
+    order_failures_warning: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=3,
+        description="Orders in a row that the broker rejected, or that were lost, that reduce the size limits.",
+    )
+    max_order_failures: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=5, description="Orders in a row that the broker rejected, or that were lost, that open the breaker."
+    )
+    failed_trades_warning: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=3, description="Orders rejected or lost in any hour above which the size limits are reduced."
+    )
+    max_failed_trades_per_hour: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=5, description="Orders rejected or lost in any hour above which the breaker opens."
+    )
+    error_rate_warning_pct: Annotated[Decimal, rules.percent("0.01", "100")] = Field(
+        default=Decimal(5), description="Failed requests and orders, of all in 15 minutes, that reduce the size limits."
+    )
+    max_error_rate_pct: Annotated[Decimal, rules.percent("0.01", "100")] = Field(
+        default=Decimal(10), description="Failed requests and orders, of all in 15 minutes, that open the breaker."
+    )
+    api_errors_warning: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=2, description="Errors that the broker reports in a minute above which the size limits are reduced."
+    )
+    max_api_errors_per_minute: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=3, description="Errors that the broker reports in a minute above which the breaker opens."
+    )
+    api_errors_kill: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=10, description="Errors that the broker reports in a minute above which trading stops."
+    )
+    trades_per_hour_warning: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=40, description="Orders that traded in any hour above which the size limits are reduced."
+    )
+    max_trades_per_hour: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=50, description="Orders that traded in any hour above which the breaker opens."
+    )
+    trades_per_hour_kill: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=100, description="Orders that traded in any hour above which trading stops."
+    )
+    fees_warning_pct: Annotated[Decimal, rules.percent("0.01", "100")] = Field(
+        default=Decimal("0.25"), description="Commissions of the day, of the equity, that reduce the size limits."
+    )
+    max_fees_pct: Annotated[Decimal, rules.percent("0.01", "100")] = Field(
+        default=Decimal("0.5"), description="Commissions of the day, of the equity, that open the breaker."
+    )
+    unknown_order_warning_seconds: Annotated[float, rules.seconds(3600)] = Field(
+        default=15.0, description="How long an outcome may be unknown before the size limits are reduced."
+    )
+    max_unknown_order_seconds: Annotated[float, rules.seconds(3600)] = Field(
+        default=60.0,
+        description="How long an outcome may be unknown before the breaker opens; two such orders stop trading.",
+    )
+    unknown_order_kill_seconds: Annotated[float, rules.seconds(3600)] = Field(
+        default=300.0, description="How long an outcome may be unknown before trading stops."
+    )
+    mismatch_kill_seconds: Annotated[float, rules.seconds(3600)] = Field(
+        default=300.0,
+        description="How long records that disagree with the broker's, and opened the breaker at once, may do so.",
+    )
+    clock_offset_warning_seconds: Annotated[float, rules.seconds(3600)] = Field(
+        default=1.0, description="How far the clocks may certainly be apart before the size limits are reduced."
+    )
+    max_clock_offset_seconds: Annotated[float, rules.seconds(3600)] = Field(
+        default=2.0, description="How far the clocks may certainly be apart before the breaker opens."
+    )
+
+    # Circuit breaker: single agents
+    strategy_max_drawdown_pct: Annotated[Decimal, rules.percent("0.01", "100")] = Field(
+        default=Decimal(5),
+        description="Fall of one agent's profit from its highest, of the equity, that halts the agent.",
+    )
+    strategy_max_consecutive_losses: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=5, description="Losing round trips of one agent in a row that halt the agent."
+    )
+    win_rate_warning_pct: Annotated[Decimal, rules.percent("0.01", "100")] = Field(
+        default=Decimal(35),
+        description="Winners among one agent's last 50 round trips below which the size limits are reduced.",
+    )
+    min_win_rate_pct: Annotated[Decimal, rules.percent("0.01", "100")] = Field(
+        default=Decimal(30),
+        description="Winners among one agent's last 50 round trips, from 20 on, below which the agent is halted.",
+    )
+    repeated_executions_warning: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=10,
+        description="One agent's orders in a row in one instrument and direction above which size limits are reduced.",
+    )
+    max_repeated_executions: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
+        default=20,
+        description="One agent's orders in a row in one instrument and direction above which the agent is halted.",
+    )
+
     # Risk modes and recovery
     reduce_factor: Annotated[float, rules.factor(1)] = Field(
         default=0.5, description="What a warning multiplies the size limits by."
@@ -100,6 +196,17 @@ WARN_PAUSE_KILL = (
     ("daily_loss_warning_pct", "max_daily_loss_pct", "daily_loss_kill_pct"),
     ("loss_velocity_warning_pct", "max_loss_velocity_pct", "loss_velocity_kill_pct"),
     ("margin_use_warning_pct", "max_margin_use_pct", "margin_use_kill_pct"),
+    ("consecutive_losses_warning", "max_consecutive_losses"),
+    ("order_failures_warning", "max_order_failures"),
+    ("failed_trades_warning", "max_failed_trades_per_hour"),
+    ("error_rate_warning_pct", "max_error_rate_pct"),
+    ("api_errors_warning", "max_api_errors_per_minute", "api_errors_kill"),
+    ("trades_per_hour_warning", "max_trades_per_hour", "trades_per_hour_kill"),
+    ("fees_warning_pct", "max_fees_pct"),
+    ("unknown_order_warning_seconds", "max_unknown_order_seconds", "unknown_order_kill_seconds"),
+    ("clock_offset_warning_seconds", "max_clock_offset_seconds"),
+    ("min_win_rate_pct", "win_rate_warning_pct"),
+    ("repeated_executions_warning", "max_repeated_executions"),
     ("max_daily_drawdown_pct", "max_weekly_drawdown_pct", "max_total_drawdown_pct"),
 )
 """Each must be below the next (CFG-10)."""

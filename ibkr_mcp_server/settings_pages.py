@@ -22,7 +22,9 @@ SECTION_STARTS = {
     "http_host": "HTTP",
     "kill_switch_secret": "Control API",
     "simulator_seed": "Simulator",
-    "daily_drawdown_warning_pct": "Circuit breaker",
+    "daily_drawdown_warning_pct": "Circuit breaker: losses",
+    "consecutive_losses_warning": "Circuit breaker: counts",
+    "strategy_max_drawdown_pct": "Circuit breaker: single agents",
     "reduce_factor": "Risk modes and recovery",
 }
 """The first setting of each section; a section ends where the next one begins."""

@@ -66,6 +66,23 @@ WITHOUT_PAUSES: dict[str, Any] = {
     "allow_short": True,
     "allowed_symbols": "*",
     "confirm_above_usd": 100_000_000,
+    "max_order_failures": 1_000,
+    "failed_trades_warning": 999,
+    "max_failed_trades_per_hour": 1_000,
+    "error_rate_warning_pct": 99,
+    "max_error_rate_pct": 100,
+    "api_errors_warning": 10_000,
+    "max_api_errors_per_minute": 20_000,
+    "api_errors_kill": 30_000,
+    "trades_per_hour_warning": 10_000,
+    "max_trades_per_hour": 20_000,
+    "trades_per_hour_kill": 30_000,
+    "consecutive_losses_warning": 999,
+    "max_consecutive_losses": 1_000,
+    "strategy_max_consecutive_losses": 1_000,
+    "repeated_executions_warning": 999,
+    "max_repeated_executions": 1_000,
+    "order_failures_warning": 999,
 }
 """Most tests are about one rule and place several orders at one moment; those about a pause or a count set it."""
 PATIENCE_SECONDS = 10.0

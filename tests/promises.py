@@ -1407,4 +1407,82 @@ PROMISES: dict[str, Promise] = {
         "The stage survives a restart, shows in the status, and its history is in the audit log.",
         "tests/flow/test_circuit_breaker.py::test_after_a_loss_trading_comes_back_only_by_people_and_by_stages",
     ),
+    "CB-14": held(
+        "Losing round trips in a row, of all agents, warn and pause; one winner ends the streak.",
+        "tests/flow/test_breaker_counts.py::test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_none",
+        "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
+        "tests/unit/safety/test_round_trips.py::test_a_win_ends_the_streak_and_break_even_leaves_it",
+    ),
+    "CB-15": held(
+        "An agent that wins too few of at least twenty round trips is halted.",
+        "tests/unit/safety/test_round_trips.py::test_each_figure_of_an_agent_has_its_levels",
+        "tests/unit/safety/test_round_trips.py::test_a_win_ends_the_streak_and_break_even_leaves_it",
+    ),
+    "CB-20": held(
+        "Failed requests and orders, of at least twenty, warn and pause by their rate.",
+        "tests/flow/test_breaker_counts.py::test_rejections_of_the_broker_count_in_a_row_by_the_hour_and_in_the_error_rate",
+        "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
+    ),
+    "CB-21": held(
+        "Errors of the line and the service warn, pause and stop by the minute; information counts for nothing.",
+        "tests/flow/test_breaker_counts.py::test_errors_of_the_line_pause_and_stop_and_a_wrong_clock_pauses",
+        "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
+    ),
+    "CB-22": held(
+        "Orders in a row that the broker rejected or that were lost warn and pause.",
+        "tests/flow/test_breaker_counts.py::test_rejections_of_the_broker_count_in_a_row_by_the_hour_and_in_the_error_rate",
+        "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
+    ),
+    "CB-23": held(
+        "Orders rejected or lost within an hour warn and pause.",
+        "tests/flow/test_breaker_counts.py::test_rejections_of_the_broker_count_in_a_row_by_the_hour_and_in_the_error_rate",
+        "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
+    ),
+    "CB-24": held(
+        "Orders that traded within an hour warn, pause and stop; the parts of one are one trade.",
+        "tests/flow/test_breaker_counts.py::test_trades_by_the_hour_and_the_same_again_and_again",
+        "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
+    ),
+    "CB-27": held(
+        "The day's commissions warn and pause by their share of the equity.",
+        "tests/flow/test_breaker_counts.py::test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_none",
+        "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
+    ),
+    "CB-29": held(
+        "Orders that stay unknown warn, pause and stop, two of them sooner.",
+        "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
+        "tests/flow/test_lost_acknowledgement.py::test_order_that_stays_unknown_holds_trading_back_after_a_minute_and_stops_it_after_five",
+    ),
+    "CB-30": held(
+        "Records that disagree with the broker's pause at once, and stop when nobody puts them right.",
+        "tests/flow/test_reconciliation.py::test_position_that_no_fill_explains_holds_trading_back_until_a_fill_does",
+        "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
+    ),
+    "CB-31": held(
+        "Clocks that are certainly apart warn and pause.",
+        "tests/flow/test_breaker_counts.py::test_errors_of_the_line_pause_and_stop_and_a_wrong_clock_pauses",
+        "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
+    ),
+    "CB-33": held(
+        "An agent that trades one instrument in one direction again and again is halted alone.",
+        "tests/flow/test_breaker_counts.py::test_trades_by_the_hour_and_the_same_again_and_again",
+        "tests/unit/safety/test_round_trips.py::test_each_figure_of_an_agent_has_its_levels",
+    ),
+    "ST-02": held(
+        "An agent whose profit has fallen too far from its highest is halted.",
+        "tests/unit/safety/test_round_trips.py::test_each_figure_of_an_agent_has_its_levels",
+    ),
+    "ST-03": held(
+        "An agent that loses several round trips in a row is halted, and a restart forgets none of them.",
+        "tests/flow/test_breaker_counts.py::test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_none",
+        "tests/unit/safety/test_round_trips.py::test_each_figure_of_an_agent_has_its_levels",
+    ),
+    "ST-04": held(
+        "An agent's share of winners has a floor, once it has closed enough.",
+        "tests/unit/safety/test_round_trips.py::test_each_figure_of_an_agent_has_its_levels",
+    ),
+    "ST-06": held(
+        "What is reported of an agent from outside can only make it stricter.",
+        "tests/flow/test_breaker_counts.py::test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_none",
+    ),
 }

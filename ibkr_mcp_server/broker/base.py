@@ -294,6 +294,14 @@ class BrokerReads(Protocol):
         """Balances as the broker told them last, at their `received_at`; None before it ever did."""
         ...
 
+    def failed_operations(self) -> tuple[int, int]:
+        """Of the requests and orders of the last 15 minutes, how many failed, and how many there were."""
+        ...
+
+    def api_errors(self) -> int:
+        """Errors of the line and the service that the broker reported in the last minute."""
+        ...
+
     async def watch_pnl(self, accounts: Sequence[str]) -> None:
         """Let `known_pnl` follow the profit of these accounts, as long as this connection lasts."""
         ...

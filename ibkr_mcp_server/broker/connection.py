@@ -32,6 +32,7 @@ from ibkr_mcp_server.broker.pnl import ProfitAndLoss
 from ibkr_mcp_server.broker.records import Records
 from ibkr_mcp_server.broker.scanner import Scanner
 from ibkr_mcp_server.broker.session import LinkProblem, Session
+from ibkr_mcp_server.broker.tally import Tally
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.daily_window import DailyWindow
 from ibkr_mcp_server.errors import ProductError, Unavailable
@@ -120,6 +121,7 @@ class Link:
     def __init__(
         self, settings: LinkSettings, *, clock: Clock, pacer: Pacer, book: Book, emit: Callable[[BrokerEvent], None]
     ) -> None:
+        self.tally = Tally(clock)
         self._settings = settings
         self._clock = clock
         self._pacer = pacer
@@ -262,6 +264,7 @@ class Link:
             deadline_seconds=settings.deadline_seconds,
             sign_of_life_seconds=settings.sign_of_life_seconds,
             jitter=self._jitter,
+            tally=self.tally,
         )
         heartbeat: asyncio.Task[None] | None = None
         try:

@@ -7,7 +7,8 @@ opened.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
 
@@ -31,7 +32,7 @@ from ibkr_mcp_server.domain.options import OptionChain
 from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, Order
 from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
 from ibkr_mcp_server.domain.research import Article, Headlines, NewsProvider, ScannerVocabulary, ScanQuery, ScanRow
-from ibkr_mcp_server.errors import Refused
+from ibkr_mcp_server.errors import OutcomeUnknown, ProductError, Refused, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -225,6 +226,12 @@ class IBBroker:
     async def watch_pnl(self, accounts: Sequence[str]) -> None:
         await self._link.up().accounts.open(accounts)
 
+    def failed_operations(self) -> tuple[int, int]:
+        return self._link.tally.operations()
+
+    def api_errors(self) -> int:
+        return self._link.tally.errors()
+
     def known_pnl(self, account: str) -> AccountPnl | None:
         return self._book.pnl(account)
 
@@ -240,13 +247,33 @@ class IBBroker:
     # -------------------------------------------------------------------------------------------------------- writes
 
     async def place_order(self, approved: ApprovedOrder, gate: FinalGate) -> BrokerOrder:
-        return await self._link.up().orders.place(approved, gate)
+        orders = self._link.up().orders
+        async with self._counted():
+            return await orders.place(approved, gate)
 
     async def place_bracket(self, approved: ApprovedBracket, gates: Sequence[FinalGate]) -> BracketReport:
         return await self._link.up().orders.place_bracket(approved, gates)
 
     async def modify_order(self, approved: ApprovedModification, gate: FinalGate) -> BrokerOrder:
-        return await self._link.up().orders.modify(approved, gate)
+        orders = self._link.up().orders
+        async with self._counted():
+            return await orders.modify(approved, gate)
 
     async def cancel_order(self, approved: ApprovedCancellation, gate: FinalGate) -> BrokerOrder:
-        return await self._link.up().orders.cancel(approved, gate)
+        orders = self._link.up().orders
+        async with self._counted():
+            return await orders.cancel(approved, gate)
+
+    @asynccontextmanager
+    async def _counted(self) -> AsyncIterator[None]:
+        """An order that the broker rejected, or whose outcome is not known, is an operation that failed."""
+        try:
+            yield
+        except (OutcomeUnknown, Unavailable):
+            self._link.tally.operation(failed=True)
+            raise
+        except ProductError as error:
+            if error.code == "BROKER_REJECTED":
+                self._link.tally.operation(failed=True)
+            raise
+        self._link.tally.operation(failed=False)

@@ -31,9 +31,10 @@ from ibkr_mcp_server.broker.hearing import Hearing, Remark
 from ibkr_mcp_server.broker.library import UNSET_INTEGER, Client, ib_async, quieten, time_zone_of_naive_fills
 from ibkr_mcp_server.broker.pacing import Lane, Pacer
 from ibkr_mcp_server.broker.read_messages import ReadMessages
+from ibkr_mcp_server.broker.tally import Tally
 from ibkr_mcp_server.broker.wire_client import DecoderAlarm, WireClient
 from ibkr_mcp_server.clock import Clock
-from ibkr_mcp_server.errors import Fault, Unavailable
+from ibkr_mcp_server.errors import Fault, ProductError, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class Session(ReadMessages):
         deadline_seconds: float,
         sign_of_life_seconds: float,
         jitter: random.Random,
+        tally: Tally,
     ) -> None:
         """`sign_of_life_seconds` is how long a suspected gateway has to answer before the connection is given up."""
         super().__init__(book)
@@ -106,6 +108,7 @@ class Session(ReadMessages):
         self._deadline_seconds = deadline_seconds
         self._sign_of_life_seconds = sign_of_life_seconds
         self._jitter = jitter
+        self._tally = tally
         self._turns: dict[str, asyncio.Lock] = {}
         self._hearings: dict[int, list[Hearing]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -294,7 +297,7 @@ class Session(ReadMessages):
             Refused: the broker said no.
             Unavailable: no link, no complete answer in time, or too many requests.
         """
-        async with self.bounded(what, deadline_seconds=deadline_seconds) as call:
+        async with self._counted(), self.bounded(what, deadline_seconds=deadline_seconds) as call:
             for attempt in range(1, READ_ATTEMPTS + 1):
                 try:
                     return await self._ask(Answer(what=what, enough=enough), send, cancel, withdraw, call)
@@ -338,9 +341,22 @@ class Session(ReadMessages):
             self.check_alive()
             cancel(req_id)
 
+    @asynccontextmanager
+    async def _counted(self) -> AsyncIterator[None]:
+        """A "no" is an answer; that nothing came is a failure."""
+        try:
+            yield
+        except Unavailable:
+            self._tally.operation(failed=True)
+            raise
+        except ProductError:
+            self._tally.operation(failed=False)
+            raise
+        self._tally.operation(failed=False)
+
     async def unnumbered(self, what: str, send: Callable[[], None]) -> list[Any]:
         """Rows of a request that is told apart by its kind only; raises as `numbered` does."""
-        async with self.bounded(what) as call:
+        async with self._counted(), self.bounded(what) as call:
             exchange = self._spawn(self._hear_out(what, send, call))
             return cast("list[Any]", await asyncio.shield(exchange))
 
@@ -466,6 +482,7 @@ class Session(ReadMessages):
 
     def error(self, req_id: int, code: int, text: str, _advanced: str) -> None:
         remark = Remark(code=code, text=text)
+        self._tally.remark(remark, of_the_line=req_id == -1)
         if req_id == -1:
             self._link_remark(remark)
         elif (answer := self.answers.numbered.get(req_id)) is not None:

@@ -8,7 +8,7 @@ again from here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -34,8 +34,9 @@ from ibkr_mcp_server.operations.comparison import Difference, Kind
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.safety.records import intent_record, state_of
 from ibkr_mcp_server.safety.settlement import follow
-from ibkr_mcp_server.store import fills, intents
+from ibkr_mcp_server.store import fills, intents, trades
 from ibkr_mcp_server.store.intents import Intent, IntentState
+from ibkr_mcp_server.store.trades import Trade
 
 PROBE_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """ID-09: when to look again for an order whose outcome is unknown; the last one repeats."""
@@ -55,6 +56,8 @@ class OrderFollower:
         self._look = asyncio.Event()
         self._probing = asyncio.Lock()
         self._noted: set[str] = set()
+        self.on_recorded: Callable[[], None] = lambda: None
+        """Called when what an event told was written down."""
         self._compared: dict[str, _Word] = {}
         """What the lists said of each of our references when its record was last compared with them."""
 
@@ -68,6 +71,7 @@ class OrderFollower:
             event = await self._events.get()
             try:
                 await self._apply(event)
+                self.on_recorded()
             except (ProductError, OSError):
                 _log.exception("a broker event could not be recorded", kind=event.kind)
             finally:
@@ -94,6 +98,13 @@ class OrderFollower:
         elif event.kind is BrokerEventKind.EXECUTION and event.execution is not None:
             fill = event.execution
             await self._desk.database.run(lambda connection: self._filled(connection, fill))
+        elif event.kind is BrokerEventKind.COMMISSION and event.execution is not None:
+            charged = event.execution
+            await self._desk.database.run(
+                lambda connection: trades.charge(
+                    connection, fill_of(charged.execution_id)[0], charged.commission, charged.commission_currency
+                )
+            )
         elif event.kind is BrokerEventKind.ACCOUNTS_CHANGED:
             await self._desk.safety.note_verification(self._desk.broker.link)
         elif event.kind is BrokerEventKind.LINK_UP:
@@ -128,6 +139,7 @@ class OrderFollower:
         news = fills.note(connection, fill.execution_id, fill=number, revision=revision, intent_id=intent_id, now=now)
         if not news.is_new:
             return  # told again, as at every connect
+        trades.note(connection, _trade(fill, number, revision, trades.EXTERNAL if intent is None else intent.actor_id))
         event = AuditEvent(
             type=EventType.ORDER_FILLED,
             actor=SYSTEM,
@@ -289,7 +301,28 @@ def _told(
     return {order_ref: word for order_ref, word in told.items() if order_ref.startswith(ORDER_REF_PREFIX)}
 
 
-_OF_ORDERS = (BrokerEventKind.ORDER_CHANGED, BrokerEventKind.EXECUTION)
+_OF_ORDERS = (BrokerEventKind.ORDER_CHANGED, BrokerEventKind.EXECUTION, BrokerEventKind.COMMISSION)
+
+
+def _trade(fill: Execution, number: str, revision: int, strategy: str) -> Trade:
+    return Trade(
+        fill=number,
+        revision=revision,
+        account=fill.account,
+        strategy=strategy,
+        order_key=str(fill.perm_id) if fill.perm_id else fill.order_ref or number,
+        con_id=fill.instrument.con_id,
+        symbol=fill.instrument.label,
+        sec_type=fill.instrument.sec_type,
+        currency=fill.instrument.currency,
+        side=fill.side,
+        quantity=fill.quantity,
+        price=fill.price,
+        multiplier=fill.instrument.multiplier,
+        commission=fill.commission,
+        commission_currency=fill.commission_currency,
+        executed_at=fill.executed_at,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

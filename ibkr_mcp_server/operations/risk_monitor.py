@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -16,16 +17,19 @@ from functools import partial
 from sqlalchemy import Connection
 
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
+from ibkr_mcp_server.domain import scopes
 from ibkr_mcp_server.domain.accounts import masked
-from ibkr_mcp_server.domain.operations import BREAKER
+from ibkr_mcp_server.domain.operations import BREAKER, SYSTEM
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
+from ibkr_mcp_server.operations import risk_figures
 from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.operations.follow import OrderFollower
 from ibkr_mcp_server.operations.recovery import WATCH
 from ibkr_mcp_server.safety.circuit_breaker import Applied, key_of
 from ibkr_mcp_server.safety.equity import EquityMeter
-from ibkr_mcp_server.safety.triggers.base import AccountFigures, Metrics, Reading
-from ibkr_mcp_server.safety.triggers.table import triggers_of
+from ibkr_mcp_server.safety.triggers.base import AccountFigures, Level, Metrics, Reading
+from ibkr_mcp_server.safety.triggers.table import strategy_triggers_of, triggers_of
 from ibkr_mcp_server.store import breaker, risk_records
 from ibkr_mcp_server.store.breaker import BreakerState, Stage
 from ibkr_mcp_server.store.database import SOON_SECONDS
@@ -34,6 +38,8 @@ from ibkr_mcp_server.store.latches import KillMode
 WATCH_SECONDS = 1.0
 BALANCES_SECONDS = 15.0
 """How old balances may become before the broker is asked for them; between, the profit tells what changes."""
+RECORDS_SECONDS = 10.0
+"""How often the store is read without news, because windows of time move on."""
 TELL_SECONDS = 5.0
 """How often the figures are left for people while the breaker is open, or trading comes back."""
 SAVE_SECONDS = 15.0
@@ -55,10 +61,17 @@ _log = get_logger(__name__)
 class RiskMonitor:
     """The watch of one process."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, follower: OrderFollower) -> None:
         self._desk = desk
         self._breaker = desk.safety.breaker
+        self._follower = follower
         self._triggers = triggers_of(desk.settings)
+        self._of_strategies = strategy_triggers_of(desk.settings)
+        self._recorded: risk_figures.Recorded | None = None
+        self._recorded_at: float | None = None
+        self._counting: datetime | None = None
+        self._peaks: dict[str, Decimal] = {}
+        self._mismatch_since: float | None = None
         self._meters: dict[str, EquityMeter] = {}
         self._saved: dict[str, tuple[float, dict[str, object]]] = {}
         self._wake = asyncio.Event()
@@ -77,6 +90,15 @@ class RiskMonitor:
                 meter.filled(event.execution)
         if event.kind in _WAKING:  # an answer that this event brought leaves first
             asyncio.get_running_loop().call_later(SOON_SECONDS, self._wake.set)
+
+    def news(self) -> None:
+        """Something was recorded that the figures are computed from."""
+        self._recorded_at = None
+        asyncio.get_running_loop().call_later(SOON_SECONDS, self._wake.set)
+
+    def wake(self) -> None:
+        """Look now; called on the event loop."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -112,27 +134,67 @@ class RiskMonitor:
     async def look(self) -> None:
         """Judge the figures once."""
         desk = self._desk
+        if desk.database.trouble is not None:
+            await self._store_failed(desk.database.trouble)
         if not desk.safety.writer.is_writer or not desk.broker.link.is_up:
             # Without the link everything is in SAFE; without the role nothing is written.
             self._breaker.looked_at = desk.clock.monotonic()
             self._breaker.lacks(None)
             return
         await self._meters_of(desk.broker.link.accounts)
-        self.metrics = self._gather()
-        self.readings = tuple(reading for trigger in self._triggers for reading in trigger.read(self.metrics))
-        self._breaker.looked_at = desk.clock.monotonic()
         state = await desk.database.look(breaker.current)
+        await self._read(state)
+        self.metrics = self._gather(state)
+        of_agents = tuple(found for trigger in self._of_strategies for found in trigger.read(self.metrics))
+        self.readings = (
+            *(found for trigger in self._triggers for found in trigger.read(self.metrics)),
+            *(_warning(found) for found in of_agents if found.scope not in self._halted),
+        )
+        self._breaker.looked_at = desk.clock.monotonic()
         if self._breaker.changes(state, self.readings):
             state = await self._apply(self.readings)
+        await self._halt(of_agents)
         await self._save()
         if state.is_open or state.stage is not Stage.FULL:
             await self._tell_people()
+
+    async def _read(self, state: BreakerState) -> None:
+        """What the store has recorded: after news, and now and then because time passes."""
+        now = self._desk.clock.monotonic()
+        is_old = self._recorded_at is None or now - self._recorded_at >= RECORDS_SECONDS
+        if is_old or self._counting != state.counting_since:
+            self._recorded_at, self._counting = now, state.counting_since  # before: news of now come again
+            self._recorded = await self._desk.database.read(
+                lambda connection: risk_figures.read(connection, self._desk.clock, state, self._rate)
+            )
+
+    @property
+    def _halted(self) -> frozenset[str]:
+        return frozenset() if self._recorded is None else self._recorded.halted
+
+    async def _store_failed(self, trouble: str) -> None:
+        """CB-32: what cannot be recorded must not be done."""
+        self._desk.database.trouble = None
+        metrics = Metrics(at=self._desk.clock.now(), store_trouble=trouble)
+        for reading in (found for trigger in self._triggers for found in trigger.read(metrics)):
+            reason = f"The circuit breaker stops trading: {reading.text}: {trouble}"
+            await self._desk.safety.kill_switch.activate(KillMode.HALT_ONLY, reason, BREAKER)
 
     async def _apply(self, readings: Sequence[Reading]) -> BreakerState:
         applied: Applied = await self._desk.database.run(lambda connection: self._breaker.apply(connection, readings))
         if applied.kill is not None:
             await self._desk.safety.kill_switch.activate(KillMode.HALT_ONLY, applied.kill, BREAKER)
         return applied.state
+
+    async def _halt(self, readings: Sequence[Reading]) -> None:
+        """Agents beyond their own limits stop alone (ST-02 to ST-04, CB-33)."""
+        for reading in readings:
+            if reading.level >= Level.PAUSE and reading.scope not in self._halted:
+                reason = f"The circuit breaker halts this agent: {reading.text}."
+                scope = scopes.of_strategy(reading.scope)
+                await self._desk.safety.kill_switch.activate(KillMode.HALT_ONLY, reason, SYSTEM, scope=scope)
+                self._peaks.pop(reading.scope, None)  # after a person's resume it begins where it then stands
+                self._recorded_at = None
 
     async def _tell_people(self) -> None:
         """Leave the figures where a person at a shell sees them: a reset is judged by them (RC-02)."""
@@ -155,12 +217,64 @@ class RiskMonitor:
 
     # ---- gathering
 
-    def _gather(self) -> Metrics:
-        now = self._desk.clock.now()
+    def _gather(self, state: BreakerState) -> Metrics:
+        desk, now, recorded = self._desk, self._desk.clock.now(), self._recorded
+        assert recorded is not None
         unknown: list[str] = []
         figures = tuple(self._account(account, now, unknown) for account in self._meters)
         self._breaker.lacks("; ".join(unknown) or None)
-        return Metrics(at=now, accounts=figures)
+        equities = [meter.equity for meter in self._meters.values() if meter.equity is not None]
+        equity = sum(equities, Decimal()) if len(equities) == len(self._meters) and equities else None
+        failed, operations = desk.broker.failed_operations()
+        offset = desk.broker.link.clock_offset
+        up_for = self._follower.link_up_for()
+        return Metrics(
+            at=now,
+            accounts=figures,
+            strategies=risk_figures.strategies(
+                recorded,
+                self._rate,
+                positions=tuple(desk.broker.known_positions() or ()),
+                equity=equity,
+                peaks=self._peaks,
+                now=now,
+                since=state.counting_since,
+            ),
+            losses_in_a_row=recorded.losses_in_a_row,
+            order_failures_in_a_row=recorded.failures.in_a_row,
+            order_failures_in_the_hour=recorded.failures.in_the_hour,
+            failed_operations=failed,
+            operations=operations,
+            api_errors=desk.broker.api_errors(),
+            trades_in_the_hour=recorded.trades_in_the_hour,
+            fees_pct=self._fees_pct(recorded),
+            unknown_seconds=tuple(min(up_for, (now - since).total_seconds()) for since in recorded.unknown_since),
+            mismatch_seconds=self._mismatch(),
+            clock_offset_seconds=None if offset is None else offset.at_least_seconds,
+        )
+
+    def _fees_pct(self, recorded: risk_figures.Recorded) -> Decimal | None:
+        """The account whose fees weigh most."""
+        known = {account: meter.equity for account, meter in self._meters.items() if meter.equity}
+        shares = (recorded.fees_today.get(account, Decimal()) / equity * 100 for account, equity in known.items())
+        return max(shares, default=None)
+
+    def _rate(self, currency: str) -> Decimal:
+        """Units of the base currency for one of `currency`, as the broker told it with the balances; 1 when unknown."""
+        for account in self._meters:
+            balances = self._desk.broker.known_balances(account)
+            if balances is not None and currency in balances.exchange_rates:
+                return balances.exchange_rates[currency]
+        return Decimal(1)
+
+    def _mismatch(self) -> float | None:
+        """Since when the broker's records contradict ours."""
+        if not self._desk.safety.readiness.findings:
+            self._mismatch_since = None
+            return None
+        now = self._desk.clock.monotonic()
+        self._mismatch_since = now if self._mismatch_since is None else self._mismatch_since
+        return now - self._mismatch_since
 
     def _account(self, account: str, now: datetime, unknown: list[str]) -> AccountFigures:
         broker, meter = self._desk.broker, self._meters[account]
@@ -247,6 +361,11 @@ class RiskMonitor:
             abs(Decimal(marks[name]) - Decimal(kept[name])) > SAVE_AT_ONCE * abs(Decimal(kept[name]))
             for name in ("day_start", "day_peak", "week_peak", "high_water")
         )
+
+
+def _warning(reading: Reading) -> Reading:
+    """What halts one agent is a warning to all."""
+    return replace(reading, level=min(reading.level, Level.WARN), loses_money=False)
 
 
 def _name(account: str) -> str:

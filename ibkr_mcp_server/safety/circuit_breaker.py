@@ -68,9 +68,12 @@ class CircuitBreaker:
 
     def causes(self, connection: Connection) -> tuple[Cause, ...]:
         """Why the breaker, the mode or the stage hold trading back; one read of one row."""
-        return (*self.causes_of(breaker.current(connection)), *self._blind())
+        return self.causes_of(breaker.current(connection))
 
     def causes_of(self, state: BreakerState) -> tuple[Cause, ...]:
+        return (*self._latched(state), *self._blind())
+
+    def _latched(self, state: BreakerState) -> tuple[Cause, ...]:
         found = []
         if not state.is_readable:
             text = "The circuit breaker's state cannot be read, so it counts as open."
@@ -86,10 +89,6 @@ class CircuitBreaker:
             code = Code.PAPER_STAGE if state.stage is Stage.PAPER else Code.RECOVERY_STAGE
             found.append(_cause(SafetyState.REDUCE, code, _stage_text(state.stage), is_latch=True))
         return tuple(found)
-
-    def size_factor(self, connection: Connection) -> Decimal:
-        """By what the size limits are multiplied now."""
-        return self.factor_of(breaker.current(connection))
 
     def factor_of(self, state: BreakerState) -> Decimal:
         """What mode and stage multiply the size limits by (RM-03, RC-03)."""

@@ -25,6 +25,7 @@ from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.writer import WriterRole
 from ibkr_mcp_server.settings import Settings
 from ibkr_mcp_server.store import agent_positions, breaker, intents
+from ibkr_mcp_server.store.breaker import BreakerState
 from ibkr_mcp_server.store.intents import DayOfMessages, Intent
 
 
@@ -54,7 +55,8 @@ class Standing:
 
     def recorded(self, connection: Connection, operation: Operation, asked: str, observed: Observed) -> Recorded:
         """Read inside the decision's transaction; `asked` is the fingerprint of the request."""
-        state, generation = self.switches(connection, operation, observed)
+        risk = breaker.current(connection)
+        state, generation = self.switches(connection, operation, observed, risk)
         if not operation.operation_class.writes_orders:
             return Recorded(state=state)
         messages = intents.messages_on(connection, trading_day(self._clock.now()))
@@ -76,15 +78,15 @@ class Standing:
             ),
             agent_positions=agent_positions.all_of(connection),
             unresolved=tuple(intents.unresolved(connection)),
-            limits=self.limits(connection),
+            limits=self.limits(connection, risk),
             same_key=None if key is None else _holder(connection, operation, key),
             fingerprint=asked,
             switch_generation=generation,
         )
 
-    def limits(self, connection: Connection) -> LimitsInForce:
-        """How the limits of this moment differ from the configured ones."""
-        factor = self._breaker.factor_of(breaker.current(connection))
+    def limits(self, connection: Connection, risk: BreakerState | None = None) -> LimitsInForce:
+        """How the limits of this moment differ from the configured ones; `risk` if it was read already."""
+        factor = self._breaker.factor_of(risk or breaker.current(connection))
         return limits_in_force(connection, self._clock, factor)
 
     def conditions(self) -> tuple[Cause, ...]:
@@ -121,7 +123,9 @@ class Standing:
         risk = self._breaker.causes(connection)
         return EffectiveState(causes=(*stops.causes, *risk, *self.conditions(), *self._inefficient(messages)))
 
-    def switches(self, connection: Connection, operation: Operation, observed: Observed) -> tuple[EffectiveState, int]:
+    def switches(
+        self, connection: Connection, operation: Operation, observed: Observed, risk: BreakerState | None = None
+    ) -> tuple[EffectiveState, int]:
         """What the final gate looks at, and the generation of the kill switches that bear on the operation.
 
         The legs of one bracket are no reason against one another.
@@ -129,8 +133,8 @@ class Standing:
         order = observed.order or (None if observed.current is None else observed.current.order)
         con_id = None if order is None else order.instrument.con_id
         stops = self._kill_switch.bearing_on(connection, agent=operation.actor.id, con_id=con_id)
-        risk = self._breaker.causes(connection)
-        return EffectiveState(causes=(*stops.causes, *risk, *self.conditions())), stops.generation
+        causes = self._breaker.causes_of(risk or breaker.current(connection))
+        return EffectiveState(causes=(*stops.causes, *causes, *self.conditions())), stops.generation
 
     def _inefficient(self, messages: DayOfMessages) -> tuple[Cause, ...]:
         if not self._settings.safety_mode:

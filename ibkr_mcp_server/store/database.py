@@ -25,6 +25,8 @@ from ibkr_mcp_server.store.writer_lock import WriterLock
 __all__ = ["Database", "StoreUnavailable", "StoreUnreadable"]
 
 T = TypeVar("T")
+BUSY = "STORE_BUSY"
+"""The code of a write that only came at the wrong moment."""
 
 SOON_SECONDS = 0.002
 """Lets an answer leave before what is recorded of it competes for the processor."""
@@ -63,6 +65,9 @@ class Database:
     def __init__(self, kind: Kind, *, read_only: bool) -> None:
         self._kind = kind
         self._read_only = read_only
+        self.trouble: str | None = None
+        """The last write that failed, busy moments excepted (CB-32); whoever acted on it sets it back."""
+        self.on_trouble: Callable[[], None] = lambda: None
         self._writer = _Lane("store-writer", kind, kind.begin_write, reader=False)
         # A lane of its own, so that a long read never stands before an order.
         self._reader = _Lane("store-reader", kind, kind.begin_read, reader=True)
@@ -104,7 +109,13 @@ class Database:
             StoreUnreadable: damaged, or replaced while in use.
         """
         self._begin_waiting()
-        return await _finished(self._submit_write(work))
+        try:
+            return await _finished(self._submit_write(work))
+        except (StoreUnavailable, StoreUnreadable) as error:
+            if error.code != BUSY:
+                self.trouble = error.message
+                self.on_trouble()
+            raise
 
     def soon(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
         """Do `work` as the only writer, a moment from now, and always before what is asked for later.

@@ -26,7 +26,7 @@ class WithoutObjection:
 
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
         try:
-            return replace(self.check.review(operation, seen), problems=(), warnings=())
+            return self.check.review(operation, seen)._replace(problems=(), warnings=())
         except Exception:  # a check that fails to run refuses, and this one must not
             return PASSED
 

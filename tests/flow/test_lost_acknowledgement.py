@@ -11,6 +11,7 @@ import pytest
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.orders import Side
 from ibkr_mcp_server.simulator.server import PaperGateway
+from ibkr_mcp_server.store import breaker
 from ibkr_mcp_server.store.intents import IntentState
 from tests.flow.broker_kit import Gate, aapl, approved, connected, resting
 from tests.harness import World, running, time_passing
@@ -121,6 +122,8 @@ async def test_order_that_stays_unknown_holds_trading_back_after_a_minute_and_st
         refused = await world.buy(1, symbol="SPY")
         assert refused["code"] == "UNRESOLVED_ORDER"
         assert (await world.call("get_safety_status"))["effective_state"] == "SAFE"
+        state = await world.app.desk.database.read(breaker.current)
+        assert (state.is_open, state.breaches["CB-29"].level) == (True, "PAUSE")
         await passing(world, 300)
         assert (await world.call("get_safety_status"))["kill_switch_active"]
         assert (await world.buy(1, symbol="SPY"))["code"] == "KILL_SWITCH_ACTIVE"

@@ -18,8 +18,11 @@ from ibkr_mcp_server.operations.acceptance import accept_figures, report_to_acce
 from ibkr_mcp_server.safety.operator import OperatorDoor
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store import reconciliations
+from ibkr_mcp_server.store.breaker import Stage
 from ibkr_mcp_server.store.reconciliations import Report
 from ibkr_mcp_server.store.runs import unclean_run_before
+from tests.flow.operator_kit import breaker_closed
+from tests.flow.test_stopping import PASSPHRASE
 from tests.harness import World, running
 
 ACCOUNT = "DU9000001"
@@ -79,7 +82,7 @@ async def test_writes_are_refused_as_starting_until_the_records_were_compared(
 async def test_position_that_no_fill_explains_holds_trading_back_until_a_fill_does(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
-    """ID-15, CB-30: the difference is named, the report kept, cancelling stays possible."""
+    """ID-15, CB-30: the difference is named, the report kept, cancelling stays possible; a person lets it go on."""
     async with running(tmp_path, gateway, clock) as world:
         resting = await world.buy()
         gateway.add_position(ACCOUNT, "MSFT", 7, 100)
@@ -93,6 +96,9 @@ async def test_position_that_no_fill_explains_holds_trading_back_until_a_fill_do
         assert (await world.call("cancel_order", perm_id=resting["perm_id"]))["success"]
         gateway.add_position(ACCOUNT, "MSFT", 0, 100)
         assert (await compared(world)).clean
+        paused = await world.buy()
+        assert (paused["code"], "CB-30" in paused["error"]) == ("CIRCUIT_BREAKER_OPEN", True)
+        assert (await breaker_closed(world)).stage is Stage.FULL
         assert (await world.buy())["success"]
 
 
@@ -265,14 +271,15 @@ async def test_person_accepts_the_figures_of_the_broker_and_trading_goes_on(
         assert not (await compared(world)).clean
         report = await asyncio.to_thread(report_to_accept, desk.database)
         door = OperatorDoor(path=world.state.operator, database=desk.database, audit=desk.audit, clock=clock)
-        await door.set_passphrase("correct horse battery", claimed_name="ann")
-        proof = await door.open("correct horse battery", claimed_name="ann")
+        await door.set_passphrase(PASSPHRASE, claimed_name="olivia")
+        proof = await door.open(PASSPHRASE, claimed_name="olivia")
         with pytest.raises(Refused):
             await accept_figures(desk.database, desk.audit, proof, report, " ")
         await accept_figures(desk.database, desk.audit, proof, report, "transferred from another broker")
         assert (await compared(world)).clean
+        await breaker_closed(world)
         assert (await world.buy())["success"]
         with pytest.raises(Refused):
             await asyncio.to_thread(report_to_accept, desk.database)
         [told] = [one for one in await world.records(EventType.RECONCILED) if one.outcome.get("accepted")]
-        assert told.actor["id"] == "ann"
+        assert told.actor["id"] == "olivia"

@@ -37,11 +37,41 @@ class AccountFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StrategyFigures:
+    """One agent."""
+
+    name: str
+    drawdown_pct: Decimal | None = None
+    """Fall of its profit from its highest, of the equity."""
+    losses_in_a_row: int = 0
+    win_rate_pct: Decimal | None = None
+    """None while it has closed too little."""
+    repeats: int = 0
+    """Its newest orders of one instrument and direction in a row."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """Everything that triggers look at, at one moment."""
+    """Everything that triggers look at, at one moment; None is not known, or not to be measured."""
 
     at: datetime
     accounts: tuple[AccountFigures, ...] = ()
+    strategies: tuple[StrategyFigures, ...] = ()
+    losses_in_a_row: int | None = None
+    order_failures_in_a_row: int | None = None
+    order_failures_in_the_hour: int | None = None
+    failed_operations: int = 0
+    operations: int = 0
+    api_errors: int | None = None
+    trades_in_the_hour: int | None = None
+    fees_pct: Decimal | None = None
+    unknown_seconds: tuple[float, ...] = ()
+    """How long the outcome of each lost order has been unknown while the broker answered."""
+    mismatch_seconds: float | None = None
+    """Since when the records disagree with the broker's; None while they agree."""
+    clock_offset_seconds: float | None = None
+    """How far the clocks are apart for certain."""
+    store_trouble: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +122,23 @@ class Ladder:
     kill: Decimal | None = None
     at_least: bool = False
     """A level is reached by its own figure; otherwise only beyond it."""
+    is_floor: bool = False
+    """Bad when it is low instead."""
 
     def reached(self, value: Decimal) -> tuple[Level, Decimal | None]:
         for level, limit in ((Level.KILL, self.kill), (Level.PAUSE, self.pause), (Level.WARN, self.warn)):
-            if limit is not None and (value > limit or (self.at_least and value == limit)):
+            if limit is None:
+                continue
+            beyond = value < limit if self.is_floor else value > limit
+            if beyond or (self.at_least and value == limit):
                 return level, limit
         return Level.NONE, None
 
     def is_calm(self, value: Decimal) -> bool:
-        lowest = next(limit for limit in (self.warn, self.pause, self.kill) if limit is not None)
-        return value < CALM * lowest or not value
+        first = next(limit for limit in (self.warn, self.pause, self.kill) if limit is not None)
+        if self.is_floor:
+            return value > first / CALM
+        return value < CALM * first or (not value and first > 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +151,8 @@ class Kind:
     unit: str = ""
     loses_money: bool = False
 
-    def reading(self, value: Decimal, *, scope: str = "") -> Reading:
+    def reading(self, value: Decimal | int, *, scope: str = "") -> Reading:
+        value = Decimal(value)
         level, limit = self.ladder.reached(value)
         return Reading(
             trigger=self.number,
@@ -126,6 +164,7 @@ class Kind:
             is_calm=self.ladder.is_calm(value),
             loses_money=self.loses_money,
             scope=scope,
+            is_floor=self.ladder.is_floor,
         )
 
 
