@@ -1219,6 +1219,10 @@ PROMISES: dict[str, Promise] = {
         "Each complaint of the broker about too many messages is counted and told to those who watch.",
         "tests/flow/test_tools_history.py::test_pacing_violation_is_asked_again_after_a_pause_and_told_if_it_stays",
     ),
+    "ORD-16": held(
+        "An order below the contract's minimum is refused before it is sent.",
+        "tests/unit/safety/test_sizing.py::test_an_order_below_the_contracts_minimum_is_refused_here",
+    ),
     "ORD-18": held(
         "Nothing is opened at a wide spread, nor for more than a small part of a stock's average daily volume.",
         "tests/flow/test_order_path.py::test_an_entry_of_more_than_a_share_of_the_daily_volume_is_refused",

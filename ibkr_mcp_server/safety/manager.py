@@ -39,6 +39,7 @@ from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.safety.agent_throttle import AgentThrottle
 from ibkr_mcp_server.safety.approval_queue import ApprovalQueue
 from ibkr_mcp_server.safety.approvals import Approval, approval_of, cancellation_without_record, intents_of
+from ibkr_mcp_server.safety.checks.order_form import tradable_step
 from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker, is_on_paper, is_staged
 from ibkr_mcp_server.safety.confirmations import Confirmations, epoch_of, held_to
 from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
@@ -353,7 +354,7 @@ class TradingSafetyManager:
             resized = self._observer.classified(operation, in_size(observed, quantity), holdings, recorded)
             return self.policy.review(operation, Snapshot(observed=resized, recorded=recorded))
 
-        step = order.instrument.size_increment
+        step = tradable_step(order.instrument, order.instrument.size_increment)
         return size(judge, smallest=order.instrument.min_size or step, step=step)
 
     async def _refused(

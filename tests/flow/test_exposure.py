@@ -156,6 +156,10 @@ async def test_a_preview_shows_every_layer_and_the_largest_that_passes_and_leave
         assert (await world.buy(102, limit_price=99.0))["code"] == "POSITION_VALUE_LIMIT"
         assert (await world.buy(101, limit_price=99.0))["success"]
         await clock.advance(4)
+        pair = await world.call("check_order", symbol="EUR.USD", action="BUY", quantity=1, order_type="MKT")
+        assert Decimal(pair["largest_quantity"]) == 0
+        assert "FOREX_DISABLED" in pair["bound_by"]
+        assert "QUANTITY_STEP" not in pair["bound_by"], pair
         after = await world.call("check_order", quantity=1, **asked)
         assert (after["largest_quantity"], after["wait_seconds"]) == ("0", 6.0)
     told = str(preview)

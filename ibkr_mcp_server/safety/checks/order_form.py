@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from ibkr_mcp_server.domain.instruments import SecType
+from ibkr_mcp_server.domain.instruments import Instrument, SecType
 from ibkr_mcp_server.domain.money import on_grid, round_to_grid
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.order_types import Term, terms_of
@@ -52,7 +52,7 @@ def _quantity_problems(order: Order) -> list[Problem]:
         text = f"The broker did not tell the quantity step of {order.instrument.label}."
         return [problem(Code.CONTRACT_RULES_UNKNOWN, text)]
     # The broker's own step is finer for fractional trading; orders through its API are whole units for stocks.
-    step = _tradable_step(order, step)
+    step = tradable_step(order.instrument, step)
     if not on_grid(quantity, step):
         text = f"The quantity {quantity:f} is not a multiple of {step:f}."
         return [problem(Code.QUANTITY_STEP, text, observed=quantity, limit=step)]
@@ -62,9 +62,9 @@ def _quantity_problems(order: Order) -> list[Problem]:
     return []
 
 
-def _tradable_step(order: Order, step: Decimal) -> Decimal:
+def tradable_step(instrument: Instrument, step: Decimal) -> Decimal:
     """IBKR reports 0.0001 for stocks that trade in fractions by amount; orders by quantity are whole shares."""
-    return max(step, Decimal(1)) if order.instrument.sec_type in ("STK", "OPT", "FUT", "CASH") else step
+    return max(step, Decimal(1)) if instrument.sec_type in ("STK", "OPT", "FUT", "CASH") else step
 
 
 def _term_problems(order: Order, before: Order | None) -> list[Problem]:

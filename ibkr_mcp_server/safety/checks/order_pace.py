@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
+from ibkr_mcp_server.clock import next_trading_day_starts
 from ibkr_mcp_server.domain.confirmation import Confirmer
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
@@ -105,7 +106,10 @@ class TradedValue:
             )
         if day > self.per_day_usd:
             text = f"Opening orders of this trading day would come to {day:.2f} USD."
-            found.append(problem(Code.DAILY_VALUE_LIMIT, text, observed=observed, limit=limit))
+            wait = (next_trading_day_starts(seen.now) - seen.now).total_seconds()
+            found.append(
+                problem(Code.DAILY_VALUE_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait)
+            )
         return Findings(problems=tuple(found), observed=observed, limit=limit)
 
     @cached_property

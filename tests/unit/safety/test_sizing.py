@@ -91,3 +91,10 @@ def test_what_is_returned_passes_every_rule_and_one_more_does_not(
         assert judge(found.largest).is_safe
     assert not judge(found.largest + 1).is_safe
     assert set(found.bound_by) == {told.code for _, told in judge(found.largest + 1).failures}
+
+
+def test_an_order_below_the_contracts_minimum_is_refused_here() -> None:
+    """ORD-16: by contract data; equal to the minimum passes."""
+    least = world.instrument(min_size=Decimal(10))
+    assert world.codes(world.snapshot(world.order(instrument=least, quantity=Decimal(9)))) == [Code.QUANTITY_STEP]
+    assert world.codes(world.snapshot(world.order(instrument=least, quantity=Decimal(10)))) == []
