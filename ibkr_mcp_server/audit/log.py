@@ -61,7 +61,8 @@ class AuditLog:
     def __init__(self, database: Database, *, session_id: str, config_hash: str, clock: Clock) -> None:
         self._database = database
         self._session_id = str(UUID(session_id))  # unique per run (AUD-12)
-        self._config_hash = config_hash
+        self.config_hash = config_hash
+        """Of the configuration of this run."""
         self._clock = clock
         self._waiting: list[StoredRecord] = []
         self._flusher: asyncio.Task[None] | None = None
@@ -133,7 +134,7 @@ class AuditLog:
         return StoredRecord(
             actor=canonical(event.actor),
             broker_ids=_part(event.broker_ids),
-            config_hash=self._config_hash,
+            config_hash=self.config_hash,
             decision_id=canonical_text(event.decision_id),
             event_type=event.type.value,
             intent_id=canonical_text(event.intent_id),

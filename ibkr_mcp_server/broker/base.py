@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
@@ -36,6 +37,7 @@ CLIENT_LIBRARIES = ("ib_async", "ib_insync")
 """What the adapter can speak through, the better one first."""
 
 
+@cache
 def client_library() -> tuple[str, str]:
     """Name and version of the installed client library; the library itself stays unread.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from ibkr_mcp_server.domain.operations import Operation, Problem
@@ -776,11 +777,11 @@ class Validation:
 
     verdicts: tuple[Verdict, ...]
 
-    @property
+    @cached_property
     def is_safe(self) -> bool:
         return all(verdict.passed for verdict in self.verdicts)
 
-    @property
+    @cached_property
     def failures(self) -> tuple[tuple[str, Problem], ...]:
         """(check, problem), the primary reason first."""
         return tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from typing import Annotated
 
@@ -228,6 +229,7 @@ def _unresolved(intent: Intent, now: datetime) -> UnresolvedView:
     )
 
 
+@cache  # the metadata of a package is a file that is read and parsed anew each time
 def versions() -> dict[str, str]:
     library, library_version = client_library()
     return {
