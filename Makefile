@@ -50,7 +50,7 @@ test-ib-insync: $(INSYNC_STAMP)
 		tests/flow/test_tools_*.py tests/flow/test_crashes.py --ignore=tests/contract/store
 
 soak: setup
-	SOAK_MINUTES=60 SOAK_SEEDS=1,2,3,4 $(BIN)/python -m pytest -n auto tests/flow/test_soak.py
+	SOAK_MINUTES=60 SOAK_SEEDS=1,2,3,4 $(BIN)/python -m pytest --timeout 0 -n auto tests/flow/test_soak.py
 
 demo: setup
 	$(BIN)/ibkr-mcp-server demo
@@ -68,4 +68,4 @@ crashes: setup
 	$(BIN)/python -m scripts.crashes
 
 statemachine: setup
-	MACHINE_EXAMPLES=200 MACHINE_STEPS=50 $(BIN)/python -m pytest -p no:xdist -q tests/flow/test_trading_machine.py
+	MACHINE_EXAMPLES=200 MACHINE_STEPS=50 $(BIN)/python -m pytest --timeout 0 -p no:xdist -q tests/flow/test_trading_machine.py

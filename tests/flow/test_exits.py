@@ -16,7 +16,7 @@ from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.simulator.server import PaperGateway
 from tests.flow.test_stop_losses import hold, protect
-from tests.harness import World, running
+from tests.harness import World, running, time_passing
 
 Run = Callable[..., AbstractAsyncContextManager[World]]
 
@@ -190,11 +190,8 @@ async def test_waiting_ends_with_the_fill_and_asks_the_broker_nothing_meanwhile(
 async def test_waiting_is_bounded_and_tells_where_the_order_stands(run: Run) -> None:
     async with run() as world:
         placed = await world.buy()
-        waiting = asyncio.create_task(world.call("wait_for_order", perm_id=placed["perm_id"]))
-        for _ in range(4):
-            await asyncio.sleep(0.02)
-            await world.clock.advance(5)
-        answer = await waiting
+        async with time_passing(world.clock):
+            answer = await world.call("wait_for_order", perm_id=placed["perm_id"])
         assert (answer["success"], answer["ended_by"], answer["outcome"]) == (True, "timeout", "accepted")
 
 
