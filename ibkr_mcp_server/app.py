@@ -40,6 +40,7 @@ from ibkr_mcp_server.operations.shutdown import shut_down
 from ibkr_mcp_server.operations.stale_entries import StaleEntries
 from ibkr_mcp_server.operations.stop import StopWatch
 from ibkr_mcp_server.operations.stop_coordinator import StopCoordinator
+from ibkr_mcp_server.operations.tool_descriptions import change_since_last_start, tools_hash
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.kill_switch import ENVIRONMENT, KillSwitch
 from ibkr_mcp_server.safety.manager import TradingSafetyManager
@@ -93,7 +94,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         database = await asyncio.to_thread(Database.open, settings.store_location(state))
         stack.callback(database.close)
         audit = AuditLog(database, session_id=session_id, config_hash=settings.fingerprint(), clock=clock)
-        await _record_start(audit, settings, agents)
+        await _record_start(database, audit, settings, agents)
         stack.push_async_callback(_record_stop, audit)
         stack.push_async_callback(audit.close)  # what waits to be written comes before the last record
 
@@ -284,13 +285,18 @@ def _adapter(
     )
 
 
-async def _record_start(audit: AuditLog, settings: Settings, agents: Sequence[Agent]) -> None:
+async def _record_start(database: Database, audit: AuditLog, settings: Settings, agents: Sequence[Agent]) -> None:
     configuration = {
         "config": settings.effective_redacted(),
         "config_hash": settings.fingerprint(),
         "agents": [agent.redacted for agent in agents],
     }
-    await audit.record(AuditEvent(type=EventType.SERVER_START, actor=SYSTEM, outcome={"version": __version__}))
+    tools = tools_hash()
+    changed = await database.read(lambda connection: change_since_last_start(connection, tools))
+    started = {"version": __version__, "tools_hash": tools}
+    await audit.record(AuditEvent(type=EventType.SERVER_START, actor=SYSTEM, outcome=started))
+    if changed is not None:
+        await audit.record(changed)
     await audit.record(AuditEvent(type=EventType.CONFIG_LOADED, actor=SYSTEM, outcome=configuration))
 
 

@@ -255,6 +255,17 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_circuit_breaker.py::test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each",
         "tests/flow/test_limit_raises.py::test_the_factor_multiplies_sizes_and_a_stored_raise_beyond_the_ceiling_counts_for_nothing",
     ),
+    "LLM-03": held(
+        "Text that reads like an instruction is counted, and holds the agent's next opening order to one more yes.",
+        "tests/flow/test_confirmation.py::test_text_that_reads_like_an_instruction_holds_the_next_opening_order_to_more_and_unlocks_nothing",
+        "tests/unit/safety/test_caution.py::test_text_that_gives_orders_to_its_reader_is_flagged",
+        "tests/unit/safety/test_caution.py::test_caution_lasts_until_the_next_opening_order_of_that_agent",
+        "tests/unit/safety/test_policy.py::test_mode_and_value_decide_who_confirms_an_opening_order",
+    ),
+    "LLM-04": held(
+        "The status names the hash of the tools' descriptions, and a start that tells of others records it.",
+        "tests/flow/test_records.py::test_other_tool_descriptions_than_at_the_last_start_are_recorded",
+    ),
     "LLM-06": held(
         "A ticket sends once, for its agent, exactly the order that it shows, in the state and time it was made for.",
         "tests/flow/test_confirmation.py::test_above_the_amount_an_agent_orders_in_two_steps_and_each_ticket_is_good_once",

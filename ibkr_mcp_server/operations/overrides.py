@@ -10,7 +10,10 @@ from ibkr_mcp_server.settings import Settings, variable_of
 from ibkr_mcp_server.store.limit_raises import LimitRaise
 
 
-def overrides(settings: Settings, limits: LimitsInForce, raises: Sequence[LimitRaise]) -> Iterator[str]:
+def overrides(
+    settings: Settings, limits: LimitsInForce, raises: Sequence[LimitRaise], flagged: Sequence[tuple[str, int]] = ()
+) -> Iterator[str]:
+    """`flagged`: agents with the number of texts that they were shown and that read like instructions."""
     if not settings.safety_mode:
         yield "Limits only warn (IBKR_SAFETY_MODE is false)."
     if not settings.require_paper_account_verification:
@@ -21,4 +24,9 @@ def overrides(settings: Settings, limits: LimitsInForce, raises: Sequence[LimitR
         yield (
             f"{variable_of(one.name)} is {as_text(one.value)} instead of {as_text(getattr(settings, one.name))} until "
             f"{one.until:%Y-%m-%d %H:%M} UTC, raised by {one.approved_by}: {one.reason}"
+        )
+    for agent, texts in flagged:
+        yield (
+            f"{texts} text(s) that read like an instruction were returned to the agent {agent}: its next opening order "
+            "takes one more confirmation."
         )

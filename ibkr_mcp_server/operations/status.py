@@ -125,7 +125,7 @@ def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
         config_hash=desk.audit.config_hash,
         session_id=desk.session_id,
         not_the_writer=desk.safety.writer.objection(connection),
-        overrides=tuple(overrides(settings, in_force, raised)),
+        overrides=tuple(overrides(settings, in_force, raised, desk.safety.caution.pending())),
     )
 
 

@@ -133,9 +133,8 @@ class Confirmations:
     def given(
         self, connection: Connection, operation: Operation, seen: Snapshot, *, fingerprint: str, epoch: str
     ) -> Given:
-        """What the ticket of `operation` is worth now; without one it is nobody's yes."""
-        if operation.ticket is None:
-            return Given()
+        """What the ticket of `operation` is worth now."""
+        assert operation.ticket is not None
         ticket = tickets.find(connection, operation.ticket)
         if ticket is None or (ticket.actor_id, ticket.actor_auth) != (operation.actor.id, operation.actor.auth):
             return Given(problem=unknown_ticket(operation.ticket))

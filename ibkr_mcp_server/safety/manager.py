@@ -39,6 +39,7 @@ from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.safety.agent_throttle import AgentThrottle
 from ibkr_mcp_server.safety.approval_queue import ApprovalQueue
 from ibkr_mcp_server.safety.approvals import Approval, approval_of, cancellation_without_record, intents_of
+from ibkr_mcp_server.safety.caution import Caution
 from ibkr_mcp_server.safety.checks.order_form import tradable_step
 from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker, is_on_paper, is_staged
 from ibkr_mcp_server.safety.confirmations import Confirmations, epoch_of, held_to
@@ -155,6 +156,7 @@ class TradingSafetyManager:
             settlement=self.settlement,
         )
         self._default_account = default_account
+        self.caution = Caution()
         self.confirmations = Confirmations(
             settings=settings,
             queue=ApprovalQueue(database=database, audit=audit, clock=clock),
@@ -200,6 +202,8 @@ class TradingSafetyManager:
                 admission = await self._database.run(
                     lambda c: self._decide_write(c, decision_id, operation, observed, holdings)
                 )
+                if admission.approval is not None and admission.decision.seen.opens:
+                    self.caution.spent(operation.actor.id)
             else:
                 admission = await self._decide_read(decision_id, operation, observed)
         except (ProductError, OSError) as error:
@@ -219,10 +223,11 @@ class TradingSafetyManager:
         if operation.ticket is not None:
             observed = held_to(self.confirmations.find(connection, operation.ticket), observed)
         recorded = self.standing.recorded(connection, operation, asked, observed)
+        if self.caution.is_on(operation.actor.id):
+            recorded = replace(recorded, cautious=True)
         seen = Snapshot(observed=self._observer.classified(operation, observed, holdings, recorded), recorded=recorded)
-        epoch = epoch_of(seen.recorded, self._default_account.on(self._broker.link))
         if operation.prepares:
-            return self._prepare(connection, decision_id, operation, seen, asked, epoch)
+            return self._prepare(connection, decision_id, operation, seen, asked)
         earlier = recorded.same_key
         if (
             earlier is not None
@@ -231,8 +236,10 @@ class TradingSafetyManager:
             and not operation.ticket
         ):
             return self._repeat(connection, decision_id, operation, seen, earlier)
-        given = self.confirmations.given(connection, operation, seen, fingerprint=asked, epoch=epoch)
-        seen = replace(seen, recorded=replace(seen.recorded, confirmed=given))
+        if operation.ticket is not None:
+            epoch = self._epoch(recorded)
+            given = self.confirmations.given(connection, operation, seen, fingerprint=asked, epoch=epoch)
+            seen = replace(seen, recorded=replace(recorded, confirmed=given))
         validation = self.policy.review(operation, seen)
         decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
         if validation.is_safe and operation.in_parts:
@@ -270,7 +277,7 @@ class TradingSafetyManager:
         return is_real and seen.opens and is_on_paper(seen.recorded.state)
 
     def _prepare(
-        self, connection: Connection, decision_id: str, operation: Operation, seen: Snapshot, asked: str, epoch: str
+        self, connection: Connection, decision_id: str, operation: Operation, seen: Snapshot, asked: str
     ) -> Admission:
         """Judge an order as if whoever must confirm it had; then issue the ticket that asks them."""
         earlier = seen.recorded.same_key
@@ -291,8 +298,12 @@ class TradingSafetyManager:
         self._audit.append(connection, decision_event(decision, self._broker.link.venue), *limit_events(decision))
         if not validation.is_safe:
             return Admission(decision=decision)
+        epoch = self._epoch(seen.recorded)
         ticket = self.confirmations.issue(connection, decision, needs=needs, fingerprint=asked, epoch=epoch)
         return Admission(decision=decision, ticket=ticket)
+
+    def _epoch(self, recorded: Recorded) -> str:
+        return epoch_of(recorded, self._default_account.on(self._broker.link))
 
     def _repeat(
         self, connection: Connection, decision_id: str, operation: Operation, seen: Snapshot, earlier: Intent
@@ -322,6 +333,7 @@ class TradingSafetyManager:
             recorded,
             market_data_ages_seconds=self.quoted.ages_seconds(),
             account_read_ages_seconds=self.account_reads.ages_seconds(),
+            cautious=self.caution.is_on(operation.actor.id),
         )
         holdings = self._holdings(observed)
         seen = Snapshot(observed=self._observer.classified(operation, observed, holdings, recorded), recorded=recorded)

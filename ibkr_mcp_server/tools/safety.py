@@ -19,6 +19,7 @@ from ibkr_mcp_server.operations import status as status_operations
 from ibkr_mcp_server.operations import stop as stop_operations
 from ibkr_mcp_server.operations.status import SafetyStatus
 from ibkr_mcp_server.operations.stop_coordinator import in_words
+from ibkr_mcp_server.operations.tool_descriptions import tools_hash
 from ibkr_mcp_server.safety.decision import CODES, Code
 from ibkr_mcp_server.safety.state import SafetyState
 from ibkr_mcp_server.store.intents import Intent
@@ -237,6 +238,7 @@ def versions() -> dict[str, str]:
         "mcp": version("mcp"),
         library: library_version,
         "python": platform.python_version(),
+        "tools": tools_hash()[:16],
     }
 
 

@@ -21,6 +21,7 @@ from ibkr_mcp_server.safety.operator import OperatorProof
 from ibkr_mcp_server.safety.roles import Role
 from ibkr_mcp_server.simulator.requests import PlaceOrder
 from ibkr_mcp_server.simulator.server import PaperGateway
+from ibkr_mcp_server.tools.calls import FLAGGED
 from tests.harness import World, running
 from tests.people import people, queue
 
@@ -203,6 +204,31 @@ async def test_requests_for_a_yes_are_few_and_a_repeat_that_is_meant_takes_one(
         full = await prepared(world)
         assert (full["code"], full["observed"], full["limit"]) == ("CONFIRMATION_LIMIT", "5", "5")
         assert 3_500 < full["retry_after_s"] < 3_600
+
+
+async def test_text_that_reads_like_an_instruction_holds_the_next_opening_order_to_more_and_unlocks_nothing(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """LLM-03, A14: the gateway's news of Wednesdays tries it."""
+    week = {"symbol": "AAPL", "start": "2026-10-01T00:00:00Z", "end": "2026-10-20T00:00:00Z", "total_results": 50}
+    async with running(tmp_path, gateway, clock, **PAPER) as world:
+        calm = await world.call("get_news", symbol="AAPL", total_results=2)
+        assert (await world.buy(1))["success"]
+        assert "warnings" not in calm
+        flagged = await world.call("get_news", **week)
+        assert [FLAGGED in warning for warning in flagged["warnings"]] == [True]
+        [told] = (await world.call("get_safety_status"))["overrides"]
+        assert "read like an instruction" in told
+
+        assert (await world.buy(1))["code"] == "CONFIRMATION_REQUIRED"
+        assert (await prepared(world))["confirm_by"] == "person"
+        ticket = await prepared(world, 1)
+        assert ticket["confirm_by"] == "agent"
+        assert (await commit(world, ticket["ticket"]))["success"]
+        assert (await world.buy(1))["success"]  # the next one was that
+        assert (await world.call("get_safety_status"))["overrides"] == []
+        records = await world.records(EventType.TEXT_FLAGGED)
+        assert [(record.tool, record.outcome["texts"] >= 2) for record in records] == [("get_news", True)]
 
 
 STEPS = st.one_of(

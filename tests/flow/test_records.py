@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.audit.log import AuditRecord, tail
@@ -26,6 +29,7 @@ from ibkr_mcp_server.settings import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import DayOfMessages, Opening
+from ibkr_mcp_server.tools.server import SCHEMAS
 from tests.harness import running
 
 
@@ -43,6 +47,21 @@ async def test_each_start_records_what_applied_and_its_fingerprint(
     assert [record.outcome["config_hash"] for record in loaded] == hashes
     assert "h" * 40 not in str(loaded)
     assert len({record.session_id for record in loaded}) == 3
+
+
+async def test_other_tool_descriptions_than_at_the_last_start_are_recorded(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LLM-04: the hash of what agents are told about the tools is in the status, and a change in the log."""
+    changes: list[AuditRecord] = []
+    status: dict[str, Any] = {}
+    for told in ("a" * 64, "a" * 64, "b" * 64):
+        monkeypatch.setattr("ibkr_mcp_server.app.tools_hash", lambda told=told: told)
+        async with running(tmp_path, gateway, clock, wait=False) as world:
+            changes = await world.records(EventType.TOOLS_CHANGED)
+            status = await world.call("get_safety_status")
+    assert [record.outcome for record in changes] == [{"before": "a" * 64, "now": "b" * 64}]
+    assert status["versions"]["tools"] == hashlib.sha256(SCHEMAS.read_bytes()).hexdigest()[:16]
 
 
 async def test_the_last_record_of_a_run_is_its_stop(tmp_path: Path, gateway: PaperGateway, clock: ManualClock) -> None:
