@@ -675,6 +675,16 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_stopping.py::test_the_sentinel_file_stops_at_once_and_is_latched",
         "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
     ),
+    "KS-23": held(
+        "A drill practises the whole stop path and prints what it took beside what it may take.",
+        "tests/surface/test_cli_drill.py::test_a_drill_prints_what_it_took_beside_what_it_may_take_and_is_remembered",
+        "tests/surface/test_cli_drill.py::test_a_drill_against_paper_needs_the_paper_mode",
+    ),
+    "QA-06": held(
+        "The last drill shows in the status, and one that is more than thirty days old is a warning.",
+        "tests/surface/test_cli_drill.py::test_a_drill_prints_what_it_took_beside_what_it_may_take_and_is_remembered",
+        "tests/surface/test_cli_drill.py::test_a_drill_is_overdue_after_thirty_days",
+    ),
     "KS-22": held(
         "The switch is looked at before each order, and again in the last gate before the socket.",
         "tests/flow/test_stopping.py::test_an_order_that_waits_for_the_gate_while_somebody_stops_is_dropped",

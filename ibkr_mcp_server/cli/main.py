@@ -28,6 +28,7 @@ GROUPS = {
     "emergency": "halt",
     "resume": "operator",
     "reset": "operator",
+    "drill": "drill",
     "operator": "operator",
     "limits": "limits",
     "approvals": "approvals",

@@ -24,6 +24,7 @@ from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, Workspace, existing_s
 from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import ConfigurationError, ProductError
+from ibkr_mcp_server.operations.drills import Drilled, newest_drill
 from ibkr_mcp_server.operations.headroom import Headroom, order_limits
 from ibkr_mcp_server.operations.overrides import overrides
 from ibkr_mcp_server.operations.status import gates
@@ -57,6 +58,7 @@ class Status:
 
     at: datetime
     kill: KillStatus
+    drilled: Drilled | None
     stop_run: StopRun | None
     settings: Settings
     started_at: datetime | None
@@ -117,6 +119,7 @@ def read(connection: Connection, workspace: Workspace) -> Status:
     return Status(
         at=now,
         kill=workspace.kill_switch.status(connection),
+        drilled=newest_drill(connection),
         stop_run=stop_runs.newest(connection, ACCOUNT),
         settings=settings,
         started_at=started_at,
@@ -154,6 +157,8 @@ def _readable(recorded: dict[str, Any]) -> Iterator[tuple[str, str]]:  # Any: wh
 
 
 def _concerns(seen: Status) -> Iterator[str]:
+    if seen.drilled is not None and (overdue := seen.drilled.overdue(seen.at)) is not None:
+        yield overdue
     for latch in seen.kill.others:
         yield f"{latch.scope} is stopped since {utc(latch.activated_at)}, by {latch.actor_id}: {latch.reason}"
     yield from (cause.reason for cause in seen.risk)
@@ -209,6 +214,7 @@ def _facts(seen: Status) -> Iterator[tuple[str, str]]:
     for intent in seen.unresolved:
         yield "Unresolved", f"{_order(intent)}, {intent.state} since {utc(intent.created_at)}"
     yield "Audit head", seen.audit_head
+    yield "Last drill", "never" if seen.drilled is None else _drilled(seen.drilled)
     if seen.started_at is not None:
         yield "Settings", f"of the newest server start, {utc(seen.started_at)}; broker mode {seen.settings.broker_mode}"
     else:
@@ -223,6 +229,10 @@ def _limits_table(seen: Status) -> Table:
         style = "yellow" if limit.left == "0" else ""
         table.add_row(limit.name.replace("_", " "), limit.used, limit.limit, limit.left, style=style)
     return table
+
+
+def _drilled(drill: Drilled) -> str:
+    return f"{utc(drill.at)}, against the {drill.against}, {'passed' if drill.passed else 'NOT PASSED'}"
 
 
 def _order(intent: Intent) -> str:
@@ -259,6 +269,7 @@ def _fields(seen: Status) -> dict[str, object]:
         "at": seen.at,
         "kill_switch_active": seen.kill.active,
         "kill_switch": {**latch, "mode": str(seen.kill.latch.mode), "sentinel": seen.kill.sentinel},
+        "last_drill_at": None if seen.drilled is None else seen.drilled.at,
         "stop_run": None if seen.stop_run is None else asdict(seen.stop_run),
         "halted_scopes": [{**asdict(one), "mode": str(one.mode)} for one in seen.kill.others],
         "concerns": seen.concerns,

@@ -138,6 +138,8 @@ class CloseDraft:
     """None to close at the market, capped."""
     outside_rth: bool = False
     account: str | None = None
+    positions_are_fresh: bool = False
+    """The caller has just asked for all positions, so that each of many closes need not ask again."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,7 +137,7 @@ class Closer:
 
     async def _close(self, held: Position) -> BrokerOrder | None:
         """Close what can be closed, at the market, capped; as it ended. None when nothing is ever sent."""
-        draft = CloseDraft(query=_query(held.instrument), account=held.account)
+        draft = CloseDraft(query=_query(held.instrument), account=held.account, positions_are_fresh=True)
         answer = await self._place(draft, {"con_id": held.instrument.con_id, "close": f"{held.quantity:f}"})
         if answer.result is None:
             return None

@@ -16,6 +16,7 @@ from ibkr_mcp_server.domain.portfolio_risk import RiskFigures
 from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.operations.drills import Drilled, newest_drill
 from ibkr_mcp_server.operations.headroom import Headroom, headroom
 from ibkr_mcp_server.operations.overrides import overrides
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
@@ -38,6 +39,8 @@ class SafetyStatus:
     at: datetime
     state: EffectiveState
     kill: KillStatus
+    drilled: Drilled | None
+    """The newest emergency drill."""
     stop_run: StopRun | None
     """How far the newest stop of the account was carried out; None before the first."""
     link: LinkStatus
@@ -108,6 +111,7 @@ def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
         at=now,
         state=desk.safety.state(connection, agent),
         kill=desk.safety.kill_switch.status(connection),
+        drilled=newest_drill(connection),
         stop_run=stop_runs.newest(connection, ACCOUNT),
         link=link,
         account_verified=bool(link.accounts) and all(map(accepts, link.accounts)),
@@ -144,6 +148,7 @@ def status_without_store(desk: Desk, trouble: str) -> SafetyStatus:
             sentinel=switch.sentinel_present(),
             read_at=now,
         ),
+        drilled=None,
         stop_run=None,
         link=link,
         account_verified=bool(link.accounts) and all(map(accepts, link.accounts)),

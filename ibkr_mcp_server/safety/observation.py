@@ -138,7 +138,8 @@ class Observer:
         account = draft.account or self._default_account.on(link) or ""
         try:
             instrument = await self._broker.resolve(draft.query)
-            positions = await self._broker.positions(account)
+            known = self._broker.known_positions() if draft.positions_are_fresh else None
+            positions = await self._broker.positions(account) if known is None else known
         except ProductError as error:
             return replace(nothing, problems=(_as_problem(error),))
         exposure = exposure_of(

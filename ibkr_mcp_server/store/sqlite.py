@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import time
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine
@@ -17,6 +18,7 @@ from ibkr_mcp_server.store.writer_lock import FileWriterLock
 DECIDING_TABLES = ("meta", "latches", "breaker", "operator_attempts", "intents")
 """Checked page by page at each opening. The audit log grows without end; `audit verify` checks it instead."""
 
+_BUSY_STEP_SECONDS = 0.001
 _SETTINGS = (
     "PRAGMA synchronous = FULL",  # in WAL mode the default would lose the newest commits with the power
     "PRAGMA fullfsync = ON",  # macOS: fsync alone leaves the data in the drive's cache
@@ -85,12 +87,27 @@ class SQLiteFile:
                 connection.execute("PRAGMA query_only = ON")
             elif connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
                 connection.execute("PRAGMA journal_mode = WAL")
+            if not reader:
+                connection.execute("PRAGMA busy_timeout = 0")  # `begin_write` waits by itself
         except BaseException:
             connection.close()
             raise
         return connection
 
     def begin_write(self, connection: Connection) -> None:
+        # SQLite's own wait sleeps up to 100 ms at a time, so that a process that writes without a pause would keep a
+        # stop from another one out for a second.
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        for _ in range(int(BUSY_SECONDS / _BUSY_STEP_SECONDS)):
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    break
+                time.sleep(_BUSY_STEP_SECONDS)
+            else:
+                return
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def begin_read(self, connection: Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from datetime import datetime
+from decimal import Decimal
 from functools import cache
 from importlib.metadata import version
 from typing import Annotated
@@ -26,7 +27,7 @@ from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.tools.account import LinkView, link_view
 from ibkr_mcp_server.tools.arguments import Arguments, NoArguments
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
-from ibkr_mcp_server.tools.results import Exact, Facts, Part, Unknown
+from ibkr_mcp_server.tools.results import Facts, Part, Unknown
 from ibkr_mcp_server.tools.text import cleaned
 from ibkr_mcp_server.tools.views import age
 
@@ -99,17 +100,6 @@ class AuditHead(Part):
     hash: str
 
 
-class RiskView(Part):
-    """What is held, by its past year: one day, 95 %; information, no limit."""
-
-    value_at_risk_usd: Exact | Unknown = None
-    expected_shortfall_usd: Exact | Unknown = None
-    sample_size: int
-    held_usd: Exact
-    left_out: tuple[str, ...]
-    as_of: datetime
-
-
 class SafetyFacts(Facts):
     kill_switch_active: bool
     kill_switch: KillSwitchView
@@ -128,7 +118,8 @@ class SafetyFacts(Facts):
     config_hash: str | Unknown = None
     session_id: str | Unknown = None
     not_the_writer: str | Unknown = None
-    risk: RiskView | Unknown = None
+    risk: dict[str, str | int | list[str] | None] | Unknown = None
+    last_drill_at: datetime | Unknown = None
     overrides: tuple[str, ...] = ()
     versions: dict[str, str]
 
@@ -142,7 +133,9 @@ async def get_safety_status(call: Call, _: NoArguments) -> Reply:
     assert answer.result is not None
     state = answer.result.state
     next_step = CODES[Code(state.causes[0].code)].remedy if state.causes else None
-    warnings = tuple(map(cleaned, answer.result.notices))
+    drilled = answer.result.drilled
+    overdue = None if drilled is None else drilled.overdue(answer.result.at)
+    warnings = tuple(map(cleaned, filter(None, (*answer.result.notices, overdue))))
     return Reply(decision=answer.decision, facts=_safety(answer.result), warnings=warnings, next_step=next_step)
 
 
@@ -204,20 +197,26 @@ def _safety(status: SafetyStatus) -> SafetyFacts:
         session_id=status.session_id,
         not_the_writer=status.not_the_writer,
         risk=None if status.risk is None else _risk(status.risk),
+        last_drill_at=None if status.drilled is None else status.drilled.at,
         overrides=tuple(cleaned(text) for text in status.overrides),
         versions=versions(),
     )
 
 
-def _risk(figures: RiskFigures) -> RiskView:
-    return RiskView(
-        value_at_risk_usd=figures.value_at_risk_usd,
-        expected_shortfall_usd=figures.expected_shortfall_usd,
-        sample_size=figures.sample_size,
-        held_usd=figures.held_usd,
-        left_out=figures.left_out,
-        as_of=figures.as_of,
-    )
+def _risk(figures: RiskFigures) -> dict[str, str | int | list[str] | None]:
+    """What is held, by its past year: one day, 95 %; information, no limit."""
+
+    def exact(amount: Decimal | None) -> str | None:
+        return None if amount is None else f"{amount:f}"
+
+    return {
+        "value_at_risk_usd": exact(figures.value_at_risk_usd),
+        "expected_shortfall_usd": exact(figures.expected_shortfall_usd),
+        "sample_size": figures.sample_size,
+        "held_usd": exact(figures.held_usd),
+        "left_out": list(figures.left_out),
+        "as_of": figures.as_of.isoformat(),
+    }
 
 
 def _unresolved(intent: Intent, now: datetime) -> UnresolvedView:

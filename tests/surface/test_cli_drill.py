@@ -1,0 +1,42 @@
+"""The emergency drill: the whole stop path, measured, recorded and remembered."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from ibkr_mcp_server.operations.drills import Drilled
+from tests.stores import NOON
+from tests.surface.shell import Shell
+
+
+def test_a_drill_prints_what_it_took_beside_what_it_may_take_and_is_remembered(shell: Shell) -> None:
+    """KS-23, QA-06: latch, another process, cancel and close, end; nothing of it touches the operator's own store."""
+    done = shell.run("drill", "--orders", "4", "--positions", "2", "--triggers", "2")
+    assert done.returncode in (0, 1), done.stderr  # how fast it was is the machine's affair
+    rows = [line for line in done.stdout.splitlines() if line.startswith(("pass", "FAIL"))]
+    assert len(rows) == 4, done.stdout
+    for what in (
+        "durable in this process",
+        "p99 of 2",
+        "4 working orders cancelled and 2 positions flat",
+        "ends in order",
+    ):
+        assert sum(what in row for row in rows) == 1
+    (line,) = shell.call("audit", "tail", "-n", "1", "--json").stdout.splitlines()
+    record = json.loads(line)
+    assert record["event_type"] == "DRILL_RESULT"
+    assert [figure["target"] for figure in record["outcome"]["figures"]] == ["0.01", "0.1", "5.0", "5.0"]
+    assert "against the simulator" in shell.call("status").stdout
+    assert [path for path in shell.state.iterdir() if path.is_dir() and path.name.startswith("drill-")] == []
+
+
+def test_a_drill_is_overdue_after_thirty_days() -> None:
+    """QA-06."""
+    drill = Drilled(at=NOON, passed=True, against="simulator")
+    assert drill.overdue(NOON + timedelta(days=30)) is None
+    assert "31 days ago" in (drill.overdue(NOON + timedelta(days=31)) or "")
+
+
+def test_a_drill_against_paper_needs_the_paper_mode(shell: Shell) -> None:
+    assert "NOT_ON_PAPER" in shell.call("drill", "--against", "paper").stderr
