@@ -34,6 +34,7 @@ from ibkr_mcp_server.errors import ConfigurationError
 from ibkr_mcp_server.risk_settings import WARN_PAUSE_KILL, RiskSettings
 from ibkr_mcp_server.setting_rules import Privacy, Rule, is_loopback
 from ibkr_mcp_server.state_dir import StateDirectory
+from ibkr_mcp_server.thresholds_file import read_thresholds
 
 PREFIX = "IBKR_"
 LIVE_TRADING_ACKNOWLEDGEMENT = "I accept that orders trade real money"
@@ -445,6 +446,13 @@ class Settings(RiskSettings):
         default=None, description="One PostgreSQL database for several machines that share an account. Never shown."
     )
 
+    # Files
+    config_file: Annotated[Path | None, rules.absolute_path(unset="no file")] = Field(
+        default=None,
+        description="TOML or YAML file with thresholds, by the names of these settings in small letters and without "
+        "the prefix; secrets in it only as ${NAME}. Everything else here wins over it.",
+    )
+
     # Logs
     log_level: Annotated[LogLevel, rules.one_of(LogLevel)] = Field(
         default=LogLevel.INFO, description="Least severity that is logged."
@@ -650,7 +658,7 @@ class Settings(RiskSettings):
 
 
 def load_settings(*, environ: Mapping[str, str], env_file: Path | None = None, **overrides: object) -> Settings:
-    """The settings from all sources; later ones win: built-in, `env_file`, `environ`, `overrides`.
+    """The settings from all sources; later ones win: built-in, `IBKR_CONFIG_FILE`, `env_file`, `environ`, `overrides`.
 
     Overrides are named like the fields and come from the command line; None means that an option was not given.
 
@@ -677,6 +685,8 @@ def load_settings(*, environ: Mapping[str, str], env_file: Path | None = None, *
             else:
                 problems.append(_unknown_variable(variable, origin))
 
+    if "config_file" in given:
+        given = {**_from_thresholds_file(given["config_file"][0], environ, problems), **given}
     values: dict[str, Any] = {}  # each of the type that its own rule makes
     for name, (value, origin) in given.items():
         try:
@@ -689,6 +699,40 @@ def load_settings(*, environ: Mapping[str, str], env_file: Path | None = None, *
     settings = Settings(**values)
     settings._origins = {name: origin for name, (_, origin) in given.items()}
     return settings
+
+
+def _from_thresholds_file(
+    given: object, environ: Mapping[str, str], problems: list[str]
+) -> dict[str, tuple[object, Origin]]:
+    """What `IBKR_CONFIG_FILE` sets; it may hold thresholds, and secrets by reference, and no switch of any kind."""
+    try:
+        path = rule_of("config_file").value_of(given)
+    except ValueError:
+        return {}  # told with the other values
+    assert isinstance(path, Path)
+    found: dict[str, tuple[object, Origin]] = {}
+    for name, read in read_thresholds(path, environ, problems).items():
+        if name not in Settings.model_fields:
+            nearest = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            problems.append(f"{name[:80]!r} in the configuration file {path} is not a setting.{hint}")
+        elif rule_of(name).privacy is Privacy.SECRET:
+            if read.is_reference:
+                found[name] = (read.value, Origin.FILE)
+            else:
+                problems.append(f"The configuration file {path} holds {name} written out; use ${{NAME}} instead.")
+        elif not _is_threshold(name):
+            problems.append(f"{name} is no threshold; set {variable_of(name)} instead of writing it in {path}.")
+        else:
+            found[name] = (read.value, Origin.FILE)
+    return found
+
+
+def _is_threshold(name: str) -> bool:
+    """A number that limits something; what opens a door or says where it is has to stand in the environment."""
+    value = Settings.model_fields[name].default
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    return is_number and not name.endswith(("_port", "client_id", "_offset")) and not name.startswith("simulator_")
 
 
 def setting_names() -> list[str]:

@@ -1023,6 +1023,12 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/store/test_file_systems.py::test_a_database_on_a_network_file_system_is_refused",
         "tests/unit/store/test_file_systems.py::test_the_mount_nearest_above_says_what_a_path_lies_on",
     ),
+    "CFG-14": held(
+        "A file may set thresholds; secrets stand in it by reference only, and nothing else may stand in it.",
+        "tests/unit/test_thresholds_file.py::test_the_file_sets_thresholds_and_everything_else_wins_over_it",
+        "tests/unit/test_thresholds_file.py::test_what_is_wrong_with_the_file_refuses_the_start_and_no_secret_is_told",
+        "tests/unit/test_thresholds_file.py::test_the_file_must_be_there_and_belong_to_its_user",
+    ),
     "AUD-11": held(
         "An agent reads the audit log by pages, redacted; each reading is recorded.",
         "tests/flow/test_audit_review.py::test_the_audit_log_is_read_by_pages_redacted_and_each_reading_is_recorded",
