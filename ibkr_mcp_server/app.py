@@ -32,6 +32,7 @@ from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.checkpoints import Checkpointer
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.follow import OrderFollower
+from ibkr_mcp_server.operations.overrides import disabled_controls
 from ibkr_mcp_server.operations.portfolio_risk import PortfolioRisk
 from ibkr_mcp_server.operations.reconciliation import Reconciler
 from ibkr_mcp_server.operations.risk_monitor import RiskMonitor
@@ -93,13 +94,26 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
     async with AsyncExitStack() as stack:
         database = await asyncio.to_thread(Database.open, settings.store_location(state))
         stack.callback(database.close)
-        audit = AuditLog(database, session_id=session_id, config_hash=settings.fingerprint(), clock=clock)
+        audit = AuditLog(
+            database,
+            session_id=session_id,
+            config_hash=settings.fingerprint(),
+            clock=clock,
+            calls=settings.enable_audit_logging,
+        )
         await _record_start(database, audit, settings, agents)
         stack.push_async_callback(_record_stop, audit)
         stack.push_async_callback(audit.close)  # what waits to be written comes before the last record
 
         gate = SendGate(state.send_lock)
-        kill_switch = KillSwitch(database=database, audit=audit, clock=clock, gate=gate, sentinel=state.sentinel)
+        kill_switch = KillSwitch(
+            database=database,
+            audit=audit,
+            clock=clock,
+            gate=gate,
+            sentinel=state.sentinel,
+            holds=settings.enable_kill_switch,
+        )
 
         if settings.kill_switch:
             await kill_switch.activate(KillMode.HALT_ONLY, "IBKR_KILL_SWITCH is true", ENVIRONMENT)
@@ -297,6 +311,8 @@ async def _record_start(database: Database, audit: AuditLog, settings: Settings,
     await audit.record(AuditEvent(type=EventType.SERVER_START, actor=SYSTEM, outcome=started))
     if changed is not None:
         await audit.record(changed)
+    for name in disabled_controls(settings):
+        await audit.record(AuditEvent(type=EventType.CONTROL_DISABLED, actor=SYSTEM, outcome={"setting": name}))
     await audit.record(AuditEvent(type=EventType.CONFIG_LOADED, actor=SYSTEM, outcome=configuration))
 
 

@@ -38,6 +38,7 @@ from ibkr_mcp_server.thresholds_file import read_thresholds
 
 PREFIX = "IBKR_"
 LIVE_TRADING_ACKNOWLEDGEMENT = "I accept that orders trade real money"
+DISABLED_CONTROLS_ACKNOWLEDGEMENT = "I accept that controls of this account are off"
 PAPER_PORTS = frozenset({7497, 4002})
 """Requirement ACC-08: TWS and IB Gateway listen here for paper accounts unless told otherwise."""
 LIVE_PORTS = frozenset({7496, 4001})
@@ -186,12 +187,25 @@ class Settings(RiskSettings):
     safety_mode: Annotated[bool, rules.switch()] = Field(
         default=True, description="Safety checks of orders; can be off only with the simulator."
     )
+    enable_kill_switch: Annotated[bool, rules.switch()] = Field(
+        default=True,
+        description="A stop holds orders back. Off, stops are only recorded; never in live mode, in paper mode only "
+        "with the acknowledgement below.",
+    )
+    enable_audit_logging: Annotated[bool, rules.switch()] = Field(
+        default=True,
+        description="Each call and order is recorded. Off, only starts, switches, people and what is unclear are; as "
+        "above.",
+    )
+    disabled_controls_ack: Annotated[str, rules.phrase(DISABLED_CONTROLS_ACKNOWLEDGEMENT)] = Field(
+        default="", description="Lets a control be off in paper mode: the acknowledgement, word for word."
+    )
 
     # Accounts
     require_paper_account_verification: Annotated[bool, rules.switch()] = Field(
         default=True,
-        description="Blocks all orders unless every account of the link is a paper account; can be off only with "
-        "the simulator. In live mode the list of live accounts decides instead.",
+        description="Blocks all orders unless every account of the link is a paper account; off in paper mode only "
+        "with the acknowledgement above. In live mode the list of live accounts decides besides.",
     )
     allowed_account_prefixes: Annotated[tuple[str, ...], rules.account_prefixes()] = Field(
         default=("DU", "DUH"),
@@ -802,6 +816,24 @@ def _only_off_with_the_simulator(name: str) -> tuple[tuple[str, ...], Contradict
     return (name, "broker_mode"), contradiction
 
 
+def _never_off_in_live_mode(name: str) -> tuple[tuple[str, ...], Contradiction]:
+    """CFG-18."""
+
+    def contradiction(settings: Settings) -> str | None:
+        if getattr(settings, name) or settings.broker_mode is BrokerMode.SIMULATOR:
+            return None
+        if settings.broker_mode is BrokerMode.LIVE:
+            return f"{variable_of(name)} cannot be off with IBKR_BROKER_MODE=live."
+        if settings.disabled_controls_ack == DISABLED_CONTROLS_ACKNOWLEDGEMENT:
+            return None
+        return (
+            f"{variable_of(name)} can be off in paper mode only with IBKR_DISABLED_CONTROLS_ACK="
+            f'"{DISABLED_CONTROLS_ACKNOWLEDGEMENT}".'
+        )
+
+    return (name, "broker_mode", "disabled_controls_ack"), contradiction
+
+
 def _dead_before_asked(settings: Settings) -> str | None:
     if settings.heartbeat_seconds < settings.link_dead_after_seconds:
         return None
@@ -900,7 +932,9 @@ _CONTRADICTIONS: tuple[tuple[tuple[str, ...], Contradiction], ...] = (
     (("max_leverage", "broker_mode", "live_trading_ack"), _leverage_without_acknowledgement),
     (("heartbeat_seconds", "link_dead_after_seconds"), _dead_before_asked),
     _only_off_with_the_simulator("safety_mode"),
-    _only_off_with_the_simulator("require_paper_account_verification"),
+    _never_off_in_live_mode("enable_kill_switch"),
+    _never_off_in_live_mode("enable_audit_logging"),
+    _never_off_in_live_mode("require_paper_account_verification"),
     (("broker_mode", "port"), _port_of_another_mode),
     (("broker_mode", "host"), _simulator_elsewhere),
     (("broker_mode", "allowed_account_prefixes"), _prefix_of_live_accounts),

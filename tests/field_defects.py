@@ -120,9 +120,9 @@ FIELD_DEFECTS: dict[str, Promise] = {
         "tests/surface/test_tools_listed.py::test_no_argument_chooses_a_broker_or_how_to_reach_it",
     ),
     "FD-24": held(
-        "There is no bypass: the protections of paper and live cannot be switched off.",
-        "tests/unit/test_settings.py::test_kill_switch_and_audit_log_have_no_switch",
-        "tests/unit/test_settings.py::test_protections_can_be_off_only_with_the_simulator",
+        "There is no bypass: nothing is off in live mode, and on paper only what was acknowledged and shows.",
+        "tests/flow/test_disabled_controls.py::test_a_control_is_off_never_in_live_mode_and_on_paper_only_with_the_acknowledgement",
+        "tests/unit/test_settings.py::test_safety_mode_can_be_off_only_with_the_simulator",
         "tests/unit/safety/test_policy.py::test_every_lock_of_live_trading_must_be_open",
     ),
     "FD-25": held(

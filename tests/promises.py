@@ -237,7 +237,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "CFG-17": held(
         "Safety mode is on, and can be off only with the built-in gateway.",
-        "tests/flow/test_accounts.py::test_verification_can_be_switched_off_for_the_simulator_only",
+        "tests/flow/test_accounts.py::test_verification_can_be_switched_off_only_explicitly",
         "tests/surface/test_cli_settings.py::test_safety_mode_is_off_only_with_the_simulator",
         "tests/unit/test_settings.py::test_safety_mode_off_on_the_command_line_with_a_paper_account_is_refused",
         "tests/flow/test_limits.py::test_safety_mode_off_waives_limits_on_the_built_in_gateway_only_and_says_so",
@@ -283,6 +283,11 @@ PROMISES: dict[str, Promise] = {
     "LLM-08": held(
         "Few prepared orders may wait for a yes at once, and few may be prepared in an hour.",
         "tests/flow/test_confirmation.py::test_requests_for_a_yes_are_few_and_a_repeat_that_is_meant_takes_one",
+    ),
+    "CFG-18": held(
+        "Kill switch, audit log and verification are never off in live mode, and on paper only acknowledged and shown.",
+        "tests/flow/test_disabled_controls.py::test_a_control_is_off_never_in_live_mode_and_on_paper_only_with_the_acknowledgement",
+        "tests/flow/test_disabled_controls.py::test_what_is_off_shows_in_the_status_and_in_the_log",
     ),
     "CFG-20": held(
         "The state directory belongs to the user alone, is never temporary, and is refused otherwise.",
@@ -472,8 +477,8 @@ PROMISES: dict[str, Promise] = {
     ),
     "ACC-03": held(
         "The verification of accounts can be switched off for the built-in gateway only.",
-        "tests/flow/test_accounts.py::test_verification_can_be_switched_off_for_the_simulator_only",
-        "tests/unit/test_settings.py::test_protections_can_be_off_only_with_the_simulator",
+        "tests/flow/test_accounts.py::test_verification_can_be_switched_off_only_explicitly",
+        "tests/unit/test_settings.py::test_safety_mode_can_be_off_only_with_the_simulator",
     ),
     "ACC-04": held(
         "Each verification of the accounts is recorded with its result.",

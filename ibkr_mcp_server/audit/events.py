@@ -56,6 +56,7 @@ class EventType(StrEnum):
     CONFIRMATION_ISSUED = "CONFIRMATION_ISSUED"
     CONFIRMATION_USED = "CONFIRMATION_USED"
 
+    CONTROL_DISABLED = "CONTROL_DISABLED"
     TEXT_FLAGGED = "TEXT_FLAGGED"
     TOOLS_CHANGED = "TOOLS_CHANGED"
     LIMIT_RAISED = "LIMIT_RAISED"
@@ -74,6 +75,24 @@ class EventType(StrEnum):
     REBALANCE = "REBALANCE"
     TRANSFER = "TRANSFER"
     WITHDRAWAL = "WITHDRAWAL"
+
+
+OF_CALLS = frozenset(
+    {
+        EventType.DECISION,
+        EventType.ORDER_ATTEMPT,
+        EventType.ORDER_VALIDATION_FAILED,
+        EventType.ORDER_REJECTED_LIMITS,
+        EventType.MARKET_DATA_REQUEST,
+        EventType.INTENT_RESERVED,
+        EventType.ORDER_SENT,
+        EventType.ORDER_PLACED,
+        EventType.ORDER_MODIFIED,
+        EventType.ORDER_CANCELLED,
+        EventType.ORDER_FILLED,
+    }
+)
+"""What is left out where the log of calls is off; what is unclear, and what people do, is always recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, insert, select
 
 from ibkr_mcp_server.audit.canonical import canonical, canonical_text
 from ibkr_mcp_server.audit.chain import GENESIS, Head, StoredRecord, body_of, digest
-from ibkr_mcp_server.audit.events import AuditEvent, EventType
+from ibkr_mcp_server.audit.events import OF_CALLS, AuditEvent, EventType
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.errors import Fault, ProductError
 from ibkr_mcp_server.store.columns import rfc3339
@@ -58,8 +58,11 @@ class AuditRecord:
 class AuditLog:
     """The log as one run of the server writes it."""
 
-    def __init__(self, database: Database, *, session_id: str, config_hash: str, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, *, session_id: str, config_hash: str, clock: Clock, calls: bool = True
+    ) -> None:
         self._database = database
+        self._calls = calls
         self._session_id = str(UUID(session_id))  # unique per run (AUD-12)
         self.config_hash = config_hash
         """Of the configuration of this run."""
@@ -72,7 +75,12 @@ class AuditLog:
 
     def append(self, connection: Connection, *events: AuditEvent) -> None:
         """Add events to the chain inside the caller's write transaction; all become durable together."""
-        _append(connection, [self._rendered(event) for event in events])
+        kept = [self._rendered(event) for event in events if self._keeps(event)]
+        if kept:
+            _append(connection, kept)
+
+    def _keeps(self, event: AuditEvent) -> bool:
+        return self._calls or event.type not in OF_CALLS
 
     async def record(self, event: AuditEvent) -> AuditRecord:
         """Add `event` in a transaction of its own; durable when this returns."""
@@ -85,6 +93,8 @@ class AuditLog:
         Its timestamp is the time of this call. After a commit that failed, the next call tries again at once, and
         raises if that fails too; nothing that waits is dropped.
         """
+        if not self._keeps(event):
+            return
         if self._failed or len(self._waiting) >= GROUP_SIZE:
             await self.flush()
         self._waiting.append(self._rendered(event))

@@ -9,15 +9,25 @@ from ibkr_mcp_server.setting_rules import as_text
 from ibkr_mcp_server.settings import Settings, variable_of
 from ibkr_mcp_server.store.limit_raises import LimitRaise
 
+_OFF = {
+    "safety_mode": "Limits only warn",
+    "enable_kill_switch": "The kill switch holds nothing back",
+    "enable_audit_logging": "Calls and orders are not recorded in the audit log",
+    "require_paper_account_verification": "Accounts are not verified",
+}
+"""Settings whose false switches a control off."""
+
+
+def disabled_controls(settings: Settings) -> tuple[str, ...]:
+    """The settings that switch a control off (CFG-17, CFG-18)."""
+    return tuple(name for name in _OFF if not getattr(settings, name))
+
 
 def overrides(
     settings: Settings, limits: LimitsInForce, raises: Sequence[LimitRaise], flagged: Sequence[tuple[str, int]] = ()
 ) -> Iterator[str]:
     """`flagged`: agents with the number of texts that they were shown and that read like instructions."""
-    if not settings.safety_mode:
-        yield "Limits only warn (IBKR_SAFETY_MODE is false)."
-    if not settings.require_paper_account_verification:
-        yield "Accounts are not verified (IBKR_REQUIRE_PAPER_ACCOUNT_VERIFICATION is false)."
+    yield from (f"{_OFF[name]} ({variable_of(name)} is false)." for name in disabled_controls(settings))
     if limits.factor < 1:
         yield f"Every limit of size is multiplied by {as_text(limits.factor)}."
     for one in raises:

@@ -65,7 +65,7 @@ class FinalGates:
                     # Decision 6: what lowers the risk does not wait for a disk.
                     _log.critical("a cancellation leaves unrecorded", intent_id=intent.intent_id, error=str(error))
                 # Reading took a moment; whoever only has a file to stop with must not wait for the next order.
-                if self._kill_switch.sentinel_present() and _is_opening(decision):
+                if self._kill_switch.stopped_by_file and _is_opening(decision):
                     raise _state_changed("the sentinel file appeared.")
                 self._settlement.let_through(intent)
                 try:

@@ -77,12 +77,22 @@ class Stops:
 class KillSwitch:
     """The switches of one state directory."""
 
-    def __init__(self, *, database: Database, audit: AuditLog, clock: Clock, gate: SendGate, sentinel: Path) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        audit: AuditLog,
+        clock: Clock,
+        gate: SendGate,
+        sentinel: Path,
+        holds: bool = True,
+    ) -> None:
         self._database = database
         self._audit = audit
         self._clock = clock
         self._gate = gate
         self._sentinel = sentinel
+        self._holds = holds
         self._stopping: Counter[str] = Counter()
         """By scope, the stops that are being carried out and are not durable yet."""
         self._memory_reason: str | None = None
@@ -252,6 +262,11 @@ class KillSwitch:
             return True
         return True
 
+    @property
+    def stopped_by_file(self) -> bool:
+        """Whether the file alone holds orders back."""
+        return self._holds and self.sentinel_present()
+
     def bearing_on(self, connection: Connection, *, agent: str | None = None, con_id: int | None = None) -> Stops:
         """Why trading is stopped for `agent` in the contract `con_id`; inside the decision's transaction."""
         mine = [scopes.of_strategy(agent)] if agent is not None else []
@@ -264,7 +279,7 @@ class KillSwitch:
             found.append(_halt(f"The file {self._sentinel.name} in the state directory stops all trading."))
         if being_carried_out:
             found.append(_halt("A stop is being carried out."))
-        return Stops(causes=tuple(found), generation=sum(latch.generation for latch in bearing))
+        return Stops(causes=tuple(found) if self._holds else (), generation=sum(latch.generation for latch in bearing))
 
 
 @dataclass(frozen=True, kw_only=True)

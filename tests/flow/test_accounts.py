@@ -93,8 +93,8 @@ def test_a_port_of_the_other_kind_of_account_refuses_the_start(mode: str, port: 
         load_settings(environ={"IBKR_BROKER_MODE": mode, "IBKR_PORT": str(port)})
 
 
-async def test_verification_can_be_switched_off_for_the_simulator_only(tmp_path: Path) -> None:
-    """ACC-03, CFG-17."""
+async def test_verification_can_be_switched_off_only_explicitly(tmp_path: Path) -> None:
+    """ACC-03, CFG-18."""
     with pytest.raises(ConfigurationError, match="IBKR_REQUIRE_PAPER_ACCOUNT_VERIFICATION"):
         load_settings(environ={"IBKR_BROKER_MODE": "paper", "IBKR_REQUIRE_PAPER_ACCOUNT_VERIFICATION": "false"})
     free: dict[str, Any] = {"require_paper_account_verification": False, "simulator_accounts": "U1234567"}

@@ -330,18 +330,11 @@ def test_the_simulator_runs_on_this_machine_only() -> None:
     assert load(BROKER_MODE="paper", HOST="192.168.1.10").host == "192.168.1.10"
 
 
-@pytest.mark.parametrize("name", ["SAFETY_MODE", "REQUIRE_PAPER_ACCOUNT_VERIFICATION"])
 @pytest.mark.parametrize("mode", ["paper", "live"])
-def test_protections_can_be_off_only_with_the_simulator(name: str, mode: str) -> None:
-    load(**{name: "off"})
+def test_safety_mode_can_be_off_only_with_the_simulator(mode: str) -> None:
+    load(SAFETY_MODE="off")
 
-    assert f"IBKR_{name} can be off only" in the_only_problem(BROKER_MODE=mode, **{name: "off"})
-
-
-@pytest.mark.parametrize("name", ["ENABLE_KILL_SWITCH", "ENABLE_AUDIT_LOGGING"])
-def test_kill_switch_and_audit_log_have_no_switch(name: str) -> None:
-    """T-33."""
-    assert "is not a setting" in the_only_problem(**{name: "false"})
+    assert "IBKR_SAFETY_MODE can be off only" in the_only_problem(BROKER_MODE=mode, SAFETY_MODE="off")
 
 
 def test_safety_mode_off_on_the_command_line_with_a_paper_account_is_refused() -> None:
