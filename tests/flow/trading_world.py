@@ -171,9 +171,9 @@ class TradingWorld:
     # ---- what must hold (section 0.2 of the requirements)
 
     def _arrived(self, order_ref: str, kind: str) -> None:
-        """The gateway reads a write at this moment: its intent and both records must be durable by now."""
+        """The gateway reads a write at this moment: its intent, and with it the decision, must be durable by now."""
         found = [one for one in self._intents() if one.order_ref == order_ref and one.kind == kind]
-        if not any(one.state is not IntentState.RESERVED for one in found):
+        if not any(one.release_reason is None for one in found):
             self.broken.append(f"a {kind} of {order_ref} reached the gateway without a record: {found}")
 
     def _intents(self) -> list[Intent]:
