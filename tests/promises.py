@@ -48,6 +48,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-03": held(
         "The checks of a write come in one documented order, and the reason told follows it.",
+        "tests/flow/test_stop_scenarios.py::test_the_stop_comes_before_the_breaker_and_the_breaker_before_the_limits",
         "tests/unit/safety/test_policy_order.py::test_each_control_refuses_alone",
         "tests/unit/safety/test_policy_order.py::test_of_two_controls_the_earlier_is_the_reason_and_the_later_is_told_too",
         "tests/flow/test_tools_orders.py::test_the_kill_switch_comes_before_the_limits_and_the_limits_are_told_too",
@@ -102,6 +103,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-11": held(
         "Directly before the socket the switches are read once more, and an order that they now forbid is dropped.",
+        "tests/flow/test_stop_scenarios.py::test_orders_that_wait_for_the_pace_are_dropped_by_a_stop_and_a_fill_under_it_is_booked",
         "tests/flow/test_brackets.py::test_a_stop_in_the_middle_of_a_bracket_leaves_nothing_that_can_trade",
         "tests/flow/test_stopping.py::test_an_order_that_waits_for_the_gate_while_somebody_stops_is_dropped",
         "tests/flow/test_broker_writes.py::test_closed_gate_keeps_everything_off_the_wire",
@@ -598,6 +600,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "KS-09": held(
         "A hundred stops at once are one stop and ninety-nine recorded repeats; a later call can only be stricter.",
+        "tests/flow/test_stop_scenarios.py::test_many_doors_at_once_make_one_stop_and_recorded_repeats",
         "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
         "tests/flow/test_stopping.py::test_a_hundred_stops_at_once_are_one_activation_and_ninety_nine_recorded_repeats",
         "tests/contract/store/test_latches.py::test_a_hundred_triggers_are_one_activation_and_ninety_nine_repeats",
@@ -694,6 +697,12 @@ PROMISES: dict[str, Promise] = {
         "The switch is looked at before each order, and again in the last gate before the socket.",
         "tests/flow/test_stopping.py::test_an_order_that_waits_for_the_gate_while_somebody_stops_is_dropped",
         "tests/flow/test_stopping.py::test_a_dropped_order_gives_its_quota_back_and_a_sent_one_does_not",
+        "tests/flow/test_stop_scenarios.py::test_orders_that_wait_for_the_pace_are_dropped_by_a_stop_and_a_fill_under_it_is_booked",
+    ),
+    "KS-24": held(
+        "While trading is stopped, fills are booked and records are compared.",
+        "tests/flow/test_stop_scenarios.py::test_orders_that_wait_for_the_pace_are_dropped_by_a_stop_and_a_fill_under_it_is_booked",
+        "tests/flow/test_closing.py::test_everything_is_cancelled_and_closed_and_then_the_stop_can_be_ended",
     ),
     "RM-06": held(
         "What is permitted is the strictest of all that is active, each cause shown with how it ends.",

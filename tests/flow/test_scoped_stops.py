@@ -16,6 +16,8 @@ from ibkr_mcp_server.domain import scopes
 from ibkr_mcp_server.domain.operations import Actor, ActorType
 from ibkr_mcp_server.errors import Fault
 from ibkr_mcp_server.simulator.server import PaperGateway
+from ibkr_mcp_server.store import intents
+from ibkr_mcp_server.store.intents import IntentState
 from ibkr_mcp_server.store.latches import KillMode
 from tests.flow.test_stopping import proof
 from tests.harness import World, running, time_passing
@@ -101,10 +103,9 @@ async def test_an_instrument_is_stopped_alone_and_what_cannot_be_told_apart_stop
 
 
 def _reserved(world: World) -> bool:
-    unresolved = world.app.desk.database.read_blocking(
-        lambda connection: connection.exec_driver_sql("SELECT count(*) FROM intents WHERE state = 'RESERVED'").scalar()
-    )
-    return bool(unresolved)
+    database = world.app.desk.database
+    found = database.read_blocking(lambda connection: intents.find_by_key(connection, "it-waits-1"))
+    return found is not None and found.state is IntentState.RESERVED
 
 
 async def test_an_agent_halts_and_nothing_more_and_nobody_elses_strategy(
