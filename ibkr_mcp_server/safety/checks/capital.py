@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.domain.orders import Side
@@ -39,16 +40,19 @@ class CashReserve:
         if portfolio.cash_usd is None:
             text = "The broker has not told how much settled cash the account has."
             return refuses(problem(Code.CASH_UNKNOWN, text))
-        cost = outlay + outlay * self.fee_bps / BASIS_POINTS
+        cost = outlay * self._with_fees
         most = investable(portfolio.cash_usd, equity, self.reserve_pct, self.reserve_usd)
-        observed = f"{cost:,.2f} USD with fees"
-        limit = f"{most:,.2f} USD of {portfolio.cash_usd:,.2f} settled"
+        observed, limit = f"{cost:.2f} USD with fees", f"{most:.2f} USD above the reserve"
         if cost <= most:
             return Findings(observed=observed, limit=limit)
-        text = f"All purchases with this one would cost {observed}; {most:,.2f} USD may be spent above the reserve."
+        text = f"All purchases with this one would cost {observed}; {limit} may be spent, of {portfolio.cash_usd:.2f}."
         return Findings(
             problems=(problem(Code.CASH_RESERVE, text, observed=observed, limit=limit),), observed=observed, limit=limit
         )
+
+    @cached_property
+    def _with_fees(self) -> Decimal:
+        return 1 + self.fee_bps / BASIS_POINTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +66,19 @@ class CapitalAtRisk:
         portfolio = seen.observed.portfolio if seen.opens else None
         if portfolio is None or portfolio.at_risk_usd is None or not portfolio.equity_usd or portfolio.equity_usd < 0:
             return PASSED
-        observed = f"{portfolio.at_risk_usd / portfolio.equity_usd:.4f} ({portfolio.at_risk_usd:,.2f} USD)"
-        limit = f"{self.most:f} of the equity"
+        observed, limit = f"{portfolio.at_risk_usd / portfolio.equity_usd:.4f}", self._limit
         if portfolio.at_risk_usd <= self.most * portfolio.equity_usd:
             return Findings(observed=observed, limit=limit)
         text = (
-            f"If every stop were hit, {observed} of the equity would be lost, positions without a stop in full; the "
-            f"limit is {self.most:f}."
+            f"If every stop were hit, {observed} of the equity ({portfolio.at_risk_usd:,.2f} USD) would be lost, "
+            f"positions without a stop in full; the limit is {self.most:f}."
         )
         return Findings(
             problems=(problem(Code.CAPITAL_AT_RISK, text, observed=observed, limit=limit),),
             observed=observed,
             limit=limit,
         )
+
+    @cached_property
+    def _limit(self) -> str:
+        return f"{self.most:f} of the equity"

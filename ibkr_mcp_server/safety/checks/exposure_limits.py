@@ -48,10 +48,10 @@ class ShareOfEquity:
         if total is None or equity is None or equity <= 0:
             return PASSED
         share = total / equity * 100
-        observed = f"{share:.4f} % ({total:,.2f} of {equity:,.2f} USD)"
         limit = self._limit
         if total * 100 <= self.most_pct * equity:
-            return Findings(observed=observed, limit=limit)
+            return Findings(observed=f"{share:.4f} %", limit=limit)
+        observed = f"{share:.4f} % ({total:,.2f} of {equity:,.2f} USD)"
         text = f"{self.what} would come to {share:.2f} % of the equity; the limit is {self.most_pct:f} %."
         refusal = problem(self.code, text, observed=observed, limit=limit)
         return Findings(problems=(refusal,), observed=observed, limit=limit)

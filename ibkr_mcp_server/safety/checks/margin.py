@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
@@ -26,7 +27,7 @@ class MarginAfter:
             return PASSED
         if seen.observed.value_usd is None:
             return PASSED  # refused for that; then the broker was not asked either
-        limit = f"{self.most_pct:f} % of the equity"
+        limit = self._limit
         told = seen.observed.margin
         if told is None or told.maintenance_after is None or told.equity_after is None:
             text = "The broker has not said what the account's margin would be after the order."
@@ -38,3 +39,7 @@ class MarginAfter:
         text = f"After the order the maintenance margin would be {observed}; the limit is {limit}."
         refusal = problem(Code.MARGIN_LIMIT, text, observed=observed, limit=limit)
         return Findings(problems=(refusal,), observed=observed, limit=limit)
+
+    @cached_property
+    def _limit(self) -> str:
+        return f"{self.most_pct:f} % of the equity"
