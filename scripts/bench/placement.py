@@ -1,7 +1,8 @@
 """How long an order takes from the agent to the broker's word, beside the parts that nobody can avoid.
 
 The three are measured in turn, so that whatever else the machine does touches all of them alike. Each order is
-cancelled before the next one, outside of what is timed: an agent has few orders working at a time.
+cancelled before the next one, outside of what is timed: an agent has few orders working at a time. A server of ours
+lives for as many orders as the daily limit admits by default.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from pathlib import Path
 
 import psutil
 
-from scripts.bench.kit import EMPTY_SERVER, OPEN_LIMITS, ORDERS, OURS, WARM_UP, Bench, RawStdio, row
+from scripts.bench.kit import EMPTY_SERVER, OPEN_LIMITS, OURS, Bench, RawStdio, row
 
+DAYS = 4
+ORDERS_OF_A_DAY = 50
+WARM_UP = 5
+"""Of each day, not counted."""
+ORDERS = DAYS * (ORDERS_OF_A_DAY - WARM_UP)
 PAUSE_SECONDS = 0.005
 """Lets what follows an acknowledgement be read before the next measurement."""
 
@@ -31,33 +37,12 @@ def placement_figures(bench: Bench) -> None:
     with bench.paper_gateway() as port, asyncio.Runner() as runner:
         bare = BareClient(runner, port)
         empty = RawStdio([sys.executable, "-c", EMPTY_SERVER], bench.environment("empty"))
-        server = limit_order_server(bench, port)
-        price = round(float(server.call("get_market_data", symbols=["AAPL"])["quotes"][0]["bid"]) * 0.9, 2)
-
-        def tool() -> None:
-            empty.call("echo", x=1)
-
-        def order() -> dict[str, object]:
-            answer = server.call("place_limit_order", symbol="AAPL", action="BUY", quantity=1, limit_price=price)
-            assert answer["success"], answer
-            return answer
-
-        processes = {"empty": psutil.Process(empty.child.pid), "ours": psutil.Process(server.child.pid)}
-        for turn in range(WARM_UP + ORDERS):
-            counts = turn >= WARM_UP
-            with measured("empty", times, busy, processes, counts=counts):
-                tool()
-            with measured("bare", times, busy, processes, counts=counts):
-                trade = bare.place()
-            bare.cancel(trade)
-            with measured("ours", times, busy, processes, counts=counts):
-                placed = order()
-            time.sleep(PAUSE_SECONDS)
-            server.call("cancel_order", perm_id=placed["perm_id"])
-            time.sleep(PAUSE_SECONDS)
+        for day in range(DAYS):
+            server = limit_order_server(bench, port, f"placement-{day}")
+            _one_day(empty, bare, server, times, busy)
+            server.close()
         bare.close()
         empty.close()
-        server.close()
     anchor = statistics.median(times["bare"]) + statistics.median(times["empty"])
     row("empty MCP tool over stdio", times["empty"], anchor)
     row("bare ib_async placement", times["bare"], anchor)
@@ -65,6 +50,26 @@ def placement_figures(bench: Bench) -> None:
     print("(ratios are to empty tool + bare placement)")
     print(f"processor time of the empty server for each call: {busy['empty'] / ORDERS * 1000:.2f} ms")
     print(f"processor time of our server until its answer:    {busy['ours'] / ORDERS * 1000:.2f} ms")
+
+
+def _one_day(
+    empty: RawStdio, bare: BareClient, server: RawStdio, times: dict[str, list[float]], busy: dict[str, float]
+) -> None:
+    price = round(float(server.call("get_market_data", symbols=["AAPL"])["quotes"][0]["bid"]) * 0.9, 2)
+    processes = {"empty": psutil.Process(empty.child.pid), "ours": psutil.Process(server.child.pid)}
+    for turn in range(ORDERS_OF_A_DAY):
+        counts = turn >= WARM_UP
+        with measured("empty", times, busy, processes, counts=counts):
+            empty.call("echo", x=1)
+        with measured("bare", times, busy, processes, counts=counts):
+            trade = bare.place()
+        bare.cancel(trade)
+        with measured("ours", times, busy, processes, counts=counts):
+            placed = server.call("place_limit_order", symbol="AAPL", action="BUY", quantity=1, limit_price=price)
+        assert placed["success"], placed
+        time.sleep(PAUSE_SECONDS)
+        server.call("cancel_order", perm_id=placed["perm_id"])
+        time.sleep(PAUSE_SECONDS)
 
 
 @contextmanager
@@ -95,10 +100,10 @@ def _busy(process: psutil.Process) -> float:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
 
 
-def limit_order_server(bench: Bench, port: int) -> RawStdio:
+def limit_order_server(bench: Bench, port: int, name: str) -> RawStdio:
     """A server of ours on the gateway at `port`, its link up and its limits far away."""
     mode = {"IBKR_BROKER_MODE": "paper", "IBKR_PORT": str(port), **OPEN_LIMITS}
-    server = RawStdio(OURS, bench.environment("placement", **mode))
+    server = RawStdio(OURS, bench.environment(name, **mode))
     wait_until_up(server)
     return server
 

@@ -22,7 +22,7 @@ def status_figures(bench: Bench) -> None:
     """get_safety_status over stdio beside an empty tool, and orders with and without a crowd of readers."""
     print("\nThe safety status, milliseconds")
     with bench.paper_gateway() as port:
-        server = limit_order_server(bench, port)
+        server = limit_order_server(bench, port, "status")
         empty = RawStdio([sys.executable, "-c", EMPTY_SERVER], bench.environment("empty"))
         tool = timed(lambda: empty.call("echo", x=1))
         status = timed(lambda: server.call("get_safety_status"))
