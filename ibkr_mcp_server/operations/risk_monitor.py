@@ -32,7 +32,6 @@ from ibkr_mcp_server.safety.triggers.base import AccountFigures, Level, Metrics,
 from ibkr_mcp_server.safety.triggers.table import strategy_triggers_of, triggers_of
 from ibkr_mcp_server.store import breaker, risk_records
 from ibkr_mcp_server.store.breaker import BreakerState, Stage
-from ibkr_mcp_server.store.database import SOON_SECONDS
 from ibkr_mcp_server.store.latches import KillMode
 
 WATCH_SECONDS = 1.0
@@ -46,6 +45,8 @@ SAVE_SECONDS = 15.0
 SAVE_AT_ONCE = Decimal("0.001")
 """A mark that rises by this share is kept at once, a smaller change within `SAVE_SECONDS`."""
 
+WAKE_SECONDS = 0.01
+"""After an event; several that come together are judged together."""
 _WAKING = frozenset(
     {
         BrokerEventKind.EXECUTION,
@@ -89,12 +90,12 @@ class RiskMonitor:
             for meter in self._meters.values():
                 meter.filled(event.execution)
         if event.kind in _WAKING:  # an answer that this event brought leaves first
-            asyncio.get_running_loop().call_later(SOON_SECONDS, self._wake.set)
+            asyncio.get_running_loop().call_later(WAKE_SECONDS, self._wake.set)
 
     def news(self) -> None:
         """Something was recorded that the figures are computed from."""
         self._recorded_at = None
-        asyncio.get_running_loop().call_later(SOON_SECONDS, self._wake.set)
+        asyncio.get_running_loop().call_later(WAKE_SECONDS, self._wake.set)
 
     def wake(self) -> None:
         """Look now; called on the event loop."""

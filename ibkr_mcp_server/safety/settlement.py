@@ -21,11 +21,15 @@ from ibkr_mcp_server.safety.decision import Code, Decision
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.records import broker_fields, error_record, intent_event, state_of
 from ibkr_mcp_server.store import intents
-from ibkr_mcp_server.store.database import Database
+from ibkr_mcp_server.store.database import SOON_SECONDS, Database
 from ibkr_mcp_server.store.intents import Intent, IntentState
 from ibkr_mcp_server.store.latches import KillMode
 
 _log = get_logger(__name__)
+
+
+SENT_WITHIN_SECONDS = 0.05
+"""That an order was sent is mostly recorded together with the answer to it, which takes a gateway some milliseconds."""
 
 
 class Settlement:
@@ -61,7 +65,7 @@ class Settlement:
             intents.advance(connection, intent.intent_id, IntentState.SENT, now=now)
             self._audit.append(connection, intent_event(EventType.ORDER_SENT, decision, intent))
 
-        self._record(work)
+        self._record(work, within=SENT_WITHIN_SECONDS)
 
     async def settle(
         self, decision: Decision, intent_id: str | None, outcome: BrokerOrder | BaseException
@@ -93,8 +97,8 @@ class Settlement:
             self.on_lost()
         return settled
 
-    def _record(self, work: Callable[[Connection], object]) -> None:
-        self._database.soon(work).add_done_callback(self._recorded)
+    def _record(self, work: Callable[[Connection], object], *, within: float = SOON_SECONDS) -> None:
+        self._database.soon(work, within=within).add_done_callback(self._recorded)
 
     def _recorded(self, done: asyncio.Future[object]) -> None:
         if done.cancelled() or (error := done.exception()) is None:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 BUSY = "STORE_BUSY"
 """The code of a write that only came at the wrong moment."""
 
-SOON_SECONDS = 0.002
+SOON_SECONDS = 0.004
 """Lets an answer leave before what is recorded of it competes for the processor."""
 
 
@@ -75,6 +75,7 @@ class Database:
         self._gate = _Lane("store-gate", kind, kind.begin_read, reader=True)
         self._waiting: list[_Waiting] = []
         self._newest_batch: Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
     def open(cls, url_or_path: str | Path, *, read_only: bool = False) -> Database:
@@ -117,8 +118,8 @@ class Database:
                 self.on_trouble()
             raise
 
-    def soon(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
-        """Do `work` as the only writer, a moment from now, and always before what is asked for later.
+    def soon(self, work: Callable[[Connection], T], *, within: float = SOON_SECONDS) -> asyncio.Future[T]:
+        """Do `work` as the only writer, `within` seconds from now, and always before what is asked for later.
 
         For records of what has happened already. The next decision and the next read find it done, so that nothing is
         decided or told without it. Several that wait share one transaction; when that fails, each has its own.
@@ -127,8 +128,11 @@ class Database:
             raise Fault("STORE_READ_ONLY", f"The database {self.where} was opened for reading only.")
         one = _Waiting(work)
         self._waiting.append(one)
-        if len(self._waiting) == 1:
-            asyncio.get_running_loop().call_later(SOON_SECONDS, self._begin_waiting)
+        loop = asyncio.get_running_loop()
+        if self._timer is None or self._timer.when() > loop.time() + within:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_later(within, self._begin_waiting)
         return asyncio.wrap_future(one.done)
 
     async def look(self, work: Callable[[Connection], T]) -> T:
@@ -167,6 +171,9 @@ class Database:
 
     def _begin_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if waiting:
             self._newest_batch = self._writer.submit_all(waiting)
 
