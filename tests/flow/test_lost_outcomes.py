@@ -38,6 +38,7 @@ async def resolved(world: World) -> None:
             await world.clock.advance(1)
             await world.app.desk.broker.wait_until_up(0.05)
             await asyncio.sleep(0)
+    await world.until_up()  # and the records were compared
 
 
 async def test_while_an_outcome_is_unknown_its_quota_stays_and_nothing_more_opens_there(run: Run) -> None:
