@@ -5,6 +5,7 @@
 # crashes  kill a server 200 times at every step of the order path and print what was checked
 # statemachine  let agents, market, gateway and people play 200 long games, and check the invariants after each move
 # mutations  disable each check of the policy in turn and print which test notices
+# fuzz-control  let schemathesis look for what the control API answers that its description does not say
 # test-ib-insync   the adapter's suite with the archived ib_insync in place of ib_async, in an environment of its own
 PYTHON ?= python3
 VENV   ?= .venv
@@ -13,7 +14,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)
 STAMP  := $(VENV)/.made-from-pyproject
 
-.PHONY: setup check test test-ib-insync soak demo docs bench mutations crashes statemachine
+.PHONY: setup check test test-ib-insync soak demo docs bench mutations crashes fuzz-control statemachine
 
 setup: $(STAMP)
 
@@ -69,3 +70,6 @@ crashes: setup
 
 statemachine: setup
 	MACHINE_EXAMPLES=200 MACHINE_STEPS=50 $(BIN)/python -m pytest --timeout 0 -p no:xdist -q tests/flow/test_trading_machine.py
+
+fuzz-control: setup
+	$(BIN)/python scripts/fuzz_control.py --max-examples 200

@@ -44,6 +44,7 @@ LONGEST_TEXT = 500
 _UNAUTHORIZED: dict[int | str, dict[str, Any]] = {
     401: {"description": "No valid signature; nothing more is said."},
     413: {"description": "Too large."},
+    429: {"description": "Too many requests at once; stops are never refused for that."},
 }
 
 
@@ -63,7 +64,7 @@ def control_app(parts: Parts, keys: tuple[Key, ...]) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _malformed)
 
     door = Door(parts, keys)
-    body = TriggerBody.model_json_schema()
+    body = {"anyOf": [TriggerBody.model_json_schema(), {"description": "Whatever else comes stops as well."}]}
     for path, name in ((paths.TRIGGER, "trigger"), (paths.TRIGGER_ALIAS, "trigger_alias")):
         app.add_api_route(
             path,
@@ -120,7 +121,11 @@ def _offer_reset(app: FastAPI, parts: Parts) -> None:
         paths.RESET,
         operation_id="reset",
         status_code=202,
-        responses={**_UNAUTHORIZED, 409: {"description": "The kill switch is off."}},
+        responses={
+            **_UNAUTHORIZED,
+            400: {"description": "The body cannot be read."},
+            409: {"description": "The kill switch is off."},
+        },
     )
     async def reset(request: Request, body: ResetBody) -> Pending:
         """Asks people for a reset; by itself it changes nothing (KS-20)."""
