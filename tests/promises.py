@@ -682,6 +682,7 @@ PROMISES: dict[str, Promise] = {
         "The local ways to stop need no secret, no network and no right clock.",
         "tests/flow/test_stopping.py::test_the_sentinel_file_stops_at_once_and_is_latched",
         "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
+        "tests/surface/test_control_api.py::test_local_stops_hold_with_a_clock_that_is_a_year_off",
     ),
     "KS-23": held(
         "A drill practises the whole stop path and prints what it took beside what it may take.",

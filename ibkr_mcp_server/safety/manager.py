@@ -56,7 +56,7 @@ from ibkr_mcp_server.safety.readiness import Readiness
 from ibkr_mcp_server.safety.records import (
     decision_event,
     intent_event,
-    limit_events,
+    refusal_events,
 )
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.settlement import Settlement
@@ -252,7 +252,7 @@ class TradingSafetyManager:
             self._audit.append(
                 connection,
                 decision_event(decision, self._broker.link.venue, dry_run=dry_run),
-                *limit_events(decision),
+                *refusal_events(decision),
             )
             return Admission(decision=decision, dry_run=validation.is_safe)
         reserved = intents_of(decision, key or mint_key(), asked, clock=self._clock, session_id=self._session_id)
@@ -295,7 +295,7 @@ class TradingSafetyManager:
             verdict = Verdict(check="confirmation", step=13, findings=refuses(too_many))
             validation = Validation(verdicts=(*validation.verdicts, verdict))
         decision = Decision(decision_id=decision_id, operation=operation, seen=as_if, validation=validation)
-        self._audit.append(connection, decision_event(decision, self._broker.link.venue), *limit_events(decision))
+        self._audit.append(connection, decision_event(decision, self._broker.link.venue), *refusal_events(decision))
         if not validation.is_safe:
             return Admission(decision=decision)
         epoch = self._epoch(seen.recorded)

@@ -9,6 +9,7 @@ from ibkr_mcp_server.audit.canonical import Rendered, canonical
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.domain.accounts import masked
 from ibkr_mcp_server.domain.instruments import TradingSession
+from ibkr_mcp_server.domain.operations import Problem
 from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderStatus
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.safety.decision import PORTFOLIO_STEPS, Code, Decision, Validation
@@ -72,21 +73,32 @@ def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> 
     )
 
 
-def limit_events(decision: Decision) -> list[AuditEvent]:
-    """PL-15: one for each layer of the portfolio that the order breaks."""
-    return [
-        AuditEvent(
-            type=EventType.ORDER_REJECTED_LIMITS,
-            actor=decision.operation.actor,
-            operation_type=decision.operation.operation_class,
-            tool=decision.operation.tool,
-            decision_id=decision.decision_id,
-            outcome={"layer": verdict.check, "code": found.code, "observed": found.observed, "limit": found.limit},
-        )
-        for verdict in decision.validation.verdicts
-        if verdict.step in PORTFOLIO_STEPS
-        for found in verdict.findings.problems
-    ]
+def refusal_events(decision: Decision) -> list[AuditEvent]:
+    """Beside the decision, what people count: each layer that an order breaks (PL-15), bad orders, failed checks."""
+    found = [(verdict, problem) for verdict in decision.validation.verdicts for problem in verdict.findings.problems]
+    events = []
+    for verdict, problem in found:
+        kind = None
+        if problem.code == Code.CHECK_ERROR:
+            kind = EventType.CHECK_ERROR
+        elif verdict.step in PORTFOLIO_STEPS:
+            kind = EventType.ORDER_REJECTED_LIMITS
+        elif verdict.check == "order_form":
+            kind = EventType.ORDER_VALIDATION_FAILED
+        if kind is not None:
+            events.append(_refusal_event(kind, decision, verdict.check, problem))
+    return events
+
+
+def _refusal_event(kind: EventType, decision: Decision, check: str, problem: Problem) -> AuditEvent:
+    return AuditEvent(
+        type=kind,
+        actor=decision.operation.actor,
+        operation_type=decision.operation.operation_class,
+        tool=decision.operation.tool,
+        decision_id=decision.decision_id,
+        outcome={"layer": check, "code": problem.code, "observed": problem.observed, "limit": problem.limit},
+    )
 
 
 def _validation_record(validation: Validation) -> dict[str, object]:

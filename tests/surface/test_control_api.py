@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ibkr_mcp_server.errors import ConfigurationError
 from ibkr_mcp_server.safety.operator import OperatorProof
 from ibkr_mcp_server.safety.roles import Role
 from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.store.latches import KillMode
 from tests.control_kit import KEYS, RESET_SECRET, STATUS_SECRET, TRIGGER_SECRET, alone, calling, signed
 
 PERSON = OperatorProof(actor=Actor(type=ActorType.HUMAN, id="root", auth="passphrase"), role=Role.ADMIN)
@@ -166,6 +168,22 @@ async def test_a_flood_of_bad_requests_reaches_neither_the_store_nor_a_stop(tmp_
         await house.clock.advance(61)
         await house.caller.ask("POST", paths.TRIGGER, b"{}", headers=bad)
         assert [record.outcome["requests"] for record in house.records(EventType.AUTH_FAILED)] == [1, 1_000]
+
+
+@pytest.mark.parametrize("days", [-365, 365])
+async def test_local_stops_hold_with_a_clock_that_is_a_year_off(tmp_path: Path, days: int) -> None:
+    """SIG-11: a signature needs the time, and a person at the machine does not."""
+    async with alone(tmp_path) as house:
+        now = house.clock.now().timestamp()
+        house.clock.step_wall(timedelta(days=days))
+        signed_now = await house.caller.ask("POST", paths.TRIGGER, {}, timestamp=now)
+        switch = house.parts.kill_switch
+        assert (signed_now.status_code, switch.status_now().active) == (401, False)
+        await switch.activate(KillMode.HALT_ONLY, "by hand", PERSON.actor)
+        assert switch.status_now().active is True
+        await switch.clear(PERSON, "checked")
+        (house.state / "KILL").touch()
+        assert switch.status_now().active is True
 
 
 async def test_reset_is_not_there_and_unsigned_paths_are_for_this_machine_only(tmp_path: Path) -> None:
