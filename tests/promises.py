@@ -637,6 +637,7 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_closing.py::test_everything_is_cancelled_and_closed_and_then_the_stop_can_be_ended",
         "tests/flow/test_closing.py::test_partial_fills_rejections_and_a_halted_market_end_flat_without_crossing_zero",
         "tests/flow/test_closing.py::test_a_closed_market_is_waited_for_and_nothing_is_sent_before_it_opens",
+        "tests/flow/test_closing.py::test_where_the_configuration_lets_nothing_be_closed_no_protection_is_taken_away",
         "tests/unit/safety/test_state.py::test_while_positions_are_closed_only_the_coordinator_touches_orders",
     ),
     "KS-15": held(

@@ -17,7 +17,7 @@ from typing import Any
 from ibkr_mcp_server.domain.accounts import Position
 from ibkr_mcp_server.domain.instruments import Instrument, InstrumentQuery
 from ibkr_mcp_server.domain.operations import COORDINATOR, CloseDraft, Operation, OperationClass, OrderDraft
-from ibkr_mcp_server.domain.orders import STOP_TYPES, BrokerOrder, OrderType, Side, TimeInForce
+from ibkr_mcp_server.domain.orders import STOP_TYPES, BrokerOrder, Order, OrderType, Side, TimeInForce
 from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.operations.desk import Desk
@@ -26,6 +26,9 @@ from ibkr_mcp_server.operations.orders import send_order
 from ibkr_mcp_server.operations.safe_operation import Answer, OperationFailed
 from ibkr_mcp_server.safety import valuation
 from ibkr_mcp_server.safety.decision import OperationRefused
+from ibkr_mcp_server.safety.policy import trading_gates
+from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
+from ibkr_mcp_server.safety.state import EffectiveState
 
 FILL_SECONDS = 5.0
 """How long a capped market order may take to trade before it is cancelled and sent anew at the newest price."""
@@ -89,6 +92,8 @@ class Closer:
             now = self._desk.clock.now()
             if not instrument.in_regular_hours(now):
                 return left("It is outside its regular hours.", instrument.next_regular_start(now))
+            if (reason := self._shut(held, instrument)) is not None:
+                return left(reason)
             if (reason := await self._clear_the_way(held, instrument)) is not None:
                 return left(reason)
             order = await self._close(held)
@@ -103,6 +108,27 @@ class Closer:
         if order.remaining or order.order.quantity < abs(held.quantity):
             return left(f"{order.filled:f} of {abs(held.quantity):f} were closed. {order.last_message}".strip())
         return None
+
+    def _shut(self, held: Position, instrument: Instrument) -> str | None:
+        """Why the configuration lets nothing be closed at the market; then no protection is taken away either."""
+        settings = self._desk.settings
+        if settings.dry_run:
+            return "The server runs dry (IBKR_DRY_RUN): nothing is sent."
+        if OrderType.MKT not in settings.allowed_order_types:
+            return "Market orders are not allowed (IBKR_ALLOWED_ORDER_TYPES)."
+        order = Order(
+            instrument=instrument,
+            account=held.account,
+            side=_closing_side(held.quantity),
+            quantity=abs(held.quantity),
+            order_type=OrderType.MKT,
+        )
+        seen = Snapshot(
+            observed=Observed(taken_at=self._desk.clock.now(), order=order), recorded=Recorded(state=EffectiveState())
+        )
+        operation = _placing(CloseDraft(query=_query(instrument)), {})
+        found = trading_gates(settings).review(operation, seen).problems
+        return " ".join(problem.message for problem in found) or None
 
     async def _clear_the_way(self, held: Position, instrument: Instrument) -> str | None:
         """Take away what would close the position besides; why that cannot be done now, or None."""
@@ -148,14 +174,7 @@ class Closer:
         return order
 
     async def _place(self, draft: CloseDraft | OrderDraft, arguments: dict[str, object]) -> Answer[BrokerOrder]:
-        operation = Operation(
-            tool="stop",
-            operation_class=OperationClass.ORDER_PLACEMENT,
-            actor=COORDINATOR,
-            arguments=arguments,
-            draft=draft,
-        )
-        return await send_order(operation, self._desk)
+        return await send_order(_placing(draft, arguments), self._desk)
 
     async def _ended(self, perm_id: int, seconds: float) -> BrokerOrder | None:
         """The order once it has ended, or as it stands after `seconds`."""
@@ -206,6 +225,16 @@ class Closer:
         self.protection = still
         await self._keep(self.protection)
         return tuple(problems)
+
+
+def _placing(draft: CloseDraft | OrderDraft, arguments: dict[str, object]) -> Operation:
+    return Operation(
+        tool="stop",
+        operation_class=OperationClass.ORDER_PLACEMENT,
+        actor=COORDINATOR,
+        arguments=arguments,
+        draft=draft,
+    )
 
 
 def _query(instrument: Instrument) -> InstrumentQuery:

@@ -119,6 +119,21 @@ async def test_a_closed_market_is_waited_for_and_nothing_is_sent_before_it_opens
             assert held(gateway, "AAPL") == 0
 
 
+async def test_where_the_configuration_lets_nothing_be_closed_no_protection_is_taken_away(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """KS-14, CFG-01: the reason is told, and the position keeps its stop."""
+    gateway.add_position(ACCOUNT, "AAPL", Decimal(10), Decimal(150))
+    async with running(tmp_path, gateway, clock, enable_stop_loss_orders=True) as world:
+        level = round(await world.last_price("AAPL") * 0.9, 2)
+        stop = await world.call("place_stop_loss", symbol="AAPL", action="SELL", quantity=10, stop_price=level)
+    async with running(tmp_path, gateway, clock, enable_trading=False) as world:
+        await closing(world)
+        await until(world, lambda: "IBKR_ENABLE_TRADING=false" in _progress(world))
+    assert [order.perm_id for order in gateway.exchange.open_orders()] == [stop["perm_id"]]
+    assert len(gateway.received_orders) == 1
+
+
 async def test_a_server_that_is_killed_while_it_closes_is_followed_by_one_that_finishes() -> None:
     """EM-01: kill -9 with one position closed and another one waiting; nothing is closed twice."""
     async with PaperGateway(clock=SystemClock(), market_always_open=True) as gateway:
