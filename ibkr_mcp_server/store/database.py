@@ -237,6 +237,7 @@ class _Waiting:
     def __init__(self, work: Callable[[Connection], Any]) -> None:  # Any: as the caller of `soon` wants it
         self.work = work
         self.done: Future[Any] = Future()
+        self.done.set_running_or_notify_cancel()  # who waits for it may be cancelled; the work is not
 
 
 class _Lane:

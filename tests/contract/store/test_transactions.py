@@ -34,6 +34,13 @@ async def test_what_was_committed_is_there_for_the_next_process(url: str) -> Non
     second.close()
 
 
+async def test_a_record_is_written_although_who_waits_for_it_is_cancelled(database: Database) -> None:
+    """As at the end of a server: a job goes, its record stays, and whoever reads next gets an answer."""
+    written = database.soon(lambda connection: note("left behind", connection))
+    written.cancel()
+    assert "left behind" in await database.read(notes)
+
+
 async def test_work_that_raises_leaves_nothing_behind(database: Database) -> None:
     def work(connection: Connection) -> None:
         note("half", connection)
