@@ -232,13 +232,15 @@ async def running(
     clock: ManualClock | None = None,
     *,
     mode: str = "auto",
+    asked: Any = None,
     wait: bool = True,
     **settings: Any,
 ) -> AsyncIterator[World]:
     """Run the server on `gateway`, trading enabled, with its state in `tmp_path`; `settings` as `load_settings` has it.
 
     Without `tmp_path` the state is thrown away; without `gateway` the server brings its own, as `serve` does. `mode` is
-    the MCP client's ("auto" or "legacy"). With `wait` the link is up when the body begins.
+    the MCP client's ("auto" or "legacy"), and `asked` answers what the server asks it. With `wait` the link is up when
+    the body begins.
     """
     failure: Exception | None = None
     async with AsyncExitStack() as stack:
@@ -265,7 +267,7 @@ async def running(
             sentinel=state.sentinel,
             choice=configured.tool_choice,
         )
-        client = await stack.enter_async_context(Client(server, mode=mode))
+        client = await stack.enter_async_context(Client(server, mode=mode, elicitation_callback=asked))
         await client.list_tools()
         async with asyncio.timeout(PATIENCE_SECONDS):
             app = await opened

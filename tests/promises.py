@@ -280,6 +280,7 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_confirmation.py::test_above_the_amount_an_agent_orders_in_two_steps_and_each_ticket_is_good_once",
         "tests/unit/safety/test_policy.py::test_mode_and_value_decide_who_confirms_an_opening_order",
         "tests/flow/test_confirmation.py::test_a_person_confirms_outside_of_mcp_and_nobody_else_can",
+        "tests/flow/test_confirmation.py::test_a_client_that_says_yes_is_the_agents_second_step_and_never_a_person",
         "tests/flow/test_accounts.py::test_a_live_account_needs_every_lock_open",
     ),
     "LLM-08": held(

@@ -114,11 +114,6 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "run_scanner": {"scan_code": "TOP_PERC_GAIN", "number_of_rows": 5},
     "get_scanner_parameters": {"search": "gain"},
-    "get_news": {"symbol": "AAPL", "total_results": 5},
-    "get_news_article": {
-        "provider": NewestArticle(symbol="AAPL", field="provider"),
-        "article_id": NewestArticle(symbol="AAPL", field="article_id"),
-    },
     "check_order": ORDER | {"order_type": "MKT"},
     "place_market_order": ORDER | {"client_request_id": "example-market"},
     "place_limit_order": ORDER | {"limit_price": RESTING, "client_request_id": "example-limit"},
@@ -141,6 +136,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "cancel_all_orders": {},
     "get_completed_orders": {},
     "get_executions": {},
+    # After the orders: such text holds the next one to one more confirmation (LLM-03).
+    "get_news": {"symbol": "AAPL", "total_results": 5},
+    "get_news_article": {
+        "provider": NewestArticle(symbol="AAPL", field="provider"),
+        "article_id": NewestArticle(symbol="AAPL", field="article_id"),
+    },
     "get_safety_status": {},
     "get_audit_log": {"max_records": 5},
     "emergency_stop": {"reason": "a test"},

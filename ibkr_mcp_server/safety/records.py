@@ -54,6 +54,8 @@ def decision_event(decision: Decision, venue: str, *, dry_run: bool = False) -> 
             "messages": seen.recorded.messages,
             "openings": [_opening_record(opening) for opening in seen.recorded.openings],
             "limits": seen.recorded.limits,
+            "confirmed_by": seen.recorded.confirmed.by.word,
+            "cautious": seen.recorded.cautious,
             "timeout_seconds": observed.timeout_seconds,
             "account_read_ages_seconds": seen.recorded.account_read_ages_seconds,
             "modification_ages_seconds": seen.recorded.modification_ages_seconds,

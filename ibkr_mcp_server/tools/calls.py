@@ -33,6 +33,7 @@ from ibkr_mcp_server.tools.parsing import forgiving, parse
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool
 from ibkr_mcp_server.tools.results import Envelope, Facts, Failure, body, failure, failures, refusal
 from ibkr_mcp_server.tools.safety import AFTER_A_STOP, StopArguments, StopFacts, without_app
+from ibkr_mcp_server.tools.second_step import Ask, lacks_second_step, second_step
 from ibkr_mcp_server.tools.text import abridged, cleaned, shown
 
 FIRST_LINK_SECONDS = 0.6
@@ -54,6 +55,8 @@ class Request:
     auth: str
     progress: Progress = silent
     """Tells the client, if it asked to be told."""
+    ask: Ask | None = None
+    """Asks whoever sits at the client, if it can show a question."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +115,7 @@ async def _answered(request: Request, desk: Desk) -> Response:
     if tool is None or tool.needs_link:
         await wait_for_first_link(desk, FIRST_LINK_SECONDS)
     try:
-        reply = await _carried_out(tool, request, actor, desk)
+        reply = await _in_one_step_or_two(tool, request, actor, desk)
     except OperationRefused as refused:
         return _refused(tool, request, refused.decision, desk)
     except OperationFailed as failed:
@@ -121,6 +124,27 @@ async def _answered(request: Request, desk: Desk) -> Response:
         _log.exception("a tool failed", tool=cleaned(request.name, 64))
         return _broken(tool, request, error, desk)
     return _replied(reply, desk)
+
+
+async def _in_one_step_or_two(tool: Tool | None, request: Request, actor: Actor, desk: Desk) -> Reply:
+    """An order that only lacks the agent's second step may get it at the client; that stands for no person (T-36)."""
+    try:
+        return await _carried_out(tool, request, actor, desk)
+    except OperationRefused as refused:
+        if tool is None or request.ask is None or not lacks_second_step(refused.decision):
+            raise
+        prepare, commit = TOOLS.get("prepare_order"), TOOLS.get("commit_order")
+        assert prepare is not None
+        assert commit is not None
+        steps = (_call(prepare, request, actor, desk), _call(commit, request, actor, desk))
+        reply = await second_step(tool, request.arguments, steps, (prepare, commit), request.ask)
+        if reply is None:
+            raise
+        return reply
+
+
+def _call(tool: Tool, request: Request, actor: Actor, desk: Desk) -> Call:
+    return Call(tool=tool, actor=actor, arguments=request.arguments, desk=desk, progress=request.progress)
 
 
 async def _carried_out(tool: Tool | None, request: Request, actor: Actor, desk: Desk) -> Reply:

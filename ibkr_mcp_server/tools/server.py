@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import anyio
 from mcp.server import MCPServer
 from mcp.server.caching import CacheHint
-from mcp.server.mcpserver import Context
+from mcp.server.mcpserver import AcceptedElicitation, Context
 from mcp.types import CallToolResult, TextContent
 from mcp.types import Tool as ListedTool
+from pydantic import BaseModel, Field
 
 from ibkr_mcp_server import __version__
 from ibkr_mcp_server.clock import Clock
@@ -133,7 +134,7 @@ class TradingServer(MCPServer[None]):
             name=name, arguments=arguments, agent=self._caller(context), client=_client(context), auth=self._auth
         )
         if context is not None:
-            request = replace(request, progress=context.report_progress)
+            request = replace(request, progress=context.report_progress, ask=_question(context))
         if opened.app is not None:
             response = await calls.answer(request, opened.app.desk)
         else:
@@ -262,6 +263,26 @@ def listing() -> list[dict[str, Any]]:  # Any: JSON
     """The entries of tools/list."""
     entries: list[dict[str, Any]] = json.loads(SCHEMAS.read_text(encoding="utf-8"))
     return entries
+
+
+class Answer(BaseModel):
+    """What is asked of whoever sits at the client."""
+
+    send: bool = Field(description="Send exactly this order?")
+
+
+def _question(context: Context[None, Any]) -> Callable[[str], Awaitable[bool]] | None:
+    """Shows a question at the client; None where it cannot show one or cannot be asked back."""
+    can = context.client_capabilities
+    form = None if can is None else can.elicitation
+    if form is None or (form.form is None and form.url is not None) or not context.session.can_send_request:
+        return None
+
+    async def ask(text: str) -> bool:
+        answer = await context.elicit(text, Answer)
+        return isinstance(answer, AcceptedElicitation) and answer.data.send
+
+    return ask
 
 
 def _client(context: Context[None, Any] | None) -> str:

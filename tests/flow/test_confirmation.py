@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from mcp.types import ElicitResult
 from sqlalchemy import text
 
 from ibkr_mcp_server.audit.events import EventType
@@ -229,6 +230,27 @@ async def test_text_that_reads_like_an_instruction_holds_the_next_opening_order_
         assert (await world.call("get_safety_status"))["overrides"] == []
         records = await world.records(EventType.TEXT_FLAGGED)
         assert [(record.tool, record.outcome["texts"] >= 2) for record in records] == [("get_news", True)]
+
+
+async def test_a_client_that_says_yes_is_the_agents_second_step_and_never_a_person(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """LLM-07, T-36: a client may answer by itself."""
+    asked: list[str] = []
+    answers = ["decline", "accept"]
+
+    async def answer(context: Any, question: Any) -> ElicitResult:
+        asked.append(question.message)
+        return ElicitResult(action=answers.pop(0), content={"send": True})  # type: ignore[arg-type]  # the words of the protocol
+
+    bounds = PAPER | {"human_confirm_above_usd": 6_000}
+    async with running(tmp_path, gateway, clock, mode="legacy", asked=answer, **bounds) as world:
+        assert ((await world.buy(30))["code"], world.sent) == ("CONFIRMATION_REQUIRED", 0)
+        sent = await world.buy(30)
+        assert (sent["success"], world.sent, len(asked)) == (True, 1, 2)
+        assert "action BUY, quantity 30" in asked[0]
+        big = await world.buy(60)
+        assert (big["code"], big["limit"], world.sent, len(asked)) == ("CONFIRMATION_REQUIRED", "person", 1, 2)
 
 
 STEPS = st.one_of(
