@@ -169,6 +169,33 @@ class RiskSettings(BaseSettings):
         description="One agent's orders in a row in one instrument and direction above which the agent is halted.",
     )
 
+    # Circuit breaker: the market
+    volatility_warning: Annotated[Decimal, rules.times(1_000)] = Field(
+        default=Decimal(2), description="Range of a held instrument in five minutes, in usual ones, that warns."
+    )
+    max_volatility_ratio: Annotated[Decimal, rules.times(1_000)] = Field(
+        default=Decimal(3), description="The same figure that opens the breaker; usual is the median of 20 days."
+    )
+    correlation_warning_pct: Annotated[Decimal, rules.percent("1", "100")] = Field(
+        default=Decimal(70), description="Mean correlation of three or more positions that reduces the size limits."
+    )
+    max_correlation_pct: Annotated[Decimal, rules.percent("1", "100")] = Field(
+        default=Decimal(80), description="Mean correlation of three or more positions that opens the breaker."
+    )
+    feed_silence_warning_seconds: Annotated[float, rules.seconds(600)] = Field(
+        default=5.0, description="How long the data of positions may be lost before the size limits are reduced."
+    )
+    max_feed_silence_seconds: Annotated[float, rules.seconds(600)] = Field(
+        default=15.0, description="How long the data of positions may be lost before the breaker opens."
+    )
+    max_illiquid_positions: Annotated[int, rules.whole_number(1, 1_000)] = Field(
+        default=3, description="Positions in too wide or one-sided markets, in regular hours, that open the breaker."
+    )
+    exposure_drift_pause_pct: Annotated[Decimal, rules.percent("101", "1000")] = Field(
+        default=Decimal(110),
+        description="Exposure, of its limit, that opens the breaker; above the limit itself size limits are reduced.",
+    )
+
     # Risk modes and recovery
     reduce_factor: Annotated[float, rules.factor(1)] = Field(
         default=0.5, description="What a warning multiplies the size limits by."
@@ -207,6 +234,9 @@ WARN_PAUSE_KILL = (
     ("clock_offset_warning_seconds", "max_clock_offset_seconds"),
     ("min_win_rate_pct", "win_rate_warning_pct"),
     ("repeated_executions_warning", "max_repeated_executions"),
+    ("volatility_warning", "max_volatility_ratio"),
+    ("correlation_warning_pct", "max_correlation_pct"),
+    ("feed_silence_warning_seconds", "max_feed_silence_seconds"),
     ("max_daily_drawdown_pct", "max_weekly_drawdown_pct", "max_total_drawdown_pct"),
 )
 """Each must be below the next (CFG-10)."""

@@ -26,6 +26,7 @@ SECTION_STARTS = {
     "daily_drawdown_warning_pct": "Circuit breaker: losses",
     "consecutive_losses_warning": "Circuit breaker: counts",
     "strategy_max_drawdown_pct": "Circuit breaker: single agents",
+    "volatility_warning": "Circuit breaker: the market",
     "reduce_factor": "Risk modes and recovery",
 }
 """The first setting of each section; a section ends where the next one begins."""

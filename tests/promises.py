@@ -1468,7 +1468,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "CB-20": held(
         "Failed requests and orders, of at least twenty, warn and pause by their rate.",
-        "tests/flow/test_breaker_counts.py::test_rejections_of_the_broker_count_in_a_row_by_the_hour_and_in_the_error_rate",
+        "tests/flow/test_breaker_counts.py::test_requests_and_orders_that_fail_pause_by_their_rate_once_there_are_enough",
         "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
     ),
     "CB-21": held(
@@ -1478,12 +1478,12 @@ PROMISES: dict[str, Promise] = {
     ),
     "CB-22": held(
         "Orders in a row that the broker rejected or that were lost warn and pause.",
-        "tests/flow/test_breaker_counts.py::test_rejections_of_the_broker_count_in_a_row_by_the_hour_and_in_the_error_rate",
+        "tests/flow/test_breaker_counts.py::test_rejections_of_the_broker_count_in_a_row_and_by_the_hour",
         "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
     ),
     "CB-23": held(
         "Orders rejected or lost within an hour warn and pause.",
-        "tests/flow/test_breaker_counts.py::test_rejections_of_the_broker_count_in_a_row_by_the_hour_and_in_the_error_rate",
+        "tests/flow/test_breaker_counts.py::test_rejections_of_the_broker_count_in_a_row_and_by_the_hour",
         "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
     ),
     "CB-24": held(
@@ -1532,5 +1532,52 @@ PROMISES: dict[str, Promise] = {
     "ST-06": held(
         "What is reported of an agent from outside can only make it stricter.",
         "tests/flow/test_breaker_counts.py::test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_none",
+    ),
+    "CB-17": held(
+        "A held instrument that moves far more than it usually does warns and pauses.",
+        "tests/flow/test_circuit_breaker.py::test_the_market_of_what_is_held_is_watched_too",
+        "tests/unit/safety/test_market_figures.py::test_the_range_of_five_minutes_takes_twenty_samples",
+    ),
+    "CB-18": held(
+        "Positions that move together warn and pause, once there is enough to say so.",
+        "tests/flow/test_circuit_breaker.py::test_the_market_of_what_is_held_is_watched_too",
+        "tests/unit/safety/test_market_figures.py::test_correlation_takes_three_instruments_and_thirty_returns",
+    ),
+    "CB-25": held(
+        "Market data of positions that is lost while the link is up warns and pauses.",
+        "tests/flow/test_circuit_breaker.py::test_the_market_of_what_is_held_is_watched_too",
+    ),
+    "CB-28": held(
+        "Three positions in markets too wide to trade pause.",
+        "tests/flow/test_circuit_breaker.py::test_the_market_of_what_is_held_is_watched_too",
+    ),
+    "RM-01": held(
+        "Modes follow from losses, fees and exposure: normal, reduced, or nothing opened.",
+        "tests/flow/test_circuit_breaker.py::test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each",
+        "tests/flow/test_circuit_breaker.py::test_the_market_of_what_is_held_is_watched_too",
+        "tests/flow/test_breaker_counts.py::test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_none",
+    ),
+    "RM-04": held(
+        "Exposure that prices carry beyond its limit reduces, and further pauses; nothing is sold.",
+        "tests/flow/test_circuit_breaker.py::test_the_market_of_what_is_held_is_watched_too",
+    ),
+    "RC-07": held(
+        "A fault leaves full size after the reset; a loss always goes through the stages.",
+        "tests/flow/test_reconciliation.py::test_position_that_no_fill_explains_holds_trading_back_until_a_fill_does",
+        "tests/flow/test_circuit_breaker.py::test_after_a_loss_trading_comes_back_only_by_people_and_by_stages",
+    ),
+    "CB-32": held(
+        "A store that cannot be written stops trading at once, and nothing unrecorded is sent.",
+        "tests/flow/test_breaker_counts.py::test_a_store_that_takes_no_record_stops_trading_at_once",
+        "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
+    ),
+    "ST-09": held(
+        "An agent that a person let go on comes back at a quarter of the size, and a person promotes it.",
+        "tests/flow/test_breaker_counts.py::test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_none",
+        "tests/surface/test_cli_breaker.py::test_an_agent_that_was_halted_comes_back_at_a_quarter_of_the_size",
+    ),
+    "CB-26": held(
+        "A quote too old to value an order holds back that order and nothing else.",
+        "tests/flow/test_order_rules.py::test_a_price_older_than_allowed_is_no_price",
     ),
 }

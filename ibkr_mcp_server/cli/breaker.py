@@ -9,13 +9,18 @@ import typer
 
 from ibkr_mcp_server.cli.output import utc
 from ibkr_mcp_server.cli.proof import Passphrase, User, operator_door, proved, refuse_passphrase_in_the_open
-from ibkr_mcp_server.cli.workspace import EnvFile, open_workspace, settings_of
-from ibkr_mcp_server.operations.recovery import promote_stage, require_resettable, reset_breaker
+from ibkr_mcp_server.cli.workspace import EnvFile, Workspace, open_workspace, settings_of
+from ibkr_mcp_server.operations.recovery import promote_agent, promote_stage, require_resettable, reset_breaker
+from ibkr_mcp_server.safety.agent_stages import against_promotion, stage_of
 from ibkr_mcp_server.safety.circuit_breaker import STAGE_FACTORS, CircuitBreaker
 from ibkr_mcp_server.safety.operator import nobody_yet
 from ibkr_mcp_server.safety.roles import Power
 from ibkr_mcp_server.store import breaker
 from ibkr_mcp_server.store.breaker import BreakerState, Stage
+
+Agent = Annotated[
+    str | None, typer.Option("--agent", metavar="NAME", help="An agent that was halted, instead of all trading.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -62,9 +67,12 @@ def breaker_reset(
         typer.echo(_stage_line(state))
 
 
-def show(env_file: EnvFile = None) -> None:
+def show(agent: Agent = None, env_file: EnvFile = None) -> None:
     """Show the stage, and what stands against the next one. Exits 1 below full size."""
     with open_workspace(settings_of(env_file), read_only=True) as workspace:
+        if agent is not None:
+            _show_agent(workspace, agent)
+            return
         state = workspace.database.read_blocking(breaker.current)
         rules = CircuitBreaker(settings=workspace.settings, audit=workspace.audit, clock=workspace.clock)
         against = rules.against_promotion(state)
@@ -79,8 +87,21 @@ def show(env_file: EnvFile = None) -> None:
     raise typer.Exit(1)
 
 
+def _show_agent(workspace: Workspace, agent: str) -> None:
+    at = workspace.database.read_blocking(lambda c: stage_of(c, agent))
+    against = workspace.database.read_blocking(
+        lambda c: against_promotion(c, agent, at, workspace.clock, workspace.settings)
+    )
+    typer.echo(f"{agent}: stage {at.stage}, the size limits are multiplied by {STAGE_FACTORS[at.stage]}.")
+    if at.stage is not Stage.FULL:
+        for text in against:
+            typer.echo(f"  {text}")
+        raise typer.Exit(1)
+
+
 def promote(
     reason: Annotated[str, typer.Option(help="Why more size is right; kept in the audit log.")],
+    agent: Agent = None,
     user: User = None,
     passphrase: Passphrase = None,
     env_file: EnvFile = None,
@@ -89,9 +110,12 @@ def promote(
     refuse_passphrase_in_the_open(passphrase)
     with open_workspace(settings_of(env_file)) as workspace:
         proof = proved(workspace, user, Power.PROMOTE_STAGE)
-        state = asyncio.run(
-            promote_stage(workspace.database, workspace.audit, workspace.clock, workspace.settings, proof, reason)
-        )
+        parts = (workspace.database, workspace.audit, workspace.clock, workspace.settings, proof, reason)
+        if agent is not None:
+            at = asyncio.run(promote_agent(*parts, agent))
+            typer.echo(f"{agent}: stage {at.stage}, the size limits are multiplied by {STAGE_FACTORS[at.stage]}.")
+            return
+        state = asyncio.run(promote_stage(*parts))
     typer.echo(_stage_line(state))
 
 

@@ -20,6 +20,8 @@ from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.operations.reset import OBSTACLES
+from ibkr_mcp_server.safety import agent_stages
+from ibkr_mcp_server.safety.agent_stages import AgentStage
 from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker, enter
 from ibkr_mcp_server.safety.operator import OperatorProof
 from ibkr_mcp_server.safety.roles import Power
@@ -112,6 +114,35 @@ async def promote_stage(
         outcome = {"stage": after.stage, "was": before.stage, "reason": reason}
         audit.append(connection, AuditEvent(type=EventType.STAGE_CHANGE, actor=proof.actor, outcome=outcome))
         return breaker.store(connection, after, clock.now())
+
+    return await database.run(work)
+
+
+async def promote_agent(
+    database: Database, audit: AuditLog, clock: Clock, settings: Settings, proof: OperatorProof, reason: str, agent: str
+) -> AgentStage:
+    """One stage up for an agent that was halted, for a senior who says why (ST-09).
+
+    Raises:
+        Refused: the stage has not lasted long enough, or the agent is halted.
+    """
+    proof.require(Power.PROMOTE_STAGE)
+    _require_reason(reason)
+
+    def work(connection: Connection) -> AgentStage:
+        before = agent_stages.stage_of(connection, agent)
+        if against := agent_stages.against_promotion(connection, agent, before, clock, settings):
+            raise Refused(
+                "STAGE_NOT_RIPE",
+                f"The stage {before.stage} of {agent} cannot be promoted yet.",
+                details=against,
+                next_step="Wait; `stage show --agent` tells how far it is.",
+            )
+        above = before.stage.above
+        agent_stages.keep(connection, agent, above, before.generation, clock.now())
+        outcome = {"agent": agent, "stage": above, "was": before.stage, "reason": reason}
+        audit.append(connection, AuditEvent(type=EventType.STAGE_CHANGE, actor=proof.actor, outcome=outcome))
+        return agent_stages.stage_of(connection, agent)
 
     return await database.run(work)
 

@@ -18,17 +18,19 @@ from sqlalchemy import Connection
 
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.domain import scopes
-from ibkr_mcp_server.domain.accounts import masked
+from ibkr_mcp_server.domain.accounts import Position, masked
 from ibkr_mcp_server.domain.operations import BREAKER, SYSTEM
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations import risk_figures
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.follow import OrderFollower
+from ibkr_mcp_server.operations.market_watch import MarketWatch
 from ibkr_mcp_server.operations.recovery import WATCH
 from ibkr_mcp_server.safety.circuit_breaker import Applied, key_of
 from ibkr_mcp_server.safety.equity import EquityMeter
 from ibkr_mcp_server.safety.triggers.base import AccountFigures, Level, Metrics, Reading
+from ibkr_mcp_server.safety.triggers.store_failure import StoreFailure
 from ibkr_mcp_server.safety.triggers.table import strategy_triggers_of, triggers_of
 from ibkr_mcp_server.store import breaker, risk_records
 from ibkr_mcp_server.store.breaker import BreakerState, Stage
@@ -66,6 +68,7 @@ class RiskMonitor:
         self._desk = desk
         self._breaker = desk.safety.breaker
         self._follower = follower
+        self.market = MarketWatch(desk)
         self._triggers = triggers_of(desk.settings)
         self._of_strategies = strategy_triggers_of(desk.settings)
         self._recorded: risk_figures.Recorded | None = None
@@ -117,6 +120,7 @@ class RiskMonitor:
                 await self._sleep_or_wake(due - self._desk.clock.monotonic())
         finally:
             self._breaker.is_watched = False
+            self.market.close()
             if self._asking is not None:
                 self._asking.cancel()
 
@@ -177,7 +181,7 @@ class RiskMonitor:
         """CB-32: what cannot be recorded must not be done."""
         self._desk.database.trouble = None
         metrics = Metrics(at=self._desk.clock.now(), store_trouble=trouble)
-        for reading in (found for trigger in self._triggers for found in trigger.read(metrics)):
+        for reading in StoreFailure().read(metrics):
             reason = f"The circuit breaker stops trading: {reading.text}: {trouble}"
             await self._desk.safety.kill_switch.activate(KillMode.HALT_ONLY, reason, BREAKER)
 
@@ -228,6 +232,8 @@ class RiskMonitor:
         equity = sum(equities, Decimal()) if len(equities) == len(self._meters) and equities else None
         failed, operations = desk.broker.failed_operations()
         offset = desk.broker.link.clock_offset
+        held = [one for one in desk.broker.known_positions() or () if one.account in self._meters and one.quantity]
+        self.market.look(held)
         up_for = self._follower.link_up_for()
         return Metrics(
             at=now,
@@ -251,8 +257,35 @@ class RiskMonitor:
             fees_pct=self._fees_pct(recorded),
             unknown_seconds=tuple(min(up_for, (now - since).total_seconds()) for since in recorded.unknown_since),
             mismatch_seconds=self._mismatch(),
+            volatility=self.market.volatility(),
+            correlation_pct=self.market.correlation_pct(),
+            feed_lost_seconds=self.market.feed_lost_seconds(is_invested=bool(held)),
+            illiquid=self.market.illiquid,
+            exposure_pct=self._exposure_pct(held),
             clock_offset_seconds=None if offset is None else offset.at_least_seconds,
         )
+
+    def _exposure_pct(self, held: Sequence[Position]) -> Decimal | None:
+        """RM-04: of the account whose positions come closest to the tighter limit; what has no price does not count."""
+        settings, shares = self._desk.settings, list[Decimal]()
+        for account, meter in self._meters.items():
+            values = [
+                abs(value) * self._rate(one.instrument.currency)
+                for one in held
+                if one.account == account and (value := self._value(one)) is not None
+            ]
+            gross = sum(values, Decimal())
+            shares.append(gross / settings.max_total_exposure_usd * 100)
+            if meter.equity is not None and meter.equity > 0:
+                shares.append(gross / meter.equity * 100 / settings.max_total_exposure_pct * 100)
+        return max(shares, default=None)
+
+    def _value(self, held: Position) -> Decimal | None:
+        """By the newest price sampled, else as the broker valued it, which TWS does every three minutes."""
+        price = self.market.prices.get(held.instrument.con_id)
+        if price is None or held.instrument.multiplier is None:
+            return held.market_value if held.instrument.sec_type != "CASH" else None
+        return held.quantity * Decimal(str(price)) * held.instrument.multiplier
 
     def _fees_pct(self, recorded: risk_figures.Recorded) -> Decimal | None:
         """The account whose fees weigh most."""

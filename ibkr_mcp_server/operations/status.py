@@ -101,7 +101,7 @@ async def safety_status(operation: Operation, desk: Desk) -> Answer[SafetyStatus
 def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
     """Read everything in one transaction, so that the parts belong together."""
     settings, now = desk.settings, desk.clock.now()
-    in_force = desk.safety.standing.limits(connection)
+    in_force = desk.safety.standing.limits(connection, agent=agent)
     raised = limit_raises.in_force(connection, desk.clock)
     minute = len(intents.opening_in_window(connection, desk.clock, MINUTE_SECONDS))
     today = intents.opening_on(connection, trading_day(now))

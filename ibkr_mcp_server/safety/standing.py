@@ -13,7 +13,8 @@ from ibkr_mcp_server.broker.base import BrokerReads, LinkState
 from ibkr_mcp_server.clock import Clock, trading_day
 from ibkr_mcp_server.domain.operations import BracketDraft, Operation, OperationClass
 from ibkr_mcp_server.safety import efficiency
-from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker
+from ibkr_mcp_server.safety.agent_stages import stage_of
+from ibkr_mcp_server.safety.circuit_breaker import STAGE_FACTORS, CircuitBreaker
 from ibkr_mcp_server.safety.decision import Code
 from ibkr_mcp_server.safety.identity import BRACKET_PARTS, part_key
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
@@ -78,15 +79,19 @@ class Standing:
             ),
             agent_positions=agent_positions.all_of(connection),
             unresolved=tuple(intents.unresolved(connection)),
-            limits=self.limits(connection, risk),
+            limits=self.limits(connection, risk, agent=operation.actor.id),
             same_key=None if key is None else _holder(connection, operation, key),
             fingerprint=asked,
             switch_generation=generation,
         )
 
-    def limits(self, connection: Connection, risk: BreakerState | None = None) -> LimitsInForce:
+    def limits(
+        self, connection: Connection, risk: BreakerState | None = None, *, agent: str | None = None
+    ) -> LimitsInForce:
         """How the limits of this moment differ from the configured ones; `risk` if it was read already."""
         factor = self._breaker.factor_of(risk or breaker.current(connection))
+        if agent is not None:
+            factor *= STAGE_FACTORS[stage_of(connection, agent).stage]
         return limits_in_force(connection, self._clock, factor)
 
     def conditions(self) -> tuple[Cause, ...]:

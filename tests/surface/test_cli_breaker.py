@@ -14,9 +14,10 @@ from sqlalchemy import Connection
 from ibkr_mcp_server.clock import SystemClock
 from ibkr_mcp_server.operations.recovery import WATCH
 from ibkr_mcp_server.safety.circuit_breaker import enter
-from ibkr_mcp_server.store import breaker, reconciliations, risk_records
+from ibkr_mcp_server.store import breaker, intents, latches, reconciliations, risk_records
 from ibkr_mcp_server.store.breaker import Breach, BreakerState, Stage
 from ibkr_mcp_server.store.database import Database
+from tests.stores import OPERATOR, an_intent
 from tests.surface.people import added, as_person, first_admin
 from tests.surface.shell import Shell
 
@@ -101,3 +102,28 @@ def test_a_stage_is_promoted_by_a_senior_when_it_has_lasted(shell: Shell) -> Non
     with_state(shell, lambda s: replace(enter(s, Stage.QUARTER, NOW - timedelta(days=3)), stage_decisions=10))
     done = as_person(shell, "sue", "stage", "promote", "--reason", "three calm days")
     assert (done.returncode, "Stage HALF" in done.stdout) == (0, True), done.stderr
+
+
+def test_an_agent_that_was_halted_comes_back_at_a_quarter_of_the_size(shell: Shell) -> None:
+    """ST-09: and a person promotes it; another halt begins anew."""
+    first_admin(shell)
+    added(shell, "sue", "senior")
+    assert shell.call("stage", "show", "--agent", "momentum").returncode == 0
+    shell.call("halt-strategy", "momentum", "--reason", "looked odd")
+    halted = shell.call("stage", "show", "--agent", "momentum")
+    assert (halted.returncode, "momentum is halted" in halted.stdout) == (1, True)
+    with the_store(shell) as do:
+        scope = "strategy:momentum"
+        do(lambda c: latches.clear(c, OPERATOR, "all is well", NOW - timedelta(days=3), scope=scope))
+        for _ in range(10):
+            do(lambda c: intents.reserve(c, an_intent(SystemClock(), actor_id="momentum")))
+    resumed = shell.call("stage", "show", "--agent", "momentum")
+    assert "stage QUARTER, the size limits are multiplied by 0.25" in resumed.stdout
+    done = as_person(shell, "sue", "stage", "promote", "--agent", "momentum", "--reason", "three calm days")
+    assert (done.returncode, "stage HALF" in done.stdout) == (0, True), done.stderr
+    early = as_person(shell, "sue", "stage", "promote", "--agent", "momentum", "--reason", "in a hurry")
+    assert "STAGE_NOT_RIPE" in early.stderr
+    shell.call("halt-strategy", "momentum")
+    with the_store(shell) as do:
+        do(lambda c: latches.clear(c, OPERATOR, "again", NOW, scope=scope))
+    assert "stage QUARTER" in shell.call("stage", "show", "--agent", "momentum").stdout

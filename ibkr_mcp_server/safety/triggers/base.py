@@ -72,6 +72,15 @@ class Metrics:
     clock_offset_seconds: float | None = None
     """How far the clocks are apart for certain."""
     store_trouble: str | None = None
+    volatility: tuple[tuple[str, Decimal], ...] = ()
+    """By instrument: the range of the last five minutes, in usual ones."""
+    correlation_pct: Decimal | None = None
+    feed_lost_seconds: float | None = None
+    """Since when positions get no market data; None while they do, or while nothing is held."""
+    illiquid: int = 0
+    """Positions whose market is too wide or one-sided, in regular hours."""
+    exposure_pct: Decimal | None = None
+    """Value of all positions, of the tighter limit."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,15 @@ from decimal import Decimal
 from ibkr_mcp_server.safety.triggers.api_errors import ApiErrors
 from ibkr_mcp_server.safety.triggers.base import Ladder, Trigger
 from ibkr_mcp_server.safety.triggers.clock_offset import ClockOffset
+from ibkr_mcp_server.safety.triggers.correlation import Correlation
 from ibkr_mcp_server.safety.triggers.daily_drawdown import DailyDrawdown
 from ibkr_mcp_server.safety.triggers.daily_loss import DailyLoss
 from ibkr_mcp_server.safety.triggers.error_rate import ErrorRate
+from ibkr_mcp_server.safety.triggers.exposure_drift import ExposureDrift
 from ibkr_mcp_server.safety.triggers.failed_trades import FailedTrades
 from ibkr_mcp_server.safety.triggers.fee_budget import FeeBudget
+from ibkr_mcp_server.safety.triggers.feed_health import FeedHealth
+from ibkr_mcp_server.safety.triggers.illiquid_positions import IlliquidPositions
 from ibkr_mcp_server.safety.triggers.losing_streak import LosingStreak
 from ibkr_mcp_server.safety.triggers.loss_velocity import LossVelocity
 from ibkr_mcp_server.safety.triggers.margin_use import MarginUse
@@ -27,6 +31,7 @@ from ibkr_mcp_server.safety.triggers.strategy_losses import StrategyLosses
 from ibkr_mcp_server.safety.triggers.total_drawdown import TotalDrawdown
 from ibkr_mcp_server.safety.triggers.trade_rate import TradeRate
 from ibkr_mcp_server.safety.triggers.unknown_orders import UnknownOrders
+from ibkr_mcp_server.safety.triggers.volatility import Volatility
 from ibkr_mcp_server.safety.triggers.weekly_drawdown import WeeklyDrawdown
 from ibkr_mcp_server.safety.triggers.win_rate import WinRate
 from ibkr_mcp_server.settings import Settings
@@ -53,6 +58,8 @@ def triggers_of(settings: Settings) -> tuple[Trigger, ...]:
                 settings.loss_velocity_warning_pct, settings.max_loss_velocity_pct, settings.loss_velocity_kill_pct
             )
         ),
+        Volatility(ladder=_three(settings.volatility_warning, settings.max_volatility_ratio)),
+        Correlation(ladder=_three(settings.correlation_warning_pct, settings.max_correlation_pct)),
         MarginUse(
             ladder=_three(settings.margin_use_warning_pct, settings.max_margin_use_pct, settings.margin_use_kill_pct)
         ),
@@ -65,7 +72,13 @@ def triggers_of(settings: Settings) -> tuple[Trigger, ...]:
         TradeRate(
             ladder=_three(settings.trades_per_hour_warning, settings.max_trades_per_hour, settings.trades_per_hour_kill)
         ),
+        FeedHealth(
+            ladder=Ladder(
+                warn=_exact(settings.feed_silence_warning_seconds), pause=_exact(settings.max_feed_silence_seconds)
+            )
+        ),
         FeeBudget(ladder=Ladder(warn=settings.fees_warning_pct, pause=settings.max_fees_pct)),
+        IlliquidPositions(ladder=_streak(None, settings.max_illiquid_positions)),
         UnknownOrders(
             ladder=Ladder(
                 warn=_exact(settings.unknown_order_warning_seconds),
@@ -83,6 +96,7 @@ def triggers_of(settings: Settings) -> tuple[Trigger, ...]:
             )
         ),
         StoreFailure(),
+        ExposureDrift(ladder=_three(100, settings.exposure_drift_pause_pct)),
     )
 
 
