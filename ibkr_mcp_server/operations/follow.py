@@ -274,7 +274,10 @@ class OrderFollower:
         for intent in lost:
             # RESERVED by an earlier run, too: the gate may have let it through just before that run ended.
             finding = findings[intent.intent_id]
-            quiet_for = min(up_for, (now - (intent.updated_at or intent.created_at)).total_seconds())
+            # What an earlier run sent left before this one's link came up, whenever we came to call it unknown.
+            here = intent.session_id == self._desk.session_id
+            left_at = (intent.updated_at if here else None) or intent.created_at
+            quiet_for = min(up_for, (now - left_at).total_seconds())
             fate = fate_of(intent, finding, is_quiet=quiet_for >= QUIET_SECONDS)
             if fate is not None and fate.result is None and finding.order is not None:
                 after = follow(connection, intent, fate.state, finding.order, now)
