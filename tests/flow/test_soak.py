@@ -26,6 +26,18 @@ DEADLINE_SECONDS = 0.5 if MINUTES < 10 else 2.0
 """Real ones. An hour leaves thousands of finished orders, and a list of them takes its time on a busy machine."""
 ACCOUNT = "DU9000001"
 SYMBOLS = ("AAPL", "MSFT", "SPY")
+BREAKER_FAR_AWAY: dict[str, Any] = {
+    "win_rate_warning_pct": "0.02",
+    "min_win_rate_pct": "0.01",
+    "fees_warning_pct": 99,
+    "max_fees_pct": 100,
+    "strategy_max_drawdown_pct": 100,
+    "unknown_order_warning_seconds": 3_000,
+    "max_unknown_order_seconds": 3_300,
+    "unknown_order_kill_seconds": 3_600,
+    "mismatch_kill_seconds": 3_600,
+}
+"""Whoever trades at random loses, and the circuit breaker would rightly end that within minutes."""
 FAULTS = (
     "drop_next_order_ack",
     "duplicate_next_order_ack",
@@ -41,7 +53,7 @@ FAULTS = (
     "cut_next_frame",
     "pace_next_requests",
     "disconnect",
-    "partial_fills:1",
+    "partial_fills:100",
     "partial_frames:7",
     "connectivity_lost",
     "farm_lost:market",
@@ -57,6 +69,7 @@ async def test_after_random_trading_with_random_faults_both_sides_hold_the_same(
     chance, clock = random.Random(seed), ManualClock()
     gateway = PaperGateway(clock=clock, seed=seed, accounts=(ACCOUNT,), market_always_open=True)
     settings: dict[str, Any] = {
+        **BREAKER_FAR_AWAY,
         "broker_deadline_seconds": DEADLINE_SECONDS,
         "connect_timeout_seconds": 0.5,
         "max_orders_per_minute": 3000,
@@ -82,7 +95,7 @@ async def test_after_random_trading_with_random_faults_both_sides_hold_the_same(
 async def _act(world: World, chance: random.Random) -> None:
     """One thing that an agent might do; whatever comes of it is judged at the end."""
     symbol, action = chance.choice(SYMBOLS), chance.choice(("BUY", "SELL"))
-    quantity, kind = chance.randint(1, 5), chance.random()
+    quantity, kind = 100 * chance.randint(1, 5), chance.random()  # so that commissions do not make each trade a loss
     working = [order for order in world.app.desk.broker.known_orders() if order.is_working and order.placed_here]
     if kind < 0.35:
         await world.call("place_market_order", symbol=symbol, action=action, quantity=quantity)
@@ -93,7 +106,7 @@ async def _act(world: World, chance: random.Random) -> None:
     elif working and kind < 0.85:
         await world.call("cancel_order", perm_id=chance.choice(working).perm_id)
     elif working:
-        await world.call("modify_order", perm_id=chance.choice(working).perm_id, quantity=quantity + 1)
+        await world.call("modify_order", perm_id=chance.choice(working).perm_id, quantity=quantity + 100)
 
 
 def _mend(gateway: PaperGateway) -> None:
