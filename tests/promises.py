@@ -557,7 +557,8 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_scoped_stops.py::test_a_halted_agent_opens_nothing_its_entries_go_and_the_other_agent_trades_on",
     ),
     "KS-21": held(
-        "Callbacks are told of halts; one that hangs or fails delays and undoes nothing.",
+        "Callbacks are told of halts, trips and changes of mode; one that hangs or fails delays and undoes nothing.",
+        "tests/flow/test_circuit_breaker.py::test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each",
         "tests/flow/test_scoped_stops.py::test_an_agent_halts_and_nothing_more_and_nobody_elses_strategy",
     ),
     "KS-04": held(

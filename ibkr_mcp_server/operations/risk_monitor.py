@@ -27,6 +27,7 @@ from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.follow import OrderFollower
 from ibkr_mcp_server.operations.market_watch import MarketWatch
 from ibkr_mcp_server.operations.recovery import WATCH
+from ibkr_mcp_server.safety.callbacks import Occasion
 from ibkr_mcp_server.safety.circuit_breaker import Applied, key_of
 from ibkr_mcp_server.safety.equity import EquityMeter
 from ibkr_mcp_server.safety.triggers.base import AccountFigures, Level, Metrics, Reading
@@ -157,7 +158,8 @@ class RiskMonitor:
         )
         self._breaker.looked_at = desk.clock.monotonic()
         if self._breaker.changes(state, self.readings):
-            state = await self._apply(self.readings)
+            before, state = state, await self._apply(self.readings)
+            self._call_back(before, state)
         await self._halt(of_agents)
         await self._save()
         if state.is_open or state.stage is not Stage.FULL:
@@ -190,6 +192,16 @@ class RiskMonitor:
         if applied.kill is not None:
             await self._desk.safety.kill_switch.activate(KillMode.HALT_ONLY, applied.kill, BREAKER)
         return applied.state
+
+    def _call_back(self, before: BreakerState, after: BreakerState) -> None:
+        """KS-21: whoever asked to be told."""
+        callbacks = self._desk.safety.kill_switch.callbacks
+        if after.is_open and not before.is_open:
+            first = after.first
+            trigger = None if first is None else first.trigger
+            callbacks.call(Occasion.TRIP, {"trigger": trigger, "mode": str(after.mode)})
+        if after.mode is not before.mode:
+            callbacks.call(Occasion.MODE_CHANGE, {"before": str(before.mode), "mode": str(after.mode)})
 
     async def _halt(self, readings: Sequence[Reading]) -> None:
         """Agents beyond their own limits stop alone (ST-02 to ST-04, CB-33)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -82,6 +82,9 @@ async def test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds
     async with running(tmp_path, gateway, clock, **SLOWLY) as world:
         await tick(world)
         assert (await state_of(world)).mode is Mode.NORMAL
+        called: list[Mapping[str, object]] = []
+        for occasion in ("trip", "mode_change"):
+            world.app.desk.safety.kill_switch.callbacks.register(occasion, called.append)
 
         await tick(world, "96.02")  # 1.99 %
         assert (await state_of(world)).mode is Mode.NORMAL
@@ -111,6 +114,10 @@ async def test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds
         assert latch.active
         assert "CB-13" in latch.reason
         assert latch.auth == BY_THRESHOLD  # its end takes two people (KS-17)
+
+        await world.until(lambda: len(called) >= 2)
+        assert {"trip", "mode_change"} == {str(news["occasion"]) for news in called}  # KS-21
+        assert {news["trigger"] for news in called if news["occasion"] == "trip"} == {"CB-13"}
 
         await tick(world, "100.00")
         assert (await state_of(world)).is_open  # CB-02: a recovery closes nothing
