@@ -40,7 +40,7 @@ async def test_two_risk_managers_raise_a_limit_which_falls_back_by_itself(
     """KS-17, CFG-21."""
     async with running(tmp_path, gateway, clock, max_order_value_usd=5_000, max_order_size=100) as world:
         known = await people(world, ben=Role.RISK_MANAGER, cat=Role.SENIOR)
-        until = clock.now() + timedelta(minutes=30)
+        until = clock.now() + timedelta(minutes=2)
         assert (await world.buy(40))["code"] == "ORDER_VALUE_LIMIT"
 
         with pytest.raises(Refused, match="ROLE_TOO_LOW"):
@@ -68,13 +68,12 @@ async def test_two_risk_managers_raise_a_limit_which_falls_back_by_itself(
         )  # fmt: skip
 
         clock.step_wall(timedelta(minutes=-20))  # setting the clock back makes it no longer
-        await clock.advance(30 * 60 - 1)
+        await clock.advance(119)
         await world.until_up()
         assert (await world.buy(40))["success"]
         await clock.advance(1)
         assert (await world.buy(40))["code"] == "ORDER_VALUE_LIMIT"
         assert (await world.call("get_safety_status"))["overrides"] == []
-        await clock.advance(20 * 60)  # past the other request
         later = clock.now() + timedelta(minutes=5)
         with pytest.raises(SecondPersonNeeded):
             await raised(world, known["ann"], "20000", later)
