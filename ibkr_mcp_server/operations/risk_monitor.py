@@ -50,6 +50,9 @@ SAVE_AT_ONCE = Decimal("0.001")
 
 WAKE_SECONDS = 0.01
 """After an event; several that come together are judged together."""
+PEAKS = "strategy_peaks"
+"""Name of the record that holds the highest profit of each agent (ST-02)."""
+
 _WAKING = frozenset(
     {
         BrokerEventKind.EXECUTION,
@@ -76,6 +79,9 @@ class RiskMonitor:
         self._recorded_at: float | None = None
         self._counting: datetime | None = None
         self._peaks: dict[str, Decimal] = {}
+        self._saved_peaks: dict[str, Decimal] | None = None
+        """None before those of earlier runs were read."""
+        self._peaks_saved_at = desk.clock.monotonic()
         self._mismatch_since: float | None = None
         self._meters: dict[str, EquityMeter] = {}
         self._saved: dict[str, tuple[float, dict[str, object]]] = {}
@@ -370,6 +376,10 @@ class RiskMonitor:
                 self._meters[account] = meter if kept is None else EquityMeter.of_json(account, kept.record)
         for account in set(self._meters) - set(accepted):
             del self._meters[account]
+        if self._saved_peaks is None:
+            peaks = await self._desk.database.read(partial(risk_records.read, name=PEAKS))
+            kept_peaks = {} if peaks is None else {name: Decimal(peak) for name, peak in peaks.record.items()}
+            self._peaks, self._saved_peaks = kept_peaks, dict(kept_peaks)
         await self._desk.broker.watch_pnl(accepted)
 
     # ---- keeping
@@ -378,14 +388,20 @@ class RiskMonitor:
         """Keep the marks, so that a restart forgets no peak (CB-03)."""
         now = self._desk.clock.monotonic()
         due = {account: meter.as_json() for account, meter in self._meters.items() if self._is_due(meter, now)}
-        if not due:
+        known, is_late = self._saved_peaks or {}, now - self._peaks_saved_at >= SAVE_SECONDS
+        rose = self._peaks.keys() != known.keys() or (is_late and self._peaks != known)
+        if not due and not rose:
             return
 
         def work(connection: Connection) -> None:
             for account, record in due.items():
                 risk_records.write(connection, _name(account), record, self._desk.clock.now())
+            if rose:
+                risk_records.write(connection, PEAKS, self._peaks, self._desk.clock.now())
 
         await self._desk.database.run(work)
+        if rose:
+            self._saved_peaks, self._peaks_saved_at = dict(self._peaks), now
         for account, record in due.items():
             self._saved[account] = now, record
 

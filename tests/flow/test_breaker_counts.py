@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain import scopes
 from ibkr_mcp_server.operations.risk_figures import report_strategy
+from ibkr_mcp_server.operations.risk_monitor import PEAKS
 from ibkr_mcp_server.simulator.server import PaperGateway
-from ibkr_mcp_server.store import breaker
+from ibkr_mcp_server.store import breaker, risk_records
 from ibkr_mcp_server.store.latches import current
 from tests.flow.operator_kit import breaker_closed
 from tests.flow.test_circuit_breaker import ACCOUNT, priced, tick
@@ -132,6 +134,9 @@ async def test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_non
     async with running(tmp_path, gateway, clock, **limits) as world:
         await lose(world)
         assert await breaches(world) == {"CB-14": "WARN"}
+        peaks = await world.app.desk.database.read(partial(risk_records.read, name=PEAKS))
+        assert peaks is not None
+        assert set(peaks.record) == {"default"}
     async with running(tmp_path, gateway, clock, **limits) as world:
         await tick(world)
         await lose(world)
