@@ -194,11 +194,13 @@ async def _stopped_from_outside(
         raise Fault("DRILL_REFUSED", f"The first order of {agent} was refused.")
     child.stdin.write(f"{scopes.of_strategy(agent)}\n".encode())
     triggered = asyncio.create_task(_line(child))
-    asked_last = asked_at = clock.now()
+    accepted: list[datetime] = []  # when the orders were asked for that passed
+    asked_at = clock.now()
     while await _sent(app, agent, draft):
-        asked_last, asked_at = asked_at, clock.now()
+        accepted.append(asked_at)
+        asked_at = clock.now()
     begun, returned = map(datetime.fromisoformat, (await triggered).split())
-    if asked_last > returned:
+    if accepted and accepted[-1] > returned:
         raise Fault("ORDER_AFTER_STOP", f"An order of {agent} was accepted after the stop had returned.")
     last = max(entry.at for entry in gateway.received if isinstance(entry.request, PlaceOrder))
     return max(0.0, (last - begun).total_seconds())
