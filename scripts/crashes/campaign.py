@@ -192,8 +192,11 @@ class World:
 
 
 def _settled(status: dict[str, Any]) -> bool:
-    """The link is up, and the records were compared with the broker's."""
-    return bool(status["effective_state"] == "NORMAL")
+    """The link is up, the records were compared with the broker's, and every outcome is known.
+
+    While one was not, the breaker warned (CB-29), and the mode that follows a warning outlasts its cause.
+    """
+    return status["effective_state"] in ("NORMAL", "REDUCE") and not status["unresolved_orders"]
 
 
 def _told(answer: asyncio.Future[dict[str, Any]]) -> str:
