@@ -36,6 +36,8 @@ SYMBOLS = (
     "INTC", "CSCO", "ORCL", "JPM", "BAC", "V", "XOM", "JNJ", "PFE", "KO",
 )  # fmt: skip
 LATCHES = 20
+TRIES = 5
+"""On a busy machine a decision may take too long; that is no finding of a drill."""
 PATIENCE_SECONDS = 60.0
 _CLOSE_TO_ZERO = Decimal("0.9")
 """Of the bid: entries that rest, inside every rule about prices."""
@@ -190,8 +192,11 @@ async def _stopped_from_outside(
     One that was asked for after the trigger had returned, and accepted, is a fault.
     """
     assert child.stdin is not None
-    if not await _sent(app, agent, draft):
-        raise Fault("DRILL_REFUSED", f"The first order of {agent} was refused.")
+    for _ in range(TRIES):
+        if await _sent(app, agent, draft):
+            break
+    else:
+        raise Fault("DRILL_REFUSED", f"The first order of {agent} was refused {TRIES} times.")
     child.stdin.write(f"{scopes.of_strategy(agent)}\n".encode())
     triggered = asyncio.create_task(_line(child))
     accepted: list[datetime] = []  # when the orders were asked for that passed
