@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from ibkr_mcp_server.audit.canonical import canonical
 from ibkr_mcp_server.audit.events import EventType
@@ -21,10 +23,18 @@ NOT_FOR_AGENTS = frozenset({EventType.CONFIG_LOADED, EventType.CHAIN_CHECKPOINT,
 """Whose outcomes tell of paths and other insides of the machine (LLM-10)."""
 
 
+def _event_type(name: str) -> str:
+    if name not in list(EventType):
+        raise ValueError(f"is no event type; there are {', '.join(EventType)}")
+    return name
+
+
 class AuditArguments(Arguments):
     max_records: int = Field(default=20, ge=1, le=100, description="Per page")
-    before_seq: int | None = Field(default=None, ge=1, description="Only earlier records")
-    event_type: str | None = Field(default=None, max_length=40, description="Such as DECISION")
+    before_seq: int | SkipJsonSchema[None] = Field(default=None, ge=1, description="Only earlier records")
+    event_type: Annotated[str, AfterValidator(_event_type)] | SkipJsonSchema[None] = Field(
+        default=None, max_length=40, description="Such as DECISION"
+    )
 
 
 class RecordView(Part):
@@ -46,20 +56,18 @@ class AuditFacts(Facts):
 
 async def get_audit_log(call: Call, arguments: AuditArguments) -> Reply:
     wanted = arguments.event_type
-    known = wanted is None or wanted in list(EventType)
     answer = await audit_page(
         call.operation(),
         call.desk,
         limit=arguments.max_records,
         before_seq=arguments.before_seq,
-        event_type=EventType(wanted) if wanted is not None and known else None,
+        event_type=None if wanted is None else EventType(wanted),
     )
     assert answer.result is not None
-    records = tuple(map(_view, answer.result)) if known else ()
+    records = tuple(map(_view, answer.result))
     more = len(records) == arguments.max_records and records[-1].seq > 1
     facts = AuditFacts(records=records, next_before_seq=records[-1].seq if more else None)
-    warnings = () if known else (f"There is no such event type; known are {', '.join(EventType)}.",)
-    return Reply(decision=answer.decision, facts=facts, warnings=warnings)
+    return Reply(decision=answer.decision, facts=facts)
 
 
 def _view(record: AuditRecord) -> RecordView:

@@ -90,6 +90,7 @@ async def test_the_key_in_redis_stops_and_cannot_resume_and_no_redis_opens_nothi
 def test_a_program_stops_and_is_refused_a_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     """KS-07, KS-10, KS-21: the Python names of the sources; a close takes people."""
     told: list[object] = []
+    monkeypatch.delenv("IBKR_TEST_SERVICES_REQUIRED", raising=False)  # of the suite, and no setting
     with private_state("program-") as state:
         monkeypatch.setenv("IBKR_STATE_DIR", str(state))
         switch = get_kill_switch()

@@ -29,6 +29,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "number": ("1", "1e3", True, [1], {}, -1, -0.01, 0, 1e300, 10**400, 2e12, 1e-300),
     "integer": ("1", True, [1], {}, -1, 0, 1.5, 2**70, 10**400),
     "boolean": ("true", "yes", 1, 0, [], {}),
+    "object": ("{}", 1, True, [], ["symbol"]),
     "array": ("AAPL", [], [1], [None], ["A\x00B"], [["AAPL"]], {}, 1, True, ["AAPL"] * 51),
 }
 COMMANDS = ("CLEAR_CACHE", "__import__('os')", "$(reboot)", "'; DROP TABLE intents;--", "../../etc/passwd", "{{7*7}}")

@@ -15,7 +15,7 @@ def test_a_drill_prints_what_it_took_beside_what_it_may_take_and_is_remembered(s
     done = shell.run("drill", "--orders", "4", "--positions", "2", "--triggers", "2")
     assert done.returncode in (0, 1), done.stderr  # how fast it was is the machine's affair
     rows = [line for line in done.stdout.splitlines() if line.startswith(("pass", "FAIL"))]
-    assert len(rows) == 4, done.stdout
+    assert len(rows) == 4, done.stdout + done.stderr
     for what in (
         "durable in this process",
         "p99 of 2",
