@@ -38,6 +38,7 @@ SYMBOLS = (
 LATCHES = 20
 TRIES = 5
 """On a busy machine a decision may take too long; that is no finding of a drill."""
+VALUE_WAIT_SECONDS = 0.2
 PATIENCE_SECONDS = 60.0
 _CLOSE_TO_ZERO = Decimal("0.9")
 """Of the bid: entries that rest, inside every rule about prices."""
@@ -130,7 +131,7 @@ async def on_paper(settings: Settings, state: StateDirectory, orders: int) -> li
         if not app.desk.safety.writer.is_writer:
             raise Unavailable("WRITER_ELSEWHERE", "A server writes for this account.", next_step="End it first.")
         await _until_up(app)
-        await _place_entries(app, SYMBOLS[:orders], orders)
+        await _place_entries(app, SYMBOLS[:orders], orders, clock)
         begun = clock.monotonic()
         await app.desk.safety.kill_switch.activate(KillMode.HALT_ONLY, "drill", DRILL)
         latched = Figure(name="the stop is durable", measured=clock.monotonic() - begun, target=1.0)
@@ -221,7 +222,7 @@ async def _sent(app: App, agent: str, draft: OrderDraft) -> bool:
 
 async def _cancel_and_close(app: App, gateway: PaperGateway, clock: Clock, size: Size) -> Figure:
     account, symbols = gateway.accounts.served[0], SYMBOLS[: size.positions]
-    await _place_entries(app, symbols, size.orders)
+    await _place_entries(app, symbols, size.orders, clock)
     begun = clock.monotonic()
     await app.desk.safety.kill_switch.activate(KillMode.CLOSE_POSITIONS, "drill", DRILL)
 
@@ -234,11 +235,17 @@ async def _cancel_and_close(app: App, gateway: PaperGateway, clock: Clock, size:
     return Figure(name=name, measured=clock.monotonic() - begun, target=5.0)
 
 
-async def _place_entries(app: App, symbols: tuple[str, ...], count: int) -> None:
+async def _place_entries(app: App, symbols: tuple[str, ...], count: int, clock: Clock) -> None:
     drafts = [_entry(*await _priced(app, symbol)) for symbol in symbols]
+    placed = 0
+    for _ in range(TRIES):  # what is held has no value until the broker tells it
+        if await _sent(app, "drill", drafts[0]):
+            placed = 1
+            break
+        await clock.sleep(VALUE_WAIT_SECONDS)
     try:
         await asyncio.gather(
-            *(send_order(_placement(drafts[number % len(drafts)], "drill"), app.desk) for number in range(count))
+            *(send_order(_placement(drafts[number % len(drafts)], "drill"), app.desk) for number in range(placed, count))
         )
     except (OperationRefused, OperationFailed) as error:
         raise Unavailable("DRILL_REFUSED", f"An entry of the drill did not pass: {error}") from error

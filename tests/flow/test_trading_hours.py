@@ -116,7 +116,8 @@ async def test_cancels_and_reductions_are_not_held_back_by_the_hour(tmp_path: Pa
         await world.clock.advance(3)
         await world.until(lambda: world.app.desk.broker.known_positions())
         assert bought["success"], bought
-        await world.clock.advance(1_800)
+        world.clock.step_wall(timedelta(minutes=30))
+        await world.clock.advance(1)
         await world.until_up()
         price = round(await world.last_price("AAPL"), 2)
         stop = await world.call(
@@ -126,7 +127,8 @@ async def test_cancels_and_reductions_are_not_held_back_by_the_hour(tmp_path: Pa
         sell = await world.call("place_limit_order", symbol="AAPL", action="SELL", quantity=5, limit_price=price)
         assert sell["success"], sell
         assert (await world.call("cancel_order", perm_id=resting["perm_id"]))["success"]
-        assert (await world.buy())["code"] == "OUTSIDE_REGULAR_HOURS"
+        refused = await world.buy()
+        assert refused["code"] == "OUTSIDE_REGULAR_HOURS", refused
 
 
 async def test_with_regular_hours_not_asked_for_only_the_weekend_holds_back(tmp_path: Path) -> None:
