@@ -245,7 +245,10 @@ async def _place_entries(app: App, symbols: tuple[str, ...], count: int, clock: 
         await clock.sleep(VALUE_WAIT_SECONDS)
     try:
         await asyncio.gather(
-            *(send_order(_placement(drafts[number % len(drafts)], "drill"), app.desk) for number in range(placed, count))
+            *(
+                send_order(_placement(drafts[number % len(drafts)], "drill"), app.desk)
+                for number in range(placed, count)
+            )
         )
     except (OperationRefused, OperationFailed) as error:
         raise Unavailable("DRILL_REFUSED", f"An entry of the drill did not pass: {error}") from error

@@ -322,11 +322,9 @@ async def test_a_link_that_dies_between_the_orders_transmits_nothing_and_says_so
         world.gateway.faults.disconnect_after_order()
         lost = await bracket(world)
         told = legs(lost)
-        assert (lost["success"], told["take_profit"]["outcome"], told["stop_loss"]["outcome"]) == (
-            False,
-            "not_sent",
-            "not_sent",
-        ), lost
+        assert lost["success"] is False
+        # Written before the end of the link was noticed, an exit is unknown until the reconnect shows the truth.
+        assert {told[exit]["outcome"] for exit in ("take_profit", "stop_loss")} <= {"not_sent", "unknown"}, lost
         assert told["entry"]["outcome"] == "unknown", "staged at the gateway, and nobody there to take it back from"
         await reconnected(world)
         await world.until(lambda: not open_at_gateway(world))
