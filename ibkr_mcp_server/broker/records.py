@@ -24,6 +24,8 @@ class Records:
         self._clock = clock
         self._valued_account = ""
         self._valuing = asyncio.Lock()
+        self._summing = asyncio.Lock()
+        """The broker refuses a third summary at once (322), and several jobs ask when the link comes up."""
 
     async def synchronise(self, accounts: Sequence[str]) -> None:
         """Bring the book in agreement with the broker, before anything else is asked or sent.
@@ -88,11 +90,12 @@ class Records:
 
     async def account_summary(self, account: str) -> AccountSummary:
         client = self._session.client
-        rows: list[translate.SummaryRow] = await self._session.numbered(
-            "the account summary",
-            lambda req_id: client.reqAccountSummary(req_id, "All", translate.SUMMARY_TAGS),
-            cancel=client.cancelAccountSummary,
-        )
+        async with self._session.bounded("the account summary", sent=True), self._summing:
+            rows: list[translate.SummaryRow] = await self._session.numbered(
+                "the account summary",
+                lambda req_id: client.reqAccountSummary(req_id, "All", translate.SUMMARY_TAGS),
+                cancel=client.cancelAccountSummary,
+            )
         if not any(row.account == account for row in rows):
             raise Unavailable(
                 "ACCOUNT_NOT_SERVED",

@@ -66,6 +66,8 @@ async def test_many_account_summaries_never_exhaust_the_two_subscriptions(
     async with connected(gateway, clock) as broker:
         for _ in range(5):
             assert (await broker.account_summary(ACCOUNT)).net_liquidation is not None
+        at_once = await asyncio.gather(*(broker.account_summary(ACCOUNT) for _ in range(5)))
+        assert all(summary.net_liquidation is not None for summary in at_once)
 
 
 async def test_unserved_account_is_refused(gateway: PaperGateway, clock: ManualClock) -> None:

@@ -33,6 +33,7 @@ async def trading_at(
     """A server and a gateway that keeps the exchanges' hours, both at `moment`."""
     clock = ManualClock(moment)
     chosen = {"allow_weekend_trading": False, "quote_max_age_seconds": 300, "restart_windows": "", **settings}
+    chosen.setdefault("decision_timeout_seconds", 20)  # real seconds; only the hour is in question here
     async with (
         PaperGateway(clock=clock, market_always_open=always_open) as gateway,
         running(tmp_path, gateway, clock, **chosen) as world,
