@@ -178,7 +178,10 @@ class World:
     async def until_up(self) -> None:
         link = await self.app.desk.broker.wait_until_up(PATIENCE_SECONDS)
         assert link.is_up, link
-        assert await self.app.desk.safety.readiness.wait_until_settled(PATIENCE_SECONDS), "not compared"
+        readiness = self.app.desk.safety.readiness
+        if not await readiness.wait_until_settled(PATIENCE_SECONDS / 4):
+            async with time_passing(self.clock):  # a comparison that a loaded machine delayed too long is repeated
+                assert await readiness.wait_until_settled(PATIENCE_SECONDS), "not compared"
 
     async def reconnected(self) -> None:
         """Let time pass until a link that was lost is back and the records were compared."""
