@@ -12,10 +12,11 @@ from pathlib import Path
 PACKAGE = "ibkr_mcp_server"
 ROOT = Path(__file__).resolve().parent.parent / PACKAGE
 
-LEAVES = {"clock", "errors", "__init__"}
+LEAVES = {"clock", "errors", "waits", "__init__"}
 ARROWS: dict[str, set[str]] = {
     "clock": set(),
     "errors": set(),
+    "waits": {"clock"},
     "__init__": set(),
     "domain": set(),
     "setting_rules": {"domain", *LEAVES},

@@ -36,6 +36,7 @@ from ibkr_mcp_server.broker.tally import Tally
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.daily_window import DailyWindow
 from ibkr_mcp_server.errors import ProductError, Unavailable
+from ibkr_mcp_server.waits import first_of
 
 OFFLINE = frozenset({1100, 2110})
 """The gateway has lost IBKR. Its socket stays up, and its answers may stall."""
@@ -294,7 +295,7 @@ class Link:
             self._interrupted.clear()
             if not self._online.is_set():
                 self._move(LinkState.BROKER_OFFLINE, self._offline_problem())
-                await self._first(session.ended, self._online.wait())
+                await first_of(session.ended, self._online.wait())
                 continue
             self._move(LinkState.SYNCHRONISING)
             try:
@@ -305,7 +306,7 @@ class Link:
                 continue
             if not self._interrupted.is_set() and not session.ended.done():
                 self._up(connected, session)
-                await self._first(session.ended, self._interrupted.wait())
+                await first_of(session.ended, self._interrupted.wait())
                 if session.ended.done():
                     self._down(LinkState.LOST, session.ended.result().text)
                 elif not self._online.is_set():
@@ -335,14 +336,6 @@ class Link:
             f"The gateway has lost its own link to IBKR (code {self._offline_code}) and waits to get it back. "
             "Orders at IBKR keep working."
         )
-
-    async def _first(self, ended: asyncio.Future[LinkProblem], event: Any) -> None:
-        waiting = asyncio.ensure_future(event)
-        both: set[asyncio.Future[Any]] = {ended, waiting}
-        try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
 
     def _up(self, connected: Connected, session: Session) -> None:
         self._connected = connected

@@ -29,6 +29,7 @@ from ibkr_mcp_server.safety.decision import OperationRefused
 from ibkr_mcp_server.safety.policy import trading_gates
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
 from ibkr_mcp_server.safety.state import EffectiveState
+from ibkr_mcp_server.waits import first_of
 
 FILL_SECONDS = 5.0
 """How long a capped market order may take to trade before it is cancelled and sent anew at the newest price."""
@@ -187,9 +188,7 @@ class Closer:
                 found = next((order for order in self._desk.broker.known_orders() if order.perm_id == perm_id), None)
                 if (found is not None and not found.is_working) or limit.done():
                     return found
-                waiting = asyncio.ensure_future(news.wait())
-                await asyncio.wait({waiting, limit}, return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
+                await first_of(limit, news.wait())
         finally:
             limit.cancel()
             stop()

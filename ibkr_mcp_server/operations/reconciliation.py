@@ -48,6 +48,7 @@ from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.latches import KillMode
 from ibkr_mcp_server.store.reconciliations import Report
 from ibkr_mcp_server.store.runs import unclean_run_before
+from ibkr_mcp_server.waits import sleep_or_wake
 
 LOST_SECONDS, LOST_LONG_SECONDS, LOST_MANY = 60.0, 300.0, 2
 """ID-11, CB-29: an order that is still unknown after a minute of looking holds trading back; two, or one that is after
@@ -141,7 +142,7 @@ class Reconciler:
                     self._stopped = was_stopped
                     _log.warning("the comparison with the broker failed", occasion=occasion, error=str(error))
                     pause = AGAIN_SECONDS
-            await self._sleep_or_wake(pause)
+            await sleep_or_wake(self._desk.clock, pause, self._wake)
 
     def _occasion(self, *, day_ended: bool) -> Occasion:
         if not self._readiness.is_ready:
@@ -151,15 +152,6 @@ class Reconciler:
         if self._stopped:
             return Occasion.AFTER_STOP
         return Occasion.END_OF_DAY if day_ended else Occasion.PERIODIC
-
-    async def _sleep_or_wake(self, seconds: float) -> None:
-        sleeping = asyncio.ensure_future(self._desk.clock.sleep(seconds))
-        waking = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            waking.cancel()
 
     async def _steps_without_broker(self) -> None:
         """Configuration, lock and store were taken when the app was opened; the chain is read beside the trade."""

@@ -36,6 +36,7 @@ from ibkr_mcp_server.safety.triggers.table import strategy_triggers_of, triggers
 from ibkr_mcp_server.store import breaker, risk_records
 from ibkr_mcp_server.store.breaker import BreakerState, Stage
 from ibkr_mcp_server.store.latches import KillMode
+from ibkr_mcp_server.waits import sleep_or_wake
 
 WATCH_SECONDS = 1.0
 BALANCES_SECONDS = 15.0
@@ -124,24 +125,16 @@ class RiskMonitor:
                         await self.look()
                 except (ProductError, OSError):
                     _log.exception("a look at the risk failed")
-                await self._sleep_or_wake(due - self._desk.clock.monotonic())
+                left = due - self._desk.clock.monotonic()
+                if left > 0:
+                    await sleep_or_wake(self._desk.clock, left, self._wake)
+                else:
+                    await asyncio.sleep(0)  # a look that took too long still lets the others run
         finally:
             self._breaker.is_watched = False
             self.market.close()
             if self._asking is not None:
                 self._asking.cancel()
-
-    async def _sleep_or_wake(self, seconds: float) -> None:
-        if seconds <= 0:
-            await asyncio.sleep(0)
-            return
-        sleeping = asyncio.ensure_future(self._desk.clock.sleep(seconds))
-        waking = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            waking.cancel()
 
     async def look(self) -> None:
         """Judge the figures once."""

@@ -16,6 +16,7 @@ from ibkr_mcp_server.operations.progress import Progress
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
 from ibkr_mcp_server.safety.identity import carries
 from ibkr_mcp_server.store.intents import FINAL
+from ibkr_mcp_server.waits import first_of
 
 Until = Literal["final", "change"]
 
@@ -102,11 +103,7 @@ class _Wait:
                 with suppress(Exception):  # a client that cannot be told must not cost the call
                     await self._progress(clock.monotonic() - start, timeout_seconds, _said(order))
                 self._news.clear()
-                news = asyncio.ensure_future(self._news.wait())
-                try:
-                    await asyncio.wait({news, limit}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    news.cancel()
+                await first_of(limit, self._news.wait())
         finally:
             limit.cancel()
 
