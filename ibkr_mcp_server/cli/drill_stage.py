@@ -7,7 +7,7 @@ import math
 import statistics
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -193,11 +193,7 @@ async def _stopped_from_outside(
     One that was asked for after the trigger had returned, and accepted, is a fault.
     """
     assert child.stdin is not None
-    for _ in range(TRIES):
-        if await _sent(app, agent, draft):
-            break
-    else:
-        raise Fault("DRILL_REFUSED", f"The first order of {agent} was refused {TRIES} times.")
+    await _first_sent(app, agent, draft, clock)
     child.stdin.write(f"{scopes.of_strategy(agent)}\n".encode())
     triggered = asyncio.create_task(_line(child))
     accepted: list[datetime] = []  # when the orders were asked for that passed
@@ -210,6 +206,26 @@ async def _stopped_from_outside(
         raise Fault("ORDER_AFTER_STOP", f"An order of {agent} was accepted after the stop had returned.")
     last = max(entry.at for entry in gateway.received if isinstance(entry.request, PlaceOrder))
     return max(0.0, (last - begun).total_seconds())
+
+
+async def _first_sent(app: App, agent: str, draft: OrderDraft, clock: Clock) -> None:
+    """Send an agent's first order; what is held may have no value until the broker has told it.
+
+    Raises:
+        Unavailable: it was refused each time.
+    """
+    for _ in range(TRIES - 1):
+        if await _sent(app, agent, draft):
+            return
+        await clock.sleep(VALUE_WAIT_SECONDS)
+    await _all_sent(app, agent, [draft])
+
+
+async def _all_sent(app: App, agent: str, drafts: Sequence[OrderDraft]) -> None:
+    try:
+        await asyncio.gather(*(send_order(_placement(draft, agent), app.desk) for draft in drafts))
+    except (OperationRefused, OperationFailed) as error:
+        raise Unavailable("DRILL_REFUSED", f"An entry of the drill did not pass: {error}") from error
 
 
 async def _sent(app: App, agent: str, draft: OrderDraft) -> bool:
@@ -237,21 +253,9 @@ async def _cancel_and_close(app: App, gateway: PaperGateway, clock: Clock, size:
 
 async def _place_entries(app: App, symbols: tuple[str, ...], count: int, clock: Clock) -> None:
     drafts = [_entry(*await _priced(app, symbol)) for symbol in symbols]
-    placed = 0
-    for _ in range(TRIES):  # what is held has no value until the broker tells it
-        if await _sent(app, "drill", drafts[0]):
-            placed = 1
-            break
-        await clock.sleep(VALUE_WAIT_SECONDS)
-    try:
-        await asyncio.gather(
-            *(
-                send_order(_placement(drafts[number % len(drafts)], "drill"), app.desk)
-                for number in range(placed, count)
-            )
-        )
-    except (OperationRefused, OperationFailed) as error:
-        raise Unavailable("DRILL_REFUSED", f"An entry of the drill did not pass: {error}") from error
+    first, *others = (drafts[number % len(drafts)] for number in range(count))
+    await _first_sent(app, "drill", first, clock)
+    await _all_sent(app, "drill", others)
 
 
 async def _priced(app: App, symbol: str) -> tuple[Instrument, Decimal]:
