@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ibkr_mcp_server.cli import limits
 from ibkr_mcp_server.cli.output import console, facts, print_json, utc
-from ibkr_mcp_server.cli.proof import Passphrase, User, proved, refuse_passphrase_in_the_open
+from ibkr_mcp_server.cli.proof import Passphrase, User, proved, workspace_of_a_person
 from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, Workspace, open_workspace, settings_of
 from ibkr_mcp_server.operations.limit_raises import RAISE, wish_of
 from ibkr_mcp_server.operations.reset import RESET, reset_kill_switch
@@ -49,8 +49,7 @@ def waiting(as_json: AsJson = False, env_file: EnvFile = None) -> None:
 
 def approve(identity: Identity, user: User = None, passphrase: Passphrase = None, env_file: EnvFile = None) -> None:
     """Show a request and approve it. Asks for your passphrase at the terminal."""
-    refuse_passphrase_in_the_open(passphrase)
-    with open_workspace(settings_of(env_file)) as workspace:
+    with workspace_of_a_person(passphrase, env_file) as workspace:
         approval = _found(workspace, identity)
         _print(approval)
         proof = proved(workspace, user, Power(approval.power))
@@ -73,8 +72,7 @@ def deny(
     env_file: EnvFile = None,
 ) -> None:
     """End a request without doing what it asks for. Asks for your passphrase at the terminal."""
-    refuse_passphrase_in_the_open(passphrase)
-    with open_workspace(settings_of(env_file)) as workspace:
+    with workspace_of_a_person(passphrase, env_file) as workspace:
         approval = _found(workspace, identity)
         _print(approval)
         proof = proved(workspace, user, Power.DENY)

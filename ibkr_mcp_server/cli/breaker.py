@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ibkr_mcp_server.cli.output import utc
-from ibkr_mcp_server.cli.proof import Passphrase, User, operator_door, proved, refuse_passphrase_in_the_open
+from ibkr_mcp_server.cli.proof import Passphrase, User, operator_door, proved, workspace_of_a_person
 from ibkr_mcp_server.cli.workspace import EnvFile, Workspace, open_workspace, settings_of
 from ibkr_mcp_server.operations.recovery import promote_agent, promote_stage, require_resettable, reset_breaker
 from ibkr_mcp_server.safety.agent_stages import against_promotion, stage_of
@@ -42,9 +42,8 @@ def breaker_reset(
     env_file: EnvFile = None,
 ) -> None:
     """Close the circuit breaker, as an admin. Refused during the cool-down, and while its cause is still there."""
-    refuse_passphrase_in_the_open(passphrase)
     accepted = frozenset(acknowledge or ())
-    with open_workspace(settings_of(env_file)) as workspace:
+    with workspace_of_a_person(passphrase, env_file) as workspace:
         if not operator_door(workspace).has_passphrase:
             raise nobody_yet()
         workspace.database.read_blocking(
@@ -107,8 +106,7 @@ def promote(
     env_file: EnvFile = None,
 ) -> None:
     """Go one stage up, as a senior."""
-    refuse_passphrase_in_the_open(passphrase)
-    with open_workspace(settings_of(env_file)) as workspace:
+    with workspace_of_a_person(passphrase, env_file) as workspace:
         proof = proved(workspace, user, Power.PROMOTE_STAGE)
         parts = (workspace.database, workspace.audit, workspace.clock, workspace.settings, proof, reason)
         if agent is not None:

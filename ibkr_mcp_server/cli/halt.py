@@ -15,7 +15,7 @@ import typer
 from dotenv import dotenv_values
 
 from ibkr_mcp_server.cli.output import utc
-from ibkr_mcp_server.cli.proof import Passphrase, User, proved, refuse_passphrase_in_the_open
+from ibkr_mcp_server.cli.proof import Passphrase, User, proved, workspace_of_a_person
 from ibkr_mcp_server.cli.user import local_user
 from ibkr_mcp_server.cli.workspace import EnvFile, Workspace, open_workspace, settings_of
 from ibkr_mcp_server.domain import scopes
@@ -72,8 +72,7 @@ def portfolio_close(
 
     Unless a threshold had stopped trading, a second risk manager must approve it; `portfolio-halt` needs nobody.
     """
-    refuse_passphrase_in_the_open(passphrase)
-    with open_workspace(settings_of(env_file)) as workspace:
+    with workspace_of_a_person(passphrase, env_file) as workspace:
         proof = proved(workspace, user, Power.CLOSE_PORTFOLIO)
         activation = asyncio.run(
             close_portfolio(workspace.database, workspace.kill_switch, workspace.queue, proof, reason)

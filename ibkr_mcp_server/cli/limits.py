@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from ibkr_mcp_server.cli.output import console, facts, print_json, utc
-from ibkr_mcp_server.cli.proof import Passphrase, User, proved, refuse_passphrase_in_the_open
+from ibkr_mcp_server.cli.proof import Passphrase, User, proved, workspace_of_a_person
 from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, Workspace, open_workspace, settings_of
 from ibkr_mcp_server.operations.limit_raises import Wish, raise_limit, read_until, read_wish, restore_limit
 from ibkr_mcp_server.safety.operator import OperatorProof
@@ -60,8 +60,7 @@ def raise_(
     env_file: EnvFile = None,
 ) -> None:
     """Raise a limit until an hour of this trading day. A second risk manager must approve it."""
-    refuse_passphrase_in_the_open(passphrase)
-    with open_workspace(settings_of(env_file)) as workspace:
+    with workspace_of_a_person(passphrase, env_file) as workspace:
         wish = read_wish(workspace.settings, workspace.clock, name, value, read_until(until, workspace.clock))
         for line in wish.terms(workspace.settings):
             typer.echo(line)
@@ -92,8 +91,7 @@ def told(raised: LimitRaise) -> str:
 
 def restore(name: Name, user: User = None, passphrase: Passphrase = None, env_file: EnvFile = None) -> None:
     """End a raise before its time. Asks for your passphrase at the terminal."""
-    refuse_passphrase_in_the_open(passphrase)
-    with open_workspace(settings_of(env_file)) as workspace:
+    with workspace_of_a_person(passphrase, env_file) as workspace:
         proof = proved(workspace, user, Power.DENY)
         done = restore_limit(name, proof, database=workspace.database, audit=workspace.audit, clock=workspace.clock)
         typer.echo(f"{variable_of(asyncio.run(done))} is as configured again.")

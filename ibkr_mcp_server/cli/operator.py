@@ -16,8 +16,8 @@ from ibkr_mcp_server.cli.proof import (
     operator_door,
     own_name,
     proved,
-    refuse_passphrase_in_the_open,
     typed_proof,
+    workspace_of_a_person,
 )
 from ibkr_mcp_server.cli.user import local_user, typed_secret
 from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, open_workspace, settings_of
@@ -76,8 +76,7 @@ def resume(
 
 
 def _end_stop(scope: str, reason: str, user: str | None, passphrase: str | None, env_file: Path | None) -> None:
-    refuse_passphrase_in_the_open(passphrase)
-    with open_workspace(settings_of(env_file)) as workspace:
+    with workspace_of_a_person(passphrase, env_file) as workspace:
         if not workspace.kill_switch.is_active_now(scope):
             raise not_active(scope)
         if not operator_door(workspace).has_passphrase:
@@ -100,8 +99,7 @@ def _end_stop(scope: str, reason: str, user: str | None, passphrase: str | None,
 
 def set_passphrase(user: User = None, passphrase: Passphrase = None, env_file: EnvFile = None) -> None:
     """Set the first passphrase, which makes an admin; or change your own, which asks for the current one."""
-    refuse_passphrase_in_the_open(passphrase)
-    with open_workspace(settings_of(env_file)) as workspace:
+    with workspace_of_a_person(passphrase, env_file) as workspace:
         door = operator_door(workspace)
         if door.has_passphrase:
             name = own_name(door, user)
@@ -125,8 +123,7 @@ def add(
     env_file: EnvFile = None,
 ) -> None:
     """Add a person, as an admin: first you prove yourself, then the new person types their passphrase."""
-    refuse_passphrase_in_the_open(passphrase)
-    with open_workspace(settings_of(env_file)) as workspace:
+    with workspace_of_a_person(passphrase, env_file) as workspace:
         proof = proved(workspace, user, Power.MANAGE_OPERATORS)
         chosen = _typed_twice(f" of {name}")
         key = asyncio.run(operator_door(workspace).add(name, role, chosen, proof, with_code=one_time_code))
@@ -158,8 +155,7 @@ def show(as_json: AsJson = False, env_file: EnvFile = None) -> None:
 
 def remove(name: Name, user: User = None, passphrase: Passphrase = None, env_file: EnvFile = None) -> None:
     """Take a person's credential away, as an admin."""
-    refuse_passphrase_in_the_open(passphrase)
-    with open_workspace(settings_of(env_file)) as workspace:
+    with workspace_of_a_person(passphrase, env_file) as workspace:
         proof = proved(workspace, user, Power.MANAGE_OPERATORS)
         asyncio.run(operator_door(workspace).remove(name, proof))
     typer.echo(f"{name} is no operator any more.")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ibkr_mcp_server.cli.user import local_user, typed_secret
-from ibkr_mcp_server.cli.workspace import Workspace
+from ibkr_mcp_server.cli.workspace import Workspace, open_workspace, settings_of
 from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.safety.operator import OperatorDoor, OperatorProof, nobody_yet
 from ibkr_mcp_server.safety.roles import Power
@@ -19,6 +22,18 @@ User = Annotated[
 ]
 Passphrase = Annotated[str | None, typer.Option("--passphrase", hidden=True)]
 """Exists only to be refused with a reason."""
+
+
+@contextmanager
+def workspace_of_a_person(passphrase: str | None, env_file: Path | None) -> Iterator[Workspace]:
+    """The workspace of a command that a person must prove themselves for; `passphrase` exists only to be refused.
+
+    Raises:
+        Refused: a passphrase stands in the arguments or the environment.
+    """
+    refuse_passphrase_in_the_open(passphrase)
+    with open_workspace(settings_of(env_file)) as workspace:
+        yield workspace
 
 
 def operator_door(workspace: Workspace) -> OperatorDoor:

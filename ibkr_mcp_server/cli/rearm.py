@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ibkr_mcp_server.cli.proof import Passphrase, User, proved, refuse_passphrase_in_the_open
-from ibkr_mcp_server.cli.workspace import EnvFile, open_workspace, settings_of
+from ibkr_mcp_server.cli.proof import Passphrase, User, proved, workspace_of_a_person
+from ibkr_mcp_server.cli.workspace import EnvFile
 from ibkr_mcp_server.operations.session_limit import rearm as arm_again
 from ibkr_mcp_server.safety.roles import Power
 
@@ -24,8 +24,7 @@ def rearm(
     env_file: EnvFile = None,
 ) -> None:
     """Let a session of IBKR_MAX_SESSION_DURATION_HOURS begin anew, as a senior. Asks for your passphrase."""
-    refuse_passphrase_in_the_open(passphrase)
-    with open_workspace(settings_of(env_file)) as workspace:
+    with workspace_of_a_person(passphrase, env_file) as workspace:
         proof = proved(workspace, user, Power.PROMOTE_STAGE)
         asyncio.run(arm_again(workspace.database, workspace.audit, workspace.clock, proof, reason))
         hours = workspace.settings.max_session_duration_hours

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ibkr_mcp_server.cli.output import utc
-from ibkr_mcp_server.cli.proof import Passphrase, User, proved, refuse_passphrase_in_the_open
+from ibkr_mcp_server.cli.proof import Passphrase, User, proved, workspace_of_a_person
 from ibkr_mcp_server.cli.workspace import EnvFile, open_workspace, settings_of
 from ibkr_mcp_server.operations.acceptance import accept_figures, report_to_accept
 from ibkr_mcp_server.safety.roles import Power
@@ -42,8 +42,7 @@ def accept(
     env_file: EnvFile = None,
 ) -> None:
     """Take the broker's figures for true where no fill explains them. Asks for the operator's passphrase."""
-    refuse_passphrase_in_the_open(passphrase)
-    with open_workspace(settings_of(env_file)) as workspace:
+    with workspace_of_a_person(passphrase, env_file) as workspace:
         report = report_to_accept(workspace.database)
         _print(report)
         proof = proved(workspace, user, Power.ACCEPT_FIGURES)
