@@ -9,7 +9,7 @@ import typer
 from ibkr_mcp_server.cli.output import console, print_json
 from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, existing_state, settings_of
 from ibkr_mcp_server.safety.policy import closed_live_locks
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -22,9 +22,9 @@ def register(app: typer.Typer) -> None:
 def show(as_json: AsJson = False, env_file: EnvFile = None) -> None:
     """Print every setting: name, value with secrets hidden, and where the value came from."""
     settings = settings_of(env_file)
-    effective = settings.effective()
+    effective = settings.effective
     if as_json:
-        print_json({"config_hash": settings.fingerprint(), "settings": effective})
+        print_json({"config_hash": settings.fingerprint, "settings": effective})
         return
     from rich.table import Table
 

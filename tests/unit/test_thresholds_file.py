@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ibkr_mcp_server.errors import ConfigurationError
-from ibkr_mcp_server.settings import Origin, Settings, load_settings
+from ibkr_mcp_server.settings.loading import load_settings
+from ibkr_mcp_server.settings.model import Origin, Settings
 
 SECRET = "5b1f0a" * 9 + "c94e7d2836"
 TOML = """
@@ -48,7 +49,7 @@ def test_the_file_sets_thresholds_and_everything_else_wins_over_it(tmp_path: Pat
     assert settings.quote_max_age_seconds == 9
     assert settings.control_status_secret is not None
     assert settings.control_status_secret.get_secret_value() == SECRET
-    origins = {setting.name: setting.origin for setting in settings.effective()}
+    origins = {setting.name: setting.origin for setting in settings.effective}
     assert origins["max_daily_orders"] is Origin.FILE
     assert origins["quote_max_age_seconds"] is Origin.ENVIRONMENT
     env_file = tmp_path / "env"
@@ -58,15 +59,41 @@ def test_the_file_sets_thresholds_and_everything_else_wins_over_it(tmp_path: Pat
     assert (layered.max_daily_orders, layered.quote_max_age_seconds) == (30, 7)
 
 
+@pytest.mark.parametrize("kind", ["yaml", "toml"])
+def test_the_file_sets_the_channels_of_alerts_by_our_names_and_by_those_of_other_documents(
+    tmp_path: Path, kind: str
+) -> None:
+    """CFG-14, C-18."""
+    texts = {
+        "yaml": "alerts:\n  slack_webhook: ${HOOK}\n  pagerduty_key: ${PD}\n  email:\n    enabled: true\n"
+        "    smtp_server: smtp.example.com\n    username: robot\n    password: ${MAIL}\n"
+        "    from_address: a@example.com\n    to_addresses: [ops@example.com, me@example.com]\n",
+        "toml": 'alert_slack_webhook = "${HOOK}"\nalert_pagerduty_key = "${PD}"\n[email]\nalert_email_enabled = true\n'
+        'smtp_server = "smtp.example.com"\nusername = "robot"\npassword = "${MAIL}"\n'
+        'from_address = "a@example.com"\nto_addresses = ["ops@example.com", "me@example.com"]\n',
+    }
+    path = tmp_path / f"alerts.{kind}"
+    path.write_text(texts[kind])
+    secrets = {"HOOK": "https://hooks.slack.com/x", "PD": "key-of-a-service", "MAIL": SECRET}
+    settings = load_settings(environ={"IBKR_CONFIG_FILE": str(path), **secrets})
+    assert set(settings.secrets()) >= set(secrets.values())
+    assert settings.alert_email_to_addresses == ("ops@example.com", "me@example.com")
+    assert (settings.alert_email_enabled, settings.alert_email_smtp_server) == (True, "smtp.example.com")
+    assert SECRET not in repr(settings.effective)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         (f'control_status_secret = "{SECRET}"', "control_status_secret written out; use ${NAME}"),
         ('control_status_secret = "${NO_SUCH}"', "from the variable NO_SUCH, which is not set"),
+        (f'[email]\npassword = "{SECRET}"', "alert_email_password written out; use ${NAME}"),
+        (f'slack_webhook = "https://hooks.slack.com/{SECRET}"', "alert_slack_webhook written out; use ${NAME}"),
+        ("[email]\nsmtp = 'x'", "'alert_email_smtp' in the configuration file"),
         ("max_daily_order = 4", "'max_daily_order' in the configuration file"),
-        ("enable_trading = true", "enable_trading is no threshold; set IBKR_ENABLE_TRADING"),
-        ('live_accounts = ["U1"]', "live_accounts is no threshold"),
-        ("http_port = 1", "http_port is no threshold"),
+        ("enable_trading = true", "enable_trading is neither a threshold nor about alerts; set IBKR_ENABLE_TRADING"),
+        ('live_accounts = ["U1"]', "live_accounts is neither a threshold"),
+        ("http_port = 1", "http_port is neither a threshold"),
         ("max_daily_orders = 0", "IBKR_MAX_DAILY_ORDERS is '0' (file)"),
         ("max_order_value_usd = nan", "IBKR_MAX_ORDER_VALUE_USD is 'nan' (file)"),
         ("max_daily_orders = 41\n[a]\nmax_daily_orders = 42", "max_daily_orders a second time"),

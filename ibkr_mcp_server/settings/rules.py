@@ -10,11 +10,12 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum, StrEnum, auto
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, core_schema
@@ -33,6 +34,8 @@ TOKEN = re.compile(r"[!-~]{32,512}")
 YES = frozenset({"true", "1", "yes", "on"})
 NO = frozenset({"false", "0", "no", "off"})
 LONGEST_VALUE_SHOWN = 80
+MAIL_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
+SECRET_LINE = re.compile(r"[!-~](?:[ -~]{0,510}[!-~])?")
 
 
 class Privacy(Enum):
@@ -121,6 +124,10 @@ def whole_number(lowest: int, highest: int, *, unset: str = "") -> Rule:
         return int(number)
 
     return Rule(allowed=f"a whole number from {lowest:,} to {highest:,}", read=read, unset=unset)
+
+
+def port(*, or_zero: bool = False, unset: str = "") -> Rule:
+    return whole_number(0 if or_zero else 1, 65_535, unset=unset)
 
 
 def us_dollars(highest: int, *, from_zero: bool = False, unset: str = "") -> Rule:
@@ -234,13 +241,48 @@ def daily_windows() -> Rule:
     return Rule(allowed="empty, or a list (A,B or JSON) of New York times such as 23:40-00:10", read=read)
 
 
-def host() -> Rule:
+def host(*, unset: str = "") -> Rule:
+    return _matching(HOST, "a host name or an IP address", unset=unset)
+
+
+def mail_address(*, unset: str) -> Rule:
+    return _matching(MAIL_ADDRESS, "an e-mail address", unset=unset)
+
+
+def mail_addresses() -> Rule:
+    return Rule(
+        allowed="empty, or a list (A,B or JSON) of e-mail addresses",
+        read=lambda text: () if text in ("", "[]") else _matching_items(text, MAIL_ADDRESS),
+    )
+
+
+def line(*, unset: str) -> Rule:
+    return _matching(SECRET_LINE, "1 to 512 printable ASCII characters", unset=unset)
+
+
+def secret_line(*, unset: str) -> Rule:
+    rule = line(unset=unset)
+    return replace(rule, read=lambda text: SecretStr(str(rule.read(text))), privacy=Privacy.SECRET)
+
+
+def web_address(*, unset: str = "") -> Rule:
+    """Encrypted, unless the program that listens is on this machine."""
+
     def read(text: str) -> str:
-        if not HOST.fullmatch(text):
+        found = urlsplit(text)
+        is_secure = found.scheme == "https" or (found.scheme == "http" and is_loopback(found.hostname or ""))
+        if not (is_secure and found.hostname and SECRET_LINE.fullmatch(text)) or " " in text:
             raise ValueError
         return text
 
-    return Rule(allowed="a host name or an IP address", read=read)
+    allowed = "a URL that begins with https://, or with http:// and a loopback address"
+    return Rule(allowed=allowed, read=read, unset=unset)
+
+
+def secret_web_address(*, unset: str) -> Rule:
+    """The address itself lets its holder in, as a webhook's does."""
+    rule = web_address(unset=unset)
+    return replace(rule, read=lambda text: SecretStr(str(rule.read(text))), privacy=Privacy.SECRET)
 
 
 def loopback_host() -> Rule:
@@ -347,7 +389,16 @@ def _number_between(text: str, lowest: Decimal, highest: Decimal, *, above: bool
     number = Decimal(text)
     if number > highest or number < lowest or (above and number == lowest):
         raise ValueError
-    return number
+    return Decimal(as_text(number))  # 0.20 is 0.2, so that what the log tells of it says all
+
+
+def _matching(pattern: re.Pattern[str], allowed: str, *, unset: str) -> Rule:
+    def read(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError
+        return text
+
+    return Rule(allowed=allowed, read=read, unset=unset)
 
 
 def _items(text: str) -> tuple[str, ...]:

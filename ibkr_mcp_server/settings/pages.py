@@ -5,24 +5,28 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from ibkr_mcp_server.setting_rules import as_text
-from ibkr_mcp_server.settings import Settings, description_of, rule_of, setting_names, variable_of
+from ibkr_mcp_server.settings.base import variable_of
+from ibkr_mcp_server.settings.model import Settings, description_of, rule_of, setting_names
+from ibkr_mcp_server.settings.rules import as_text
 
 SECTION_STARTS = {
     "broker_mode": "Broker",
     "enable_trading": "Gates",
     "require_paper_account_verification": "Accounts",
     "max_order_size": "Order rules",
-    "max_orders_per_minute": "Limits",
+    "trading_hours_only": "Hours",
+    "order_cooldown_seconds": "Limits",
+    "max_position_size_pct": "Portfolio",
     "confirm_above_usd": "Confirmation",
     "kill_cancel_entry_orders": "Stop",
-    "decision_timeout_seconds": "Safety chain",
-    "database_url": "Store",
+    "state_dir": "Store",
     "config_file": "Files",
     "log_level": "Logs",
+    "toolsets": "Tools and agents",
     "http_host": "HTTP",
     "kill_switch_secret": "Control API",
     "simulator_seed": "Simulator",
+    "alert_slack_webhook": "Alerts",
     "daily_drawdown_warning_pct": "Circuit breaker: losses",
     "consecutive_losses_warning": "Circuit breaker: counts",
     "strategy_max_drawdown_pct": "Circuit breaker: single agents",
@@ -52,7 +56,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "<!-- Generated from ibkr_mcp_server/settings.py by scripts/generate_docs.py; edit there. -->",
+        "<!-- Generated from ibkr_mcp_server/settings/ by scripts/generate_docs.py; edit there. -->",
         "",
         "Each setting is an environment variable. Values come, weakest first, from the defaults below, from the file",
         "of thresholds that `IBKR_CONFIG_FILE` names, from a file that is named with `--env-file`, from the",

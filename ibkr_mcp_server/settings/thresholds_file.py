@@ -1,6 +1,7 @@
-"""Reads the optional file of thresholds (CFG-14): TOML or YAML, the weakest source after what is built in.
+"""Reads the optional file of thresholds and alert channels (CFG-14): TOML or YAML, the weakest source but the built-in.
 
-Keys are settings without their prefix, in small letters, at the top or in tables that only group them. A value may be
+Keys are settings without their prefix, in small letters, at the top or in tables that only group them; alerts may also
+be written `slack_webhook`, `pagerduty_key` and, in a table `email`, `smtp_server` and so on. A value may be
 `${NAME}`, which stands for that variable of the environment; secrets are never written out.
 """
 
@@ -15,6 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+OTHER_NAMES = {"slack_webhook": "alert_slack_webhook", "pagerduty_key": "alert_pagerduty_key"}
+"""Names of other documents (C-18) → ours."""
+PREFIX_IN_TABLE = {"email": "alert_email_"}
+"""Tables whose keys have shorter names in other documents, with what ours begin with."""
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]{0,80})\}")
 
 
@@ -74,12 +79,13 @@ def _is_yaml(path: Path) -> bool:
     return path.suffix.lower() in (".yaml", ".yml")
 
 
-def _flat(tree: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in tree.items():
+        name = str(key)
         if isinstance(value, dict):
-            yield from _flat(value)
+            yield from _flat(value, PREFIX_IN_TABLE.get(name, ""))
         else:
-            yield str(key), value
+            yield OTHER_NAMES.get(name, name if name.startswith(prefix) else prefix + name), value
 
 
 def _referred(key: str, value: object, environ: Mapping[str, str], where: str, problems: list[str]) -> FileValue | None:

@@ -10,14 +10,14 @@ from decimal import Decimal
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings
 
-from ibkr_mcp_server import setting_rules as rules
+from ibkr_mcp_server.settings import rules
+from ibkr_mcp_server.settings.base import SettingGroup
 
 MOST_EVENTS = 100_000
 
 
-class RiskSettings(BaseSettings):
+class RiskSettings(SettingGroup):
     """What stops trading by itself, and how it comes back."""
 
     # Circuit breaker: losses
@@ -159,6 +159,10 @@ class RiskSettings(BaseSettings):
     min_win_rate_pct: Annotated[Decimal, rules.percent("0.01", "100")] = Field(
         default=Decimal(30),
         description="Winners among one agent's last 50 round trips, from 20 on, below which the agent is halted.",
+    )
+    min_account_win_rate_pct: Annotated[Decimal, rules.percent("0", "80")] = Field(
+        default=Decimal(0),
+        description="Winners of all agents' last 50 round trips, from 20 on, below which the breaker opens; 0: never.",
     )
     repeated_executions_warning: Annotated[int, rules.whole_number(1, MOST_EVENTS)] = Field(
         default=10,
