@@ -18,9 +18,10 @@ from sqlalchemy import (
     event,
 )
 
+from ibkr_mcp_server.domain.alerts import Priority
 from ibkr_mcp_server.store.columns import DayText, DecimalText, MomentText, WholeNumber, WordText
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest migration; a database that says so is opened without loading Alembic."""
 
 
@@ -47,6 +48,15 @@ class ApprovalState(StrEnum):
     GRANTED = "GRANTED"
     DENIED = "DENIED"
     USED = "USED"
+
+
+class DeliveryState(StrEnum):
+    """Where one alert stands on one channel."""
+
+    WAITING = "WAITING"
+    SENT = "SENT"
+    FAILED = "FAILED"
+    """Given up."""
 
 
 metadata = MetaData(
@@ -353,6 +363,49 @@ tickets = Table(
     Column("seconds", Float(53), nullable=False),
     Column("used_at", MomentText),
     Index(None, "needs", "issued_at"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("number", WholeNumber, primary_key=True, autoincrement=False),
+    Column("raised_at", MomentText, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("priority", WordText(Priority), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("incident", Text),
+    Column("ends", WordText(Priority)),
+    Column("audit_seq", WholeNumber),
+    Column("routed", Boolean, nullable=False),
+    Index(None, "routed"),
+    Index(None, "priority", "raised_at"),
+)
+
+alert_deliveries = Table(
+    "alert_deliveries",
+    metadata,
+    Column("number", WholeNumber, primary_key=True, autoincrement=False),
+    Column("channel", Text, primary_key=True),
+    Column("state", WordText(DeliveryState), nullable=False),
+    Column("rank", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("problem", Text),
+    Column("changed_at", MomentText, nullable=False),
+    Index(None, "state", "changed_at"),
+)
+
+alert_subjects = Table(
+    "alert_subjects",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("priority", WordText(Priority), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("told_at", MomentText, nullable=False),
+    Column("suppressed", Integer, nullable=False),
+    Column("newest", Text, nullable=False),
+    Index(None, "suppressed"),
 )
 
 meta = Table(
