@@ -52,6 +52,7 @@ class StoredRecord(NamedTuple):
 SEQ = StoredRecord._fields.index("seq")
 PREV_HASH = StoredRecord._fields.index("prev_hash")
 SESSION_ID = StoredRecord._fields.index("session_id")
+EVENT_TYPE = StoredRecord._fields.index("event_type")
 HASH = len(StoredRecord._fields)
 """Places in a row: the fields of a `StoredRecord`, then its hash."""
 

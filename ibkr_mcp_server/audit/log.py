@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, select
 
 from ibkr_mcp_server.audit.canonical import canonical, canonical_text
 from ibkr_mcp_server.audit.chain import GENESIS, Head, StoredRecord, body_of, digest
@@ -27,8 +27,9 @@ from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.prepared import Prepared
 from ibkr_mcp_server.store.schema import audit_log
 
-GROUP_SECONDS = 0.05
-"""How long a record of a plain read may wait for company."""
+GROUP_SECONDS = 0.25
+"""How long a record of a plain read may wait for company. Each commit is synced to the disk, and an order of any
+process may have to wait for it: with four in a second, hardly one order in a hundred does (MON-09)."""
 GROUP_SIZE = 200
 """How many may wait; the next one commits them first."""
 
@@ -55,14 +56,31 @@ class AuditRecord:
     hash: str
 
 
+Listener = Callable[[Connection, Sequence[Mapping[str, Any]]], None]
+"""Gets the rows that were just added, redacted as they stand there; whatever it raises takes the records back."""
+
+
+def _nobody(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    return
+
+
 class AuditLog:
     """The log as one run of the server writes it."""
 
     def __init__(
-        self, database: Database, *, session_id: str, config_hash: str, clock: Clock, calls: bool = True
+        self,
+        database: Database,
+        *,
+        session_id: str,
+        config_hash: str,
+        clock: Clock,
+        calls: bool = True,
+        hears: Listener = _nobody,
     ) -> None:
+        """`calls`: calls of agents are recorded, too. `hears` gets each record within its own transaction."""
         self._database = database
         self._calls = calls
+        self._hears = hears
         self._session_id = str(UUID(session_id))  # unique per run (AUD-12)
         self.config_hash = config_hash
         """Of the configuration of this run."""
@@ -77,7 +95,12 @@ class AuditLog:
         """Add events to the chain inside the caller's write transaction; all become durable together."""
         kept = [self._rendered(event) for event in events if self._keeps(event)]
         if kept:
-            _append(connection, kept)
+            self._append(connection, kept)
+
+    def _append(self, connection: Connection, rendered: list[StoredRecord]) -> dict[str, Any]:
+        rows = _append(connection, rendered)
+        self._hears(connection, rows)
+        return rows[-1]
 
     def _keeps(self, event: AuditEvent) -> bool:
         return self._calls or event.type not in OF_CALLS
@@ -85,7 +108,7 @@ class AuditLog:
     async def record(self, event: AuditEvent) -> AuditRecord:
         """Add `event` in a transaction of its own; durable when this returns."""
         rendered = self._rendered(event)
-        return _as_record(await self._database.run(lambda connection: _append(connection, [rendered])))
+        return _as_record(await self._database.run(lambda connection: self._append(connection, [rendered])))
 
     async def record_soon(self, event: AuditEvent) -> None:
         """Add `event` within `GROUP_SECONDS`, together with others; only for operations that change nothing.
@@ -127,7 +150,7 @@ class AuditLog:
             if not batch:
                 return
             try:
-                await self._database.run(lambda connection: _append(connection, batch))
+                await self._database.run(lambda connection: self._append(connection, batch))
             except BaseException:
                 self._waiting = batch + self._waiting
                 self._failed = True
@@ -161,6 +184,9 @@ class AuditLog:
 
 
 _NEWEST = Prepared(select(audit_log.c.seq, audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1))
+_NEWEST_OF = Prepared(
+    select(audit_log).where(audit_log.c.event_type == bindparam("event_type")).order_by(audit_log.c.seq.desc()).limit(1)
+)
 _INSERT = Prepared(insert(audit_log))
 
 
@@ -168,6 +194,12 @@ def head(connection: Connection) -> Head:
     """The newest record's place in the chain."""
     row = _NEWEST.one_or_none(connection)
     return GENESIS if row is None else Head(*row)
+
+
+def newest_of(connection: Connection, event_type: EventType) -> AuditRecord | None:
+    """The newest record of one type; every status asks for some."""
+    rows = _NEWEST_OF.mappings(connection, event_type=event_type.value)
+    return _as_record(rows[0]) if rows else None
 
 
 def tail(
@@ -182,8 +214,8 @@ def tail(
     return [_record(row) for row in reversed(connection.execute(query).all())]
 
 
-def _append(connection: Connection, rendered: list[StoredRecord]) -> dict[str, Any]:
-    """Add records at the end of the chain, and return the last row."""
+def _append(connection: Connection, rendered: list[StoredRecord]) -> list[dict[str, Any]]:
+    """Add records at the end of the chain, and return their rows."""
     seq, prev_hash = head(connection)  # read under the writers' lock, so several processes share one chain
     rows = []
     for part in rendered:
@@ -192,7 +224,7 @@ def _append(connection: Connection, rendered: list[StoredRecord]) -> dict[str, A
         prev_hash = digest(body_of(record))
         rows.append({**record._asdict(), "hash": prev_hash})
     _INSERT.execute(connection, *rows)
-    return rows[-1]
+    return rows
 
 
 def _part(value: object) -> str | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
 from ibkr_mcp_server.audit.chain import (
+    EVENT_TYPE,
     GENESIS,
     HASH,
     PREV_HASH,
@@ -75,6 +77,29 @@ def verify_export(lines: Iterable[str], *, follows: Head = GENESIS, expected_hea
             break
         sessions.add(session)
     return report(chain, len(sessions))
+
+
+def records_of_store(connection: Connection, chain: ChainReader, types: Set[str]) -> Iterator[dict[str, Any]]:
+    """The records of these types, as JSON tells them, while `chain` follows all of them."""
+    for row in stored_rows(connection):
+        body = body_of(row)
+        chain.take(row[SEQ], row[PREV_HASH], body, row[HASH])
+        if row[EVENT_TYPE] in types:
+            with suppress(ValueError):  # the chain does not hold there
+                yield json.loads(body)
+
+
+def records_of_export(lines: Iterable[str], chain: ChainReader, types: Set[str]) -> Iterator[dict[str, Any]]:
+    """As `records_of_store`."""
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            chain.take(record["seq"], record["prev_hash"], _body_of_line(line, record), record["hash"])
+        except (ValueError, LookupError, TypeError) as error:
+            chain.stop(chain.head.seq + 1, f"Line {number} is not an audit record: {error}.")
+            return
+        if record.get("event_type") in types:
+            yield record
 
 
 def stored_rows(connection: Connection) -> Iterator[Sequence[Any]]:

@@ -1,4 +1,4 @@
-"""`audit`: read, verify and export the audit log; changes nothing."""
+"""`audit`: read, verify, export the audit log and judge its decisions again; changes nothing."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.audit.export import export_log
 from ibkr_mcp_server.audit.log import AuditRecord, tail
 from ibkr_mcp_server.audit.verify import VerifyReport, verify_database, verify_export
+from ibkr_mcp_server.cli.audit_replay import replay
 from ibkr_mcp_server.cli.output import console, print_json
 from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, existing_state, open_workspace, settings_of
 from ibkr_mcp_server.errors import Refused, Unavailable
@@ -26,10 +27,13 @@ _HEAD = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})")
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Read, verify or export the audit log.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Read, verify or export the audit log, or judge its decisions again.", no_args_is_help=True
+    )
     group.command("tail")(show_tail)
     group.command("verify")(verify)
     group.command("export")(export)
+    group.command("replay")(replay)
     app.add_typer(group, name="audit")
 
 
