@@ -7,14 +7,14 @@ incomplete) or `Refused` (the broker said no to the request). Writes also raise 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ibkr_mcp_server.broker.clock_offset import ClockOffset
 from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, MarginPreview, Position, PositionPnl
@@ -149,6 +149,18 @@ class BrokerEvent:
 
 
 EventListener = Callable[[BrokerEvent], None]
+
+
+class AnswersOfASecond(NamedTuple):
+    """How well the broker answered within one second."""
+
+    second: int
+    """Of the clock's `monotonic()`."""
+    failed: int
+    """Of the `operations`."""
+    operations: int
+    errors: int
+    """That it reported, of the line and the service."""
 
 
 class BrokerReads(Protocol):
@@ -304,6 +316,14 @@ class BrokerReads(Protocol):
 
     def api_errors(self) -> int:
         """Errors of the line and the service that the broker reported in the last minute."""
+        ...
+
+    def answers_kept(self) -> Sequence[AnswersOfASecond]:
+        """What `failed_operations` and `api_errors` count, oldest first."""
+        ...
+
+    def count_on(self, earlier: Iterable[AnswersOfASecond]) -> None:
+        """Count these, too: a run before this one had them, on this clock's `monotonic()` seconds."""
         ...
 
     async def watch_pnl(self, accounts: Sequence[str]) -> None:

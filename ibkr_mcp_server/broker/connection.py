@@ -374,7 +374,8 @@ class Link:
         complaints = self._pacer.complaints
         if session is None:
             return replace(self.status, pacing_complaints=complaints)
-        return replace(self.status, heard_at=session.heard_at, pacing_complaints=complaints)
+        silent = self._clock.monotonic() - session.heard
+        return replace(self.status, heard_at=session.heard_at, silent_seconds=silent, pacing_complaints=complaints)
 
     def _tell(self, kind: BrokerEventKind, text: str, code: int | None = None) -> None:
         self._emit(BrokerEvent(kind=kind, at=self._clock.now(), text=text, code=code, accounts=self.status.accounts))

@@ -7,12 +7,19 @@ opened.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
 
-from ibkr_mcp_server.broker.base import BracketReport, BrokerEvent, EventListener, LinkStatus, Refusal
+from ibkr_mcp_server.broker.base import (
+    AnswersOfASecond,
+    BracketReport,
+    BrokerEvent,
+    EventListener,
+    LinkStatus,
+    Refusal,
+)
 from ibkr_mcp_server.broker.book import Book
 from ibkr_mcp_server.broker.connection import Link, LinkSettings
 from ibkr_mcp_server.broker.pacing import Pacer
@@ -231,6 +238,12 @@ class IBBroker:
 
     def api_errors(self) -> int:
         return self._link.tally.errors()
+
+    def answers_kept(self) -> Sequence[AnswersOfASecond]:
+        return self._link.tally.kept()
+
+    def count_on(self, earlier: Iterable[AnswersOfASecond]) -> None:
+        self._link.tally.count_on(earlier)
 
     def known_pnl(self, account: str) -> AccountPnl | None:
         return self._book.pnl(account)

@@ -8,7 +8,7 @@ New York differences are therefore taken over and told, not held against it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -136,6 +136,12 @@ class Anchor:
     def covers(self, moment: datetime) -> bool:
         """Whether the fills that the broker lists at `moment` include all since this anchor."""
         return self.taken_at.astimezone(NEW_YORK).date() == moment.astimezone(NEW_YORK).date()
+
+    def remembering(self, before: Anchor | None) -> Anchor:
+        """With the fills of this day that `before` includes: one that a list lost must not count again later."""
+        if before is None or not before.covers(self.taken_at):
+            return self
+        return replace(self, fills={**before.fills, **self.fills})
 
     def expected(self, fills: Mapping[str, Counted]) -> dict[str, dict[str, Decimal]]:
         """The figures that these fills lead to from here."""

@@ -22,7 +22,7 @@ from ibkr_mcp_server.audit.verify import verify_database
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.domain.accounts import AccountSummary
-from ibkr_mcp_server.domain.operations import BREAKER, SYSTEM
+from ibkr_mcp_server.domain.operations import SYSTEM
 from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.errors import ProductError, Unavailable
 from ibkr_mcp_server.log import get_logger
@@ -45,14 +45,10 @@ from ibkr_mcp_server.operations.follow import OrderFollower
 from ibkr_mcp_server.safety.readiness import Step
 from ibkr_mcp_server.store import intents, reconciliations
 from ibkr_mcp_server.store.database import Database
-from ibkr_mcp_server.store.latches import KillMode
 from ibkr_mcp_server.store.reconciliations import Report
 from ibkr_mcp_server.store.runs import unclean_run_before
 from ibkr_mcp_server.waits import sleep_or_wake
 
-LOST_SECONDS, LOST_LONG_SECONDS, LOST_MANY = 60.0, 300.0, 2
-"""ID-11, CB-29: an order that is still unknown after a minute of looking holds trading back; two, or one that is after
-five minutes, stop it until a person looked."""
 AGAIN_SECONDS = 1.0
 """After a comparison that the broker did not answer."""
 
@@ -156,7 +152,7 @@ class Reconciler:
     async def _steps_without_broker(self) -> None:
         """Configuration, lock and store were taken when the app was opened; the chain is read beside the trade."""
         desk, readiness = self._desk, self._readiness
-        await self._record_step(Step.CONFIGURATION, desk.settings.fingerprint())
+        await self._record_step(Step.CONFIGURATION, desk.settings.fingerprint)
         await self._record_step(Step.LOCK, "held" if desk.safety.writer.is_writer else "another process writes")
         await self._record_step(Step.STORE, "sound")
         readiness.step = Step.AUDIT_CHAIN
@@ -201,7 +197,7 @@ class Reconciler:
             readiness.step = Step.RECONCILIATION
         await self._follower.settled()
         await self._follower.look_for_lost()
-        await self._escalate()
+        await self._note_late()
         with_marks = occasion is not Occasion.PERIODIC or bool(readiness.broken_invariants)
         verdict = await self._verdict(with_marks=with_marks)
         broken = readiness.broken_invariants
@@ -224,21 +220,15 @@ class Reconciler:
             await take_back_staged(desk)
         return report
 
-    async def _escalate(self) -> None:
-        """Orders whose outcome stays unknown although the broker answers: no setting switches this off (ID-11)."""
-        desk, now, up_for = self._desk, self._desk.clock.now(), self._follower.link_up_for()
-        ages = {
-            intent.request_key: min(up_for, (now - (intent.updated_at or intent.created_at)).total_seconds())
-            for intent in await desk.database.read(intents.unresolved)
+    async def _note_late(self) -> None:
+        """Orders that stay unknown although the broker answers hold trading back (ID-11); CB-29 judges them, too."""
+        late = float(self._desk.settings.max_unknown_order_seconds)
+        self._readiness.lost_orders = tuple(
+            intent.request_key
+            for intent in await self._desk.database.read(intents.unresolved)
             if intent.state is intents.IntentState.UNKNOWN
-        }
-        late = tuple(key for key, age in ages.items() if age >= LOST_SECONDS)
-        self._readiness.lost_orders = late
-        if len(late) < LOST_MANY and not any(age >= LOST_LONG_SECONDS for age in ages.values()):
-            return
-        if not (await desk.database.read(desk.safety.kill_switch.status)).active:
-            reason = f"The outcome of {', '.join(late)} stays unknown although the broker answers."
-            await desk.safety.kill_switch.activate(KillMode.HALT_ONLY, reason, BREAKER)
+            and self._follower.unknown_for(intent.updated_at or intent.created_at) >= late
+        )
 
     async def _after_outage(self) -> None:
         """EM-03: what may have lost its reason while nobody could watch it goes; protection stays."""
@@ -295,8 +285,8 @@ class Reconciler:
             *external_orders(truth),
         ]
         anchors = {
-            "positions": kept.get("positions") if wait else position_anchor(truth).as_json(),
-            "cash": cash_now.as_json() if cash_now is not None else kept.get("cash"),
+            "positions": kept.get("positions") if wait else position_anchor(truth).remembering(positions).as_json(),
+            "cash": kept.get("cash") if cash_now is None else cash_now.remembering(cash).as_json(),
         }
         return Verdict(truth=truth, differences=tuple(differences), anchors=anchors)
 

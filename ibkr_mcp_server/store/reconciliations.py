@@ -94,6 +94,17 @@ def newest_anchored(connection: Connection, venue: str) -> Report | None:
     return _first(connection, reconciliations.c.venue == venue, reconciliations.c.anchors.is_not(None), known)
 
 
+def disagreeing_since(connection: Connection, venue: str) -> datetime | None:
+    """Since when every comparison at `venue` found something that holds trading back; None if the newest did not."""
+    here = reconciliations.c.venue == venue
+    settled = _first(connection, here, reconciliations.c.clean | reconciliations.c.accepted_by.is_not(None))
+    later = select(func.min(reconciliations.c.first_at)).where(here)
+    if settled is not None:
+        later = later.where(reconciliations.c.seq > settled.seq)
+    since: datetime | None = connection.execute(later).scalar_one()
+    return since
+
+
 def was_clean(connection: Connection, session_id: str) -> bool:
     """Whether a run of the server ever found everything in agreement."""
     good = or_(reconciliations.c.clean, reconciliations.c.accepted_by.is_not(None))

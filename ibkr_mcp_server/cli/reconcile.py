@@ -1,4 +1,4 @@
-"""`reconciliation`: the newest comparison with the broker, and taking its figures for true."""
+"""`reconcile`: the newest comparison with the broker, and taking its figures for true."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Our records against the broker's.", no_args_is_help=True)
     group.command("show")(show)
     group.command("accept")(accept)
-    app.add_typer(group, name="reconciliation")
+    app.add_typer(group, name="reconcile")
 
 
 def show(env_file: EnvFile = None) -> None:
