@@ -13,7 +13,7 @@ from ibkr_mcp_server.domain.portfolio_risk import RiskFigures, daily_results, ta
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
-from ibkr_mcp_server.safety.portfolio import usd_rates
+from ibkr_mcp_server.safety.unit_values import usd_rates
 
 LOOK_SECONDS = 10.0
 """How often it is looked whether the holdings changed."""

@@ -15,7 +15,7 @@ from ibkr_mcp_server.domain import scopes
 from ibkr_mcp_server.domain.accounts import Position
 from ibkr_mcp_server.safety.round_trips import Book, Rate, RoundTrip, book_of, losses_in_a_row, win_rate_pct
 from ibkr_mcp_server.safety.triggers.base import StrategyFigures
-from ibkr_mcp_server.store import intents, latches, order_outcomes, risk_records, trades
+from ibkr_mcp_server.store import intents, latches, order_outcomes, reconciliations, risk_records, trades
 from ibkr_mcp_server.store.breaker import BreakerState
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import IntentState
@@ -36,6 +36,8 @@ class Recorded:
     """Of each agent apart."""
     losses_in_a_row: int
     """Of everything that was traded, by whomever it was opened (CB-14)."""
+    win_rate_pct: Decimal | None
+    """Of the same round trips (CB-15); None while there are too few."""
     fees_today: Mapping[str, Decimal]
     """By account, in the base currency."""
     trades_in_the_hour: int
@@ -44,21 +46,25 @@ class Recorded:
     resumed_at: Mapping[str, datetime]
     """When a person let an agent go on; its streaks begin anew there."""
     halted: frozenset[str]
+    disagreeing_since: datetime | None
+    """Since when every comparison with the broker has found something that holds trading back, in earlier runs, too."""
     reported: Mapping[str, Mapping[str, Any]]  # Any: plain JSON
     """What somebody outside reported of an agent (ST-06)."""
 
 
-def read(connection: Connection, clock: Clock, state: BreakerState, rate: Rate) -> Recorded:
+def read(connection: Connection, clock: Clock, state: BreakerState, rate: Rate, *, venue: str) -> Recorded:
     """Everything in one transaction, and computed on its thread."""
     now = clock.now()
     fills = trades.newest(connection)
     names = {fill.strategy for fill in fills} - {EXTERNAL}
     stops = {name: latches.current(connection, scopes.of_strategy(name)) for name in sorted(names)}
     reports = {name: risk_records.read(connection, report_name(name)) for name in names}
+    of_all = _after(book_of(fills, rate, by_strategy=False).trips, state.counting_since)
     return Recorded(
         fills=fills,
         book=book_of(fills, rate, by_strategy=True),
-        losses_in_a_row=losses_in_a_row(_after(book_of(fills, rate, by_strategy=False).trips, state.counting_since)),
+        losses_in_a_row=losses_in_a_row(of_all),
+        win_rate_pct=win_rate_pct(of_all, at_least=RATED_FROM),
         fees_today=_fees_of_the_day(fills, rate, now),
         trades_in_the_hour=_trades_in_the_hour(fills, now),
         failures=order_outcomes.failures(connection, clock, state.counting_since),
@@ -71,6 +77,7 @@ def read(connection: Connection, clock: Clock, state: BreakerState, rate: Rate) 
             name: stop.changed_at for name, stop in stops.items() if not stop.active and stop.changed_at is not None
         },
         halted=frozenset(name for name, stop in stops.items() if stop.active),
+        disagreeing_since=reconciliations.disagreeing_since(connection, venue),
         reported={name: report.record for name, report in reports.items() if report is not None},
     )
 
@@ -103,21 +110,29 @@ def strategies(
     rate: Rate,
     *,
     positions: Sequence[Position],
-    equity: Decimal | None,
+    prices: Mapping[int, float],
+    equities: Mapping[str, Decimal],
     peaks: dict[str, Decimal],
     now: datetime,
     since: datetime | None,
 ) -> tuple[StrategyFigures, ...]:
-    """Each agent that has traded. `peaks` keeps the highest profit of each since it was last resumed."""
+    """Each agent that has traded.
+
+    `prices` are newer than those of the `positions`, which TWS values every three minutes. What an agent lost is
+    measured against the `equities` of the accounts that it traded in. `peaks` keeps the highest profit of each agent
+    since it was last resumed.
+    """
     book = recorded.book
     today = trading_day(now)
     found = []
     for name in sorted({fill.strategy for fill in recorded.fills} - {EXTERNAL}):
         resumed = max(filter(None, (since, recorded.resumed_at.get(name))), default=None)
         trips = _after([trip for trip in book.trips if trip.strategy == name], resumed)
-        profit = _profit(book, name, rate, positions)
+        profit = _profit(book, name, rate, positions, prices)
         drawdown = None
-        if profit is not None and equity is not None and equity > 0:
+        traded_in = {fill.account for fill in recorded.fills if fill.strategy == name}
+        equity = sum((equities[account] for account in traded_in & equities.keys()), Decimal())
+        if profit is not None and equity > 0:
             peaks[name] = max(peaks.get(name, profit), profit)
             drawdown = (peaks[name] - profit) / equity * 100
         told = recorded.reported.get(name, {})
@@ -138,7 +153,9 @@ def _after(trips: Sequence[RoundTrip], since: datetime | None) -> list[RoundTrip
     return [trip for trip in trips if since is None or trip.closed_at > since]
 
 
-def _profit(book: Book, name: str, rate: Rate, positions: Sequence[Position]) -> Decimal | None:
+def _profit(
+    book: Book, name: str, rate: Rate, positions: Sequence[Position], prices: Mapping[int, float]
+) -> Decimal | None:
     """Realised and open profit of an agent; None while something that it holds has no price."""
     marks = {(held.account, held.instrument.con_id): held for held in positions}
     total = sum((trip.profit for trip in book.trips if trip.strategy == name), Decimal())
@@ -148,11 +165,12 @@ def _profit(book: Book, name: str, rate: Rate, positions: Sequence[Position]) ->
         held = marks.get((account, con_id))
         if held is None:
             continue  # closed by somebody else
-        if held.market_price is None:
+        price = Decimal(str(prices[con_id])) if con_id in prices else held.market_price
+        if price is None:
             return None
         point = (held.instrument.multiplier or Decimal(1)) * rate(held.instrument.currency)
         total += sum(
-            (lot.signed * (held.market_price - lot.price) * point - abs(lot.signed) * lot.fee for lot in lots),
+            (lot.signed * (price - lot.price) * point - abs(lot.signed) * lot.fee for lot in lots),
             Decimal(),
         )
     return total

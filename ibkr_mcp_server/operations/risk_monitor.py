@@ -8,13 +8,10 @@ order are noticed like any other loss.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
-
-from sqlalchemy import Connection
 
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.domain import scopes
@@ -27,6 +24,7 @@ from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.follow import OrderFollower
 from ibkr_mcp_server.operations.market_watch import MarketWatch
 from ibkr_mcp_server.operations.recovery import WATCH
+from ibkr_mcp_server.operations.risk_memory import RiskMemory
 from ibkr_mcp_server.safety.callbacks import Occasion
 from ibkr_mcp_server.safety.circuit_breaker import Applied, key_of
 from ibkr_mcp_server.safety.equity import EquityMeter
@@ -45,14 +43,9 @@ RECORDS_SECONDS = 10.0
 """How often the store is read without news, because windows of time move on."""
 TELL_SECONDS = 5.0
 """How often the figures are left for people while the breaker is open, or trading comes back."""
-SAVE_SECONDS = 15.0
-SAVE_AT_ONCE = Decimal("0.001")
-"""A mark that rises by this share is kept at once, a smaller change within `SAVE_SECONDS`."""
 
 WAKE_SECONDS = 0.01
 """After an event; several that come together are judged together."""
-PEAKS = "strategy_peaks"
-"""Name of the record that holds the highest profit of each agent (ST-02)."""
 
 _WAKING = frozenset(
     {
@@ -79,13 +72,8 @@ class RiskMonitor:
         self._recorded: risk_figures.Recorded | None = None
         self._recorded_at: float | None = None
         self._counting: datetime | None = None
-        self._peaks: dict[str, Decimal] = {}
-        self._saved_peaks: dict[str, Decimal] | None = None
-        """None before those of earlier runs were read."""
-        self._peaks_saved_at = desk.clock.monotonic()
+        self._memory = RiskMemory(desk)
         self._mismatch_since: float | None = None
-        self._meters: dict[str, EquityMeter] = {}
-        self._saved: dict[str, tuple[float, dict[str, object]]] = {}
         self._wake = asyncio.Event()
         self._asking: asyncio.Task[object] | None = None
         self._told_at: float | None = None
@@ -143,10 +131,11 @@ class RiskMonitor:
             await self._store_failed(desk.database.trouble)
         if not desk.safety.writer.is_writer or not desk.broker.link.is_up:
             # Without the link everything is in SAFE; without the role nothing is written.
-            self._breaker.looked_at = desk.clock.monotonic()
-            self._breaker.lacks(None)
+            self._breaker.sees_nothing()
             return
-        await self._meters_of(desk.broker.link.accounts)
+        accounts = [account for account in desk.broker.link.accounts if desk.safety.accepts_account(account)]
+        await self._memory.recall(accounts)
+        await desk.broker.watch_pnl(accounts)
         state = await desk.database.look(breaker.current)
         await self._read(state)
         self.metrics = self._gather(state)
@@ -160,7 +149,7 @@ class RiskMonitor:
             before, state = state, await self._apply(self.readings)
             self._call_back(before, state)
         await self._halt(of_agents)
-        await self._save()
+        await self._memory.save()
         if state.is_open or state.stage is not Stage.FULL:
             await self._tell_people()
 
@@ -171,8 +160,14 @@ class RiskMonitor:
         if is_old or self._counting != state.counting_since:
             self._recorded_at, self._counting = now, state.counting_since  # before: news of now come again
             self._recorded = await self._desk.database.read(
-                lambda connection: risk_figures.read(connection, self._desk.clock, state, self._rate)
+                lambda connection: risk_figures.read(
+                    connection, self._desk.clock, state, self._rate, venue=self._desk.broker.link.venue
+                )
             )
+
+    @property
+    def _meters(self) -> Mapping[str, EquityMeter]:
+        return self._memory.meters
 
     @property
     def _halted(self) -> frozenset[str]:
@@ -209,7 +204,7 @@ class RiskMonitor:
                 reason = f"The circuit breaker halts this agent: {reading.text}."
                 scope = scopes.of_strategy(reading.scope)
                 await self._desk.safety.kill_switch.activate(KillMode.HALT_ONLY, reason, SYSTEM, scope=scope)
-                self._peaks.pop(reading.scope, None)  # after a person's resume it begins where it then stands
+                self._memory.peaks.pop(reading.scope, None)  # after a person's resume it begins where it then stands
                 self._recorded_at = None
 
     async def _tell_people(self) -> None:
@@ -236,16 +231,14 @@ class RiskMonitor:
     def _gather(self, state: BreakerState) -> Metrics:
         desk, now, recorded = self._desk, self._desk.clock.now(), self._recorded
         assert recorded is not None
-        unknown: list[str] = []
+        unknown: dict[str, float] = {}
         figures = tuple(self._account(account, now, unknown) for account in self._meters)
-        self._breaker.lacks("; ".join(unknown) or None)
-        equities = [meter.equity for meter in self._meters.values() if meter.equity is not None]
-        equity = sum(equities, Decimal()) if len(equities) == len(self._meters) and equities else None
+        self._breaker.lacks("; ".join(unknown) or None, for_seconds=max(unknown.values(), default=0.0))
+        equities = {account: meter.equity for account, meter in self._meters.items() if meter.equity is not None}
         failed, operations = desk.broker.failed_operations()
         offset = desk.broker.link.clock_offset
         held = [one for one in desk.broker.known_positions() or () if one.account in self._meters and one.quantity]
         self.market.look(held)
-        up_for = self._follower.link_up_for()
         return Metrics(
             at=now,
             accounts=figures,
@@ -253,12 +246,14 @@ class RiskMonitor:
                 recorded,
                 self._rate,
                 positions=tuple(desk.broker.known_positions() or ()),
-                equity=equity,
-                peaks=self._peaks,
+                prices=self.market.prices,
+                equities=equities,
+                peaks=self._memory.peaks,
                 now=now,
                 since=state.counting_since,
             ),
             losses_in_a_row=recorded.losses_in_a_row,
+            win_rate_pct=recorded.win_rate_pct,
             order_failures_in_a_row=recorded.failures.in_a_row,
             order_failures_in_the_hour=recorded.failures.in_the_hour,
             failed_operations=failed,
@@ -266,8 +261,8 @@ class RiskMonitor:
             api_errors=desk.broker.api_errors(),
             trades_in_the_hour=recorded.trades_in_the_hour,
             fees_pct=self._fees_pct(recorded),
-            unknown_seconds=tuple(min(up_for, (now - since).total_seconds()) for since in recorded.unknown_since),
-            mismatch_seconds=self._mismatch(),
+            unknown_seconds=tuple(map(self._follower.unknown_for, recorded.unknown_since)),
+            mismatch_seconds=self._mismatch(recorded.disagreeing_since),
             volatility=self.market.volatility(),
             correlation_pct=self.market.correlation_pct(),
             feed_lost_seconds=self.market.feed_lost_seconds(is_invested=bool(held)),
@@ -312,27 +307,31 @@ class RiskMonitor:
                 return balances.exchange_rates[currency]
         return Decimal(1)
 
-    def _mismatch(self) -> float | None:
-        """Since when the broker's records contradict ours."""
+    def _mismatch(self, recorded_since: datetime | None) -> float | None:
+        """For how long the broker's records have contradicted ours; a restart in the middle changes nothing."""
         if not self._desk.safety.readiness.findings:
             self._mismatch_since = None
             return None
         now = self._desk.clock.monotonic()
-        self._mismatch_since = now if self._mismatch_since is None else self._mismatch_since
+        if self._mismatch_since is None:
+            passed = 0.0 if recorded_since is None else (self._desk.clock.now() - recorded_since).total_seconds()
+            self._mismatch_since = now - max(0.0, passed)
         return now - self._mismatch_since
 
-    def _account(self, account: str, now: datetime, unknown: list[str]) -> AccountFigures:
+    def _account(self, account: str, now: datetime, unknown: dict[str, float]) -> AccountFigures:
+        """The figures of one account; what of them is `unknown`, and for how many seconds it has been, is added."""
         broker, meter = self._desk.broker, self._meters[account]
         balances, pnl = broker.known_balances(account), broker.known_pnl(account)
-        positions = tuple(broker.known_positions() or ())
+        known = broker.known_positions() or ()
+        positions = tuple(replace(one, market_value=self._value(one)) for one in known if one.account == account)
         meter.observe(now=now, monotonic=self._desk.clock.monotonic(), balances=balances, pnl=pnl, positions=positions)
-        is_invested = any(held.account == account and held.quantity for held in positions)
+        is_invested = any(held.quantity for held in positions)
         told = [one.received_at for one in ((pnl,) if is_invested else (pnl, balances)) if one is not None]
         age = (now - max(told)).total_seconds() if told else None
         if meter.equity is None or age is None:
-            unknown.append(f"the equity of {masked(account)} is not known")
+            unknown[f"the equity of {masked(account)} is not known"] = 0.0
         elif age > float(self._desk.settings.breaker_input_grace_seconds):
-            unknown.append(f"the equity of {masked(account)} was told {age:.0f} s ago")
+            unknown[f"the equity of {masked(account)} was told {age:.0f} s ago"] = age
         if balances is None or (now - balances.received_at).total_seconds() >= BALANCES_SECONDS:
             self._ask_for_balances(account)
         marks, margin = meter.marks, None if balances is None else balances.maintenance_margin
@@ -359,69 +358,7 @@ class RiskMonitor:
             _log.warning("the watch got no balances", error=str(error))
         self._wake.set()
 
-    async def _meters_of(self, accounts: Sequence[str]) -> None:
-        """One meter for each account that may be traded, with the marks of earlier runs."""
-        accepted = [account for account in accounts if self._desk.safety.accepts_account(account)]
-        for account in accepted:
-            if account not in self._meters:
-                kept = await self._desk.database.read(partial(risk_records.read, name=_name(account)))
-                meter = EquityMeter(account=account)
-                self._meters[account] = meter if kept is None else EquityMeter.of_json(account, kept.record)
-        for account in set(self._meters) - set(accepted):
-            del self._meters[account]
-        if self._saved_peaks is None:
-            peaks = await self._desk.database.read(partial(risk_records.read, name=PEAKS))
-            kept_peaks = {} if peaks is None else {name: Decimal(peak) for name, peak in peaks.record.items()}
-            self._peaks, self._saved_peaks = kept_peaks, dict(kept_peaks)
-        await self._desk.broker.watch_pnl(accepted)
-
-    # ---- keeping
-
-    async def _save(self) -> None:
-        """Keep the marks, so that a restart forgets no peak (CB-03)."""
-        now = self._desk.clock.monotonic()
-        due = {account: meter.as_json() for account, meter in self._meters.items() if self._is_due(meter, now)}
-        known, is_late = self._saved_peaks or {}, now - self._peaks_saved_at >= SAVE_SECONDS
-        rose = self._peaks.keys() != known.keys() or (is_late and self._peaks != known)
-        if not due and not rose:
-            return
-
-        def work(connection: Connection) -> None:
-            for account, record in due.items():
-                risk_records.write(connection, _name(account), record, self._desk.clock.now())
-            if rose:
-                risk_records.write(connection, PEAKS, self._peaks, self._desk.clock.now())
-
-        await self._desk.database.run(work)
-        if rose:
-            self._saved_peaks, self._peaks_saved_at = dict(self._peaks), now
-        for account, record in due.items():
-            self._saved[account] = now, record
-
-    def _is_due(self, meter: EquityMeter, now: float) -> bool:
-        if meter.marks is None or meter.known is None:
-            return False
-        saved = self._saved.get(meter.account)
-        if saved is None:
-            return True
-        at, record = saved
-        if now - at >= SAVE_SECONDS:
-            return meter.as_json() != record
-        marks = meter.marks.as_json()
-        kept = record["marks"]
-        assert isinstance(kept, dict)
-        if marks["day"] != kept["day"]:
-            return True
-        return any(
-            abs(Decimal(marks[name]) - Decimal(kept[name])) > SAVE_AT_ONCE * abs(Decimal(kept[name]))
-            for name in ("day_start", "day_peak", "week_peak", "high_water")
-        )
-
 
 def _warning(reading: Reading) -> Reading:
     """What halts one agent is a warning to all."""
     return replace(reading, level=min(reading.level, Level.WARN), loses_money=False)
-
-
-def _name(account: str) -> str:
-    return f"equity:{account}"

@@ -18,10 +18,10 @@ from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.clock import Clock, next_trading_day_starts, trading_day
 from ibkr_mcp_server.domain.operations import SYSTEM
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.triggers.base import Level, Reading
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.store import breaker
 from ibkr_mcp_server.store.breaker import Acknowledged, Breach, BreakerState, Mode, Stage
 
@@ -110,18 +110,25 @@ class CircuitBreaker:
 
     # ---- what the watch reports
 
-    def lacks(self, what: str | None) -> None:
-        """The watch has what it needs, or lacks `what`."""
+    def lacks(self, what: str | None, *, for_seconds: float = 0.0) -> None:
+        """The watch has what it needs, or lacks `what`, which was told last so long ago if it ever was."""
         if what is None:
             self.missing = self.missing_since = None
         else:
-            self.missing_since = self._clock.monotonic() if self.missing is None else self.missing_since
+            since = self._clock.monotonic() - for_seconds
+            self.missing_since = since if self.missing_since is None else min(self.missing_since, since)
             self.missing = what
+
+    def sees_nothing(self) -> None:
+        """Nothing is judged, because another state holds everything back; what was calm has to begin anew."""
+        self.looked_at = self._clock.monotonic()
+        self.lacks(None)
+        self._calm_since = None
 
     def changes(self, state: BreakerState, readings: Sequence[Reading]) -> bool:
         """Whether `apply` would change anything; asked every second, without the store."""
         now = self._clock.monotonic()
-        is_calm = not state.is_open and all(reading.is_calm for reading in readings)
+        is_calm = not state.is_open and self.missing is None and all(reading.is_calm for reading in readings)
         self._calm_since = (self._calm_since or now) if is_calm else None
         return bool(
             self._rises(state, readings)

@@ -58,6 +58,8 @@ class Metrics:
     accounts: tuple[AccountFigures, ...] = ()
     strategies: tuple[StrategyFigures, ...] = ()
     losses_in_a_row: int | None = None
+    win_rate_pct: Decimal | None = None
+    """Of all agents together; None while too little was closed."""
     order_failures_in_a_row: int | None = None
     order_failures_in_the_hour: int | None = None
     failed_operations: int = 0

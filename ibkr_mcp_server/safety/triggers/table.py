@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from ibkr_mcp_server.safety.triggers.account_win_rate import AccountWinRate
 from ibkr_mcp_server.safety.triggers.api_errors import ApiErrors
-from ibkr_mcp_server.safety.triggers.base import Ladder, Trigger
+from ibkr_mcp_server.safety.triggers.base import CALM, Ladder, Trigger
 from ibkr_mcp_server.safety.triggers.clock_offset import ClockOffset
 from ibkr_mcp_server.safety.triggers.correlation import Correlation
 from ibkr_mcp_server.safety.triggers.daily_drawdown import DailyDrawdown
@@ -34,7 +35,7 @@ from ibkr_mcp_server.safety.triggers.unknown_orders import UnknownOrders
 from ibkr_mcp_server.safety.triggers.volatility import Volatility
 from ibkr_mcp_server.safety.triggers.weekly_drawdown import WeeklyDrawdown
 from ibkr_mcp_server.safety.triggers.win_rate import WinRate
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 
 
 def triggers_of(settings: Settings) -> tuple[Trigger, ...]:
@@ -97,7 +98,13 @@ def triggers_of(settings: Settings) -> tuple[Trigger, ...]:
         ),
         StoreFailure(),
         ExposureDrift(ladder=_three(100, settings.exposure_drift_pause_pct)),
+        *_account_win_rate(settings.min_account_win_rate_pct),
     )
+
+
+def _account_win_rate(pause: Decimal) -> tuple[Trigger, ...]:
+    """Without a level there is no trigger; it warns where a figure that is bad when high would."""
+    return (AccountWinRate(ladder=Ladder(warn=pause / CALM, pause=pause, is_floor=True)),) if pause else ()
 
 
 def strategy_triggers_of(settings: Settings) -> tuple[Trigger, ...]:
