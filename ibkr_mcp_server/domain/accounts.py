@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -94,3 +94,9 @@ def has_accepted_prefix(account: str, prefixes: tuple[str, ...]) -> bool:
 def masked(account: str) -> str:
     """An account id with all but its last three characters hidden (SEC-05)."""
     return "*" * max(0, len(account) - 3) + account[-3:]
+
+
+def meant(name: str, accounts: Sequence[str]) -> str:
+    """The account that `name` stands for: itself, or the only one of `accounts` that is shown masked like that."""
+    shown_so = [account for account in accounts if masked(account) == name]
+    return shown_so[0] if len(shown_so) == 1 else name

@@ -11,7 +11,7 @@ from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.operations import account as operations
 from ibkr_mcp_server.tools.arguments import AccountArguments, NoArguments
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
-from ibkr_mcp_server.tools.results import Amount, Exact, Facts, Part, Unknown, amount
+from ibkr_mcp_server.tools.results import AccountId, Amount, Exact, Facts, Part, Unknown, amount
 from ibkr_mcp_server.tools.views import age
 
 
@@ -68,7 +68,7 @@ def link_view(link: LinkStatus, now: datetime) -> LinkView:
 
 class ConnectionFacts(Facts):
     link: LinkView
-    accounts: tuple[str, ...]
+    accounts: tuple[AccountId, ...]
     server: str
     client_library: str
 
@@ -88,7 +88,7 @@ async def get_connection_status(call: Call, _: NoArguments) -> Reply:
 class AccountView(Part):
     """One account of the link."""
 
-    account: str
+    account: AccountId
     may_trade: bool
     is_default: bool
 
@@ -107,7 +107,7 @@ async def get_accounts(call: Call, _: NoArguments) -> Reply:
 
 
 class SummaryFacts(Facts):
-    account: str
+    account: AccountId
     received_at: datetime
     age_seconds: float
     base_currency: str | Unknown = None
@@ -167,7 +167,7 @@ class PositionView(Part):
     market_value: Exact | Unknown = None
     unrealized_pnl: Exact | Unknown = None
     realized_pnl: Exact | Unknown = None
-    account: str
+    account: AccountId
 
 
 class PortfolioFacts(Facts):

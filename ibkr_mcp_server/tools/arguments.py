@@ -29,7 +29,8 @@ MOST_DECIMALS = 12
 MOST_SYMBOLS = 1_000
 """Bounds the work of reading a list; the limit of symbols for a call is a rule of the safety chain (RL-02)."""
 
-_ACCOUNT = re.compile(r"[A-Z]{1,4}[0-9][A-Z0-9]{0,15}")
+_ACCOUNT = re.compile(r"[A-Z]{1,4}[0-9][A-Z0-9]{0,15}|\*{1,17}[A-Z0-9]{3}")
+"""In full, or as answers show it."""
 _EXCHANGE = re.compile(r"[A-Z][A-Z0-9.]{0,15}")
 _LAST_TRADE_DATE = re.compile(r"\d{4}(0[1-9]|1[0-2])(\d{2})?")
 _TRADING_CLASS = re.compile(r"[A-Z0-9]{1,12}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -25,7 +26,8 @@ NOT_FOR_AGENTS = frozenset({EventType.CONFIG_LOADED, EventType.CHAIN_CHECKPOINT,
 
 def _event_type(name: str) -> str:
     if name not in list(EventType):
-        raise ValueError(f"is no event type; there are {', '.join(EventType)}")
+        nearest = get_close_matches(name.upper(), EventType, n=5, cutoff=0)
+        raise ValueError(f"is no event type; the nearest are {', '.join(nearest)}")
     return name
 
 

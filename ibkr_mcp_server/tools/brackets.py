@@ -11,7 +11,7 @@ from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.errors import OutcomeUnknown
 from ibkr_mcp_server.operations.brackets import place_bracket, recorded_legs
 from ibkr_mcp_server.operations.safe_operation import Answer
-from ibkr_mcp_server.safety.decision import CODES, Code
+from ibkr_mcp_server.safety.codes import CODES, Code
 from ibkr_mcp_server.safety.identity import BRACKET_PARTS, part_key
 from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.tools.order_arguments import BracketArguments

@@ -20,16 +20,17 @@ from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import ConfigurationError, OutcomeUnknown, ProductError, Unavailable
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
-from ibkr_mcp_server.operations.link import wait_for_first_link
+from ibkr_mcp_server.operations.link import served_accounts, wait_for_first_link
 from ibkr_mcp_server.operations.progress import Progress, silent
 from ibkr_mcp_server.operations.refused import refuse
 from ibkr_mcp_server.operations.safe_operation import OperationFailed
-from ibkr_mcp_server.safety.decision import CODES, Code, Decision, OperationRefused, problem
+from ibkr_mcp_server.safety.codes import CODES, Code, problem
+from ibkr_mcp_server.safety.decision import Decision, OperationRefused
 from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.tools.arguments import Arguments
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.order_facts import INTENT_OUTCOMES, Outcome, WriteFacts
-from ibkr_mcp_server.tools.parsing import forgiving, parse
+from ibkr_mcp_server.tools.parsing import forgiving, parse, with_whole_accounts
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool
 from ibkr_mcp_server.tools.results import Envelope, Facts, Failure, body, failure, failures, refusal
 from ibkr_mcp_server.tools.safety import AFTER_A_STOP, StopArguments, StopFacts, without_app
@@ -114,6 +115,7 @@ async def _answered(request: Request, desk: Desk) -> Response:
     actor = Actor(type=ActorType.AGENT, id=request.agent, auth=request.auth, label=label)
     if tool is None or tool.needs_link:
         await wait_for_first_link(desk, FIRST_LINK_SECONDS)
+    request = replace(request, arguments=with_whole_accounts(request.arguments, served_accounts(desk)))
     try:
         reply = await _in_one_step_or_two(tool, request, actor, desk)
     except OperationRefused as refused:

@@ -15,8 +15,8 @@ from ibkr_mcp_server.domain.confirmation import Confirmer
 from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.operations.refused import refuse
 from ibkr_mcp_server.operations.safe_operation import OperationPrepared
+from ibkr_mcp_server.safety.codes import Code, problem
 from ibkr_mcp_server.safety.confirmations import unknown_ticket
-from ibkr_mcp_server.safety.decision import Code, problem
 from ibkr_mcp_server.store import tickets
 from ibkr_mcp_server.tools.arguments import Arguments
 from ibkr_mcp_server.tools.order_facts import Outcome

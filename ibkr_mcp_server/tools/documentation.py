@@ -12,7 +12,7 @@ from pydantic.json_schema import SkipJsonSchema
 from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.operations.documentation import documentation
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.policy import Policy
 from ibkr_mcp_server.tools.arguments import Arguments
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset

@@ -6,7 +6,7 @@ from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.operations import orders as operations
 from ibkr_mcp_server.operations.cancel_all import Cancelled, CancelledOrders
 from ibkr_mcp_server.operations.cancel_all import cancel_all_orders as cancel_all
-from ibkr_mcp_server.safety.decision import CODES, Code
+from ibkr_mcp_server.safety.codes import CODES, Code
 from ibkr_mcp_server.tools.order_arguments import CancelAllArguments, ClosePositionArguments
 from ibkr_mcp_server.tools.order_facts import PLACED, Outcome, WriteFacts, outcome_of, written
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset

@@ -14,7 +14,7 @@ from ibkr_mcp_server.operations import forex as operations
 from ibkr_mcp_server.operations.forex import UsedRate
 from ibkr_mcp_server.operations.market_data import QuoteEntry
 from ibkr_mcp_server.tools.arguments import Arguments, Currency, Number, SymbolList
-from ibkr_mcp_server.tools.market_data import QuoteRefusal, none_of_them, refused
+from ibkr_mcp_server.tools.quotes import QuoteRefusal, with_quote, without_a_quote
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
 from ibkr_mcp_server.tools.results import Amount, Exact, Facts, Part, Unknown
 from ibkr_mcp_server.tools.results import amount as amount_view
@@ -54,33 +54,20 @@ class RatesFacts(Facts):
 async def get_forex_rates(call: Call, arguments: RatesArguments) -> Reply:
     answer = await operations.rates(call.operation(symbols=tuple(arguments.symbols)), call.desk)
     now, entries = call.desk.clock.now(), answer.result or ()
-    refusals = [entry.refusal for entry in entries if entry.refusal is not None]
-    failed = none_of_them(refusals) if len(refusals) == len(entries) else None
     facts = RatesFacts(rates=tuple(_rate(entry, now) for entry in entries))
-    return Reply(decision=answer.decision, facts=facts, failure=failed)
+    return Reply(decision=answer.decision, facts=facts, failure=without_a_quote(entries))
 
 
 def _rate(entry: QuoteEntry, now: datetime) -> RateView:
-    instrument, quote = entry.instrument, entry.quote
+    instrument = entry.instrument
+    bid, ask = (None, None) if entry.quote is None else (entry.quote.bid, entry.quote.ask)
     view = RateView(
         pair=entry.symbol if instrument is None else instrument.label,
         base=None if instrument is None else instrument.symbol,
         currency=None if instrument is None else instrument.currency,
-        refused=None if entry.refusal is None else refused(entry.refusal),
+        mid=None if bid is None or ask is None else (bid + ask) / 2,
     )
-    if quote is None:
-        return view
-    both = quote.bid is not None and quote.ask is not None
-    return view.model_copy(
-        update={
-            "bid": quote.bid,
-            "ask": quote.ask,
-            "mid": (quote.bid + quote.ask) / 2 if both else None,  # type: ignore[operator]  # both are there
-            "data_type": str(quote.data_type),
-            "received_at": quote.received_at,
-            "age_seconds": age(quote.received_at, now),
-        }
-    )
+    return with_quote(view, entry, now)
 
 
 class ConvertArguments(Arguments):

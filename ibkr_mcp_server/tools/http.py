@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ibkr_mcp_server.agents import Agent, TokenHolders, token_hash
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.state_dir import StateDirectory
 from ibkr_mcp_server.tools.server import AGENT_OF_REQUEST, TradingServer
 from ibkr_mcp_server.tools.signals import stop_at_signal

@@ -8,16 +8,15 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from ibkr_mcp_server.broker.base import Refusal
 from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.domain.quotes import MarketDataType
 from ibkr_mcp_server.operations import market_data as operations
 from ibkr_mcp_server.operations.market_data import QuoteEntry
 from ibkr_mcp_server.tools.arguments import Arguments, InstrumentArguments, SymbolList
+from ibkr_mcp_server.tools.quotes import QuoteRefusal, with_quote, without_a_quote
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
-from ibkr_mcp_server.tools.results import Exact, Facts, Failure, Part, Unknown
-from ibkr_mcp_server.tools.text import cleaned
-from ibkr_mcp_server.tools.views import CandidateView, InstrumentView, age, candidate_view, instrument_view, magnifier
+from ibkr_mcp_server.tools.results import Exact, Facts, Part, Unknown
+from ibkr_mcp_server.tools.views import CandidateView, InstrumentView, candidate_view, instrument_view, magnifier
 
 
 class MarketDataArguments(Arguments):
@@ -27,15 +26,6 @@ class MarketDataArguments(Arguments):
     market_data_type: Literal["live", "frozen", "delayed", "delayed-frozen"] | SkipJsonSchema[None] = Field(
         default=None, description="Else live, or delayed where not subscribed; frozen: also a closed market's last"
     )
-
-
-class QuoteRefusal(Part):
-    """Why one symbol has no quote."""
-
-    code: str
-    error: str
-    next_step: str
-    broker_code: int | Unknown = None
 
 
 class QuoteView(Part):
@@ -81,66 +71,19 @@ async def get_market_data(call: Call, arguments: MarketDataArguments) -> Reply:
     now = call.desk.clock.now()
     entries = answer.result or ()
     facts = MarketDataFacts(quotes=tuple(_quote(entry, now) for entry in entries))
-    refusals = [entry.refusal for entry in entries if entry.refusal is not None]
-    failed = none_of_them(refusals) if len(refusals) == len(entries) else None
-    return Reply(decision=answer.decision, facts=facts, failure=failed)
+    return Reply(decision=answer.decision, facts=facts, failure=without_a_quote(entries))
 
 
 def _quote(entry: QuoteEntry, now: datetime) -> QuoteView:
-    instrument, quote, refusal = entry.instrument, entry.quote, entry.refusal
+    instrument = entry.instrument
     view = QuoteView(
         asked=entry.symbol,
         symbol=instrument.label if instrument is not None else None,
         con_id=instrument.con_id if instrument is not None else None,
         currency=instrument.currency if instrument is not None else None,
-        refused=None if refusal is None else refused(refusal),
+        price_magnifier=None if instrument is None or entry.quote is None else magnifier(instrument),
     )
-    if quote is None:
-        return view
-    return view.model_copy(
-        update={
-            "bid": quote.bid,
-            "ask": quote.ask,
-            "last": quote.last,
-            "bid_size": quote.bid_size,
-            "ask_size": quote.ask_size,
-            "last_size": quote.last_size,
-            "volume": quote.volume,
-            "open": quote.open,
-            "high": quote.high,
-            "low": quote.low,
-            "previous_close": quote.close,
-            "halted": quote.halted,
-            "data_type": str(quote.data_type),
-            "received_at": quote.received_at,
-            "age_seconds": age(quote.received_at, now),
-            "unchanged_seconds": None if quote.changed_at is None else age(quote.changed_at, now),
-            "last_traded_at": quote.last_at,
-            "price_magnifier": None if instrument is None else magnifier(instrument),
-        }
-    )
-
-
-def refused(refusal: Refusal) -> QuoteRefusal:
-    """Why there is no quote, as results show it."""
-    return QuoteRefusal(
-        code=refusal.code,
-        error=cleaned(refusal.message, 600),
-        next_step=cleaned(refusal.next_step),
-        broker_code=refusal.broker_code,
-    )
-
-
-def none_of_them(refusals: list[Refusal]) -> Failure:
-    """The failure of a call that got no quote at all: the first reason, and all of them as details."""
-    first = refusals[0]
-    return Failure(
-        code=first.code,
-        error=first.message,
-        next_step=first.next_step,
-        details=[f"{refusal.code}: {refusal.message}" for refusal in refusals],
-        broker_code=first.broker_code,
-    )
+    return with_quote(view, entry, now)
 
 
 class ResolutionFacts(Facts):

@@ -17,7 +17,7 @@ from ibkr_mcp_server.operations import market_data as quotes
 from ibkr_mcp_server.operations import options as operations
 from ibkr_mcp_server.operations.market_data import QuoteEntry
 from ibkr_mcp_server.operations.options import ChainAnswer, ChainFilter, ChainPart
-from ibkr_mcp_server.safety.decision import Code, problem
+from ibkr_mcp_server.safety.codes import Code, problem
 from ibkr_mcp_server.tools.arguments import (
     Arguments,
     ContractId,
@@ -31,8 +31,7 @@ from ibkr_mcp_server.tools.arguments import (
     TradingClass,
     as_list,
 )
-from ibkr_mcp_server.tools.market_data import QuoteRefusal, none_of_them
-from ibkr_mcp_server.tools.market_data import refused as refused_view
+from ibkr_mcp_server.tools.quotes import QuoteRefusal, with_quote, without_a_quote
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool
 from ibkr_mcp_server.tools.results import Exact, Facts, Part, Unknown
 from ibkr_mcp_server.tools.views import age
@@ -266,39 +265,20 @@ async def get_option_quotes(call: Call, arguments: OptionQuoteArguments) -> Repl
     entries = answer.result or ()
     now = call.desk.clock.now()
     facts = OptionQuotesFacts(quotes=tuple(_quote(entry, now) for entry in entries))
-    refusals = [entry.refusal for entry in entries if entry.refusal is not None]
-    failed = none_of_them(refusals) if len(refusals) == len(entries) else None
-    return Reply(decision=answer.decision, facts=facts, failure=failed)
+    return Reply(decision=answer.decision, facts=facts, failure=without_a_quote(entries))
 
 
 def _quote(entry: QuoteEntry, now: datetime) -> OptionQuoteView:
-    instrument, quote = entry.instrument, entry.quote
+    instrument, greeks = entry.instrument, None if entry.quote is None else entry.quote.greeks
     view = OptionQuoteView(
         asked=entry.symbol,
         option=None if instrument is None else instrument.label,
         con_id=None if instrument is None else instrument.con_id,
         currency=None if instrument is None else instrument.currency,
         multiplier=None if instrument is None else instrument.multiplier,
-        refused=None if entry.refusal is None else refused_view(entry.refusal),
+        greeks=None if greeks is None else _greeks(greeks, now),
     )
-    if quote is None:
-        return view
-    return view.model_copy(
-        update={
-            "bid": quote.bid,
-            "ask": quote.ask,
-            "last": quote.last,
-            "bid_size": quote.bid_size,
-            "ask_size": quote.ask_size,
-            "volume": quote.volume,
-            "open_interest": quote.open_interest,
-            "previous_close": quote.close,
-            "data_type": str(quote.data_type),
-            "received_at": quote.received_at,
-            "age_seconds": age(quote.received_at, now),
-            "greeks": None if quote.greeks is None else _greeks(quote.greeks, now),
-        }
-    )
+    return with_quote(view, entry, now)
 
 
 def _greeks(greeks: Greeks, now: datetime) -> GreeksView:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from ibkr_mcp_server.domain.orders import BrokerOrder, OrderStatus
 from ibkr_mcp_server.operations.safe_operation import Answer
-from ibkr_mcp_server.safety.decision import CODES, Code
+from ibkr_mcp_server.safety.codes import CODES, Code
 from ibkr_mcp_server.store.intents import Intent, IntentState
 from ibkr_mcp_server.tools.registry import Reply
 from ibkr_mcp_server.tools.results import Exact, Facts, Failure, Quoted, Unknown, quoted

@@ -10,12 +10,13 @@ from ibkr_mcp_server.domain.orders import Execution
 from ibkr_mcp_server.operations import orders as operations
 from ibkr_mcp_server.operations.orders import OrderState
 from ibkr_mcp_server.operations.waiting import wait_for_order as wait
-from ibkr_mcp_server.safety.decision import CODES, Code, Decision
+from ibkr_mcp_server.safety.codes import CODES, Code
+from ibkr_mcp_server.safety.decision import Decision
 from ibkr_mcp_server.tools.arguments import AccountArguments
 from ibkr_mcp_server.tools.order_arguments import OrderStatusArguments, WaitForOrderArguments
 from ibkr_mcp_server.tools.order_facts import INTENT_OUTCOMES, Outcome, outcome_of
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
-from ibkr_mcp_server.tools.results import Exact, Facts, Part, Unknown
+from ibkr_mcp_server.tools.results import AccountId, Exact, Facts, Part, Unknown
 from ibkr_mcp_server.tools.views import OrderView, order_view
 
 
@@ -67,7 +68,7 @@ class ExecutionView(Part):
     commission: Exact | Unknown = None
     commission_currency: str | Unknown = None
     realized_pnl: Exact | Unknown = None
-    account: str
+    account: AccountId
 
 
 class ExecutionsFacts(Facts):

@@ -14,6 +14,7 @@ from ibkr_mcp_server.tools.order_arguments import (
     LimitOrderArguments,
     MarketOrderArguments,
     ModifyOrderArguments,
+    StopLossArguments,
 )
 from ibkr_mcp_server.tools.order_facts import PLACED, WriteFacts, written
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
@@ -97,16 +98,8 @@ def _verdict(verdict: Verdict) -> VerdictView:
     )
 
 
-async def place_market_order(call: Call, arguments: MarketOrderArguments) -> Reply:
-    operation = call.operation(
-        draft=arguments.draft(arguments.order_type),
-        account=arguments.account,
-        client_request_id=arguments.client_request_id,
-    )
-    return written(await operations.send_order(operation, call.desk), arguments.client_request_id)
-
-
-async def place_limit_order(call: Call, arguments: LimitOrderArguments) -> Reply:
+async def place_order(call: Call, arguments: MarketOrderArguments | LimitOrderArguments | StopLossArguments) -> Reply:
+    """What every tool that places one order does; they differ in what they take."""
     operation = call.operation(
         draft=arguments.draft(arguments.order_type),
         account=arguments.account,
@@ -148,7 +141,7 @@ TOOLS = (
         operation_class=OperationClass.ORDER_PLACEMENT,
         arguments=MarketOrderArguments,
         facts=WriteFacts,
-        handler=place_market_order,
+        handler=place_order,
     ),
     Tool(
         name="place_limit_order",
@@ -159,7 +152,7 @@ TOOLS = (
         operation_class=OperationClass.ORDER_PLACEMENT,
         arguments=LimitOrderArguments,
         facts=WriteFacts,
-        handler=place_limit_order,
+        handler=place_order,
     ),
     Tool(
         name="modify_order",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from ibkr_mcp_server.domain.accounts import meant
 from ibkr_mcp_server.domain.operations import Problem
-from ibkr_mcp_server.safety.decision import Code, problem
+from ibkr_mcp_server.safety.codes import Code, problem
 from ibkr_mcp_server.tools.arguments import Arguments
 from ibkr_mcp_server.tools.text import shown
 
@@ -35,6 +36,20 @@ CODE_OF_ARGUMENT = {
 """Faults in any other argument are INVALID_ARGUMENTS."""
 
 A = TypeVar("A", bound=Arguments)
+
+
+def with_whole_accounts(received: Mapping[str, object], accounts: Sequence[str]) -> dict[str, object]:
+    """The arguments of a call, and of the order that it prepares, with each account named in full.
+
+    An agent knows accounts as answers show them (LLM-10), and may name them so.
+    """
+
+    def whole(name: str, value: object) -> object:
+        if name == "account" and isinstance(value, str):
+            return meant(value, accounts)
+        return with_whole_accounts(value, accounts) if isinstance(value, Mapping) else value
+
+    return {name: whole(name, value) for name, value in received.items()}
 
 
 def parse(kind: type[A], received: Mapping[str, object]) -> tuple[A | None, tuple[Problem, ...]]:

@@ -11,7 +11,7 @@ from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.operations import profit_and_loss as operations
 from ibkr_mcp_server.tools.arguments import AccountArguments
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
-from ibkr_mcp_server.tools.results import Exact, Facts, Part, Unknown
+from ibkr_mcp_server.tools.results import AccountId, Exact, Facts, Part, Unknown
 from ibkr_mcp_server.tools.views import age
 
 
@@ -35,7 +35,7 @@ class PositionPnlView(Part):
 
 
 class PnlFacts(Facts):
-    account: str
+    account: AccountId
     currency: str | Unknown = None
     daily_pnl: Exact | Unknown = None
     unrealized_pnl: Exact | Unknown = None

@@ -11,7 +11,8 @@ from ibkr_mcp_server.domain.toolsets import ToolChoice, Toolset
 from ibkr_mcp_server.errors import Fault
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.progress import Progress, silent
-from ibkr_mcp_server.safety.decision import Code, Decision
+from ibkr_mcp_server.safety.codes import Code
+from ibkr_mcp_server.safety.decision import Decision
 from ibkr_mcp_server.store.tickets import Ticket
 from ibkr_mcp_server.tools.arguments import Arguments
 from ibkr_mcp_server.tools.results import Facts, Failure, output_schema, slim

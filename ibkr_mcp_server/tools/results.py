@@ -17,10 +17,12 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from ibkr_mcp_server.audit.redaction import redacted_text
+from ibkr_mcp_server.domain.accounts import masked
 from ibkr_mcp_server.domain.money import Money
 from ibkr_mcp_server.domain.operations import Problem
 from ibkr_mcp_server.errors import ProductError
-from ibkr_mcp_server.safety.decision import CODES, Code, Decision, report
+from ibkr_mcp_server.safety.codes import CODES, Code
+from ibkr_mcp_server.safety.decision import Decision, report
 from ibkr_mcp_server.tools.text import cleaned
 
 MOST_DETAILS = 30
@@ -40,6 +42,8 @@ Exact = Annotated[
     Decimal, PlainSerializer(lambda value: f"{value:f}", return_type=str), WithJsonSchema({"type": "string"})
 ]
 """A decimal as text."""
+AccountId = Annotated[str, PlainSerializer(masked, return_type=str)]
+"""An account as agents see it: its last three characters, which calls take for the whole (LLM-10)."""
 Unknown = SkipJsonSchema[None]
 """Leaves the field out of the answer."""
 

@@ -21,8 +21,9 @@ from ibkr_mcp_server.operations import stop as stop_operations
 from ibkr_mcp_server.operations.status import SafetyStatus
 from ibkr_mcp_server.operations.stop_coordinator import in_words
 from ibkr_mcp_server.operations.tool_descriptions import tools_hash
-from ibkr_mcp_server.safety.decision import CODES, Code
+from ibkr_mcp_server.safety.codes import CODES, Code
 from ibkr_mcp_server.safety.state import SafetyState
+from ibkr_mcp_server.store.breaker import BreakerState
 from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.tools.account import LinkView, link_view
 from ibkr_mcp_server.tools.arguments import Arguments, NoArguments
@@ -121,6 +122,7 @@ class SafetyFacts(Facts):
     risk: dict[str, str | int | list[str] | None] | Unknown = None
     last_drill_at: datetime | Unknown = None
     overrides: tuple[str, ...] = ()
+    alerts: str | Unknown = None
     versions: dict[str, str]
 
 
@@ -135,7 +137,8 @@ async def get_safety_status(call: Call, _: NoArguments) -> Reply:
     next_step = CODES[Code(state.causes[0].code)].remedy if state.causes else None
     drilled = answer.result.drilled
     overdue = None if drilled is None else drilled.overdue(answer.result.at)
-    warnings = tuple(map(cleaned, filter(None, (*answer.result.notices, overdue))))
+    unheard = () if answer.result.alerts is None else answer.result.alerts.concerns
+    warnings = tuple(map(cleaned, filter(None, (*answer.result.notices, *unheard, overdue))))
     return Reply(decision=answer.decision, facts=_safety(answer.result), warnings=warnings, next_step=next_step)
 
 
@@ -165,7 +168,7 @@ def _safety(status: SafetyStatus) -> SafetyFacts:
         ),
         trading_enabled=status.trading_enabled,
         account_verified=status.account_verified,
-        feature_flags=status.gates,
+        feature_flags={**status.gates, "alerts": status.alerts is not None and bool(status.alerts.configured)},
         closed_live_locks=status.closed_live_locks,
         daily_stats=None
         if status.opening_today is None
@@ -196,11 +199,28 @@ def _safety(status: SafetyStatus) -> SafetyFacts:
         config_hash=status.config_hash,
         session_id=status.session_id,
         not_the_writer=status.not_the_writer,
-        risk=None if status.risk is None else _risk(status.risk),
+        risk={**_breaker(status.breaker), **({} if status.risk is None else _risk(status.risk))},
         last_drill_at=None if status.drilled is None else status.drilled.at,
         overrides=tuple(cleaned(text) for text in status.overrides),
+        alerts=None if status.alerts is None else cleaned(status.alerts.summary),
         versions=versions(),
     )
+
+
+def _breaker(state: BreakerState | None) -> dict[str, str | None]:
+    """The circuit breaker, what opened it (CB-01), the risk mode and the recovery stage."""
+    if state is None or not state.is_readable:
+        return {"breaker": "open", "opened_by": "its state cannot be read"}
+    told: dict[str, str | None] = {
+        "breaker": "open" if state.is_open else "closed",
+        "mode": state.mode.value,
+        "stage": state.stage.value,
+    }
+    if state.is_open:
+        told["opened_by"] = None if state.first is None else state.first.text
+        told["opened_at"] = None if state.opened_at is None else state.opened_at.isoformat()
+        told["earliest_reset"] = None if state.earliest_reset is None else state.earliest_reset.isoformat()
+    return told
 
 
 def _risk(figures: RiskFigures) -> dict[str, str | int | list[str] | None]:

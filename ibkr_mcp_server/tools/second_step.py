@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from ibkr_mcp_server.domain.confirmation import Confirmer
-from ibkr_mcp_server.safety.decision import Code, Decision, OperationRefused
+from ibkr_mcp_server.safety.codes import Code
+from ibkr_mcp_server.safety.decision import Decision, OperationRefused
 from ibkr_mcp_server.tools.confirmation import CommitArguments, PrepareArguments, PreparedFacts
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool
 

@@ -11,8 +11,9 @@ from ibkr_mcp_server.operations.stop_losses import Covered, StopOrder, stop_loss
 from ibkr_mcp_server.tools.arguments import AccountArguments
 from ibkr_mcp_server.tools.order_arguments import CancelOrderArguments, ModifyOrderArguments, StopLossArguments
 from ibkr_mcp_server.tools.order_facts import PLACED, WriteFacts, written
+from ibkr_mcp_server.tools.orders import place_order
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
-from ibkr_mcp_server.tools.results import Exact, Facts, Part
+from ibkr_mcp_server.tools.results import AccountId, Exact, Facts, Part
 from ibkr_mcp_server.tools.views import OrderView, order_view
 
 
@@ -28,7 +29,7 @@ class CoverView(Part):
 
     symbol: str
     con_id: int
-    account: str
+    account: AccountId
     quantity: Exact
     covered: Exact
     uncovered: Exact
@@ -37,15 +38,6 @@ class CoverView(Part):
 class StopLossesFacts(Facts):
     stop_losses: tuple[StopView, ...]
     positions: tuple[CoverView, ...]
-
-
-async def place_stop_loss(call: Call, arguments: StopLossArguments) -> Reply:
-    operation = call.operation(
-        draft=arguments.draft(arguments.order_type),
-        account=arguments.account,
-        client_request_id=arguments.client_request_id,
-    )
-    return written(await operations.send_order(operation, call.desk), arguments.client_request_id)
 
 
 async def get_stop_losses(call: Call, arguments: AccountArguments) -> Reply:
@@ -101,7 +93,7 @@ TOOLS = (
         operation_class=OperationClass.ORDER_PLACEMENT,
         arguments=StopLossArguments,
         facts=WriteFacts,
-        handler=place_stop_loss,
+        handler=place_order,
     ),
     Tool(
         name="get_stop_losses",

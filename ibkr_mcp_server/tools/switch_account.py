@@ -10,7 +10,7 @@ from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.operations import account as operations
 from ibkr_mcp_server.tools.arguments import Account, Arguments
 from ibkr_mcp_server.tools.registry import Call, Reply, Tool, Toolset
-from ibkr_mcp_server.tools.results import Facts, Unknown
+from ibkr_mcp_server.tools.results import AccountId, Facts, Unknown
 
 
 class SwitchArguments(Arguments):
@@ -18,8 +18,8 @@ class SwitchArguments(Arguments):
 
 
 class SwitchFacts(Facts):
-    account: str
-    previous_account: str
+    account: AccountId
+    previous_account: AccountId
     accounts_verified_at: datetime | Unknown = None
 
 

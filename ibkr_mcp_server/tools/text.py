@@ -1,20 +1,15 @@
-"""Text that comes from elsewhere, made safe to show: bounded, on one line, without invisible characters."""
+"""What a caller sent, and what comes from elsewhere, made safe to show."""
 
 from __future__ import annotations
 
 import json
 import math
-import unicodedata
+
+from ibkr_mcp_server.domain.text import cleaned
+
+__all__ = ["abridged", "cleaned", "shown"]
 
 MOST_SHOWN = 60
-
-
-def cleaned(text: str, most: int = 300) -> str:
-    """`text` without control, format and unassigned characters, blanks joined, at most `most` characters (LLM-02)."""
-    head = text[: most * 4]
-    visible = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in head)
-    joined = " ".join(visible.split())
-    return joined if len(joined) <= most and len(head) == len(text) else joined[: most - 1] + "…"
 
 
 def shown(value: object) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from ibkr_mcp_server.domain.instruments import Candidate, Instrument
 from ibkr_mcp_server.domain.orders import BrokerOrder, Order
-from ibkr_mcp_server.tools.results import Exact, Part, Quoted, Unknown, quoted
+from ibkr_mcp_server.tools.results import AccountId, Exact, Part, Quoted, Unknown, quoted
 
 
 class InstrumentView(Part):
@@ -92,7 +92,7 @@ class OrderTerms(Part):
     tif: str
     good_till_date: datetime | Unknown = None
     outside_rth: bool
-    account: str
+    account: AccountId
 
 
 def order_terms(order: Order) -> OrderTerms:
