@@ -29,7 +29,7 @@ from ibkr_mcp_server.control.parts import Parts
 from ibkr_mcp_server.control.paths import ROLES
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.send_gate import SendGate
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.state_dir import open_state_directory
 from ibkr_mcp_server.store.database import Database
 
@@ -84,7 +84,7 @@ def main() -> int:
             http_reset_enabled=True,
         )
         clock, database = SystemClock(), Database.open(settings.store_location(state))
-        audit = AuditLog(database, session_id=str(uuid.uuid4()), config_hash=settings.fingerprint(), clock=clock)
+        audit = AuditLog(database, session_id=str(uuid.uuid4()), config_hash=settings.fingerprint, clock=clock)
         switch = KillSwitch(
             database=database, audit=audit, clock=clock, gate=SendGate(state.send_lock), sentinel=state.sentinel
         )

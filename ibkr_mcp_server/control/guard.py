@@ -16,7 +16,7 @@ from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.control.door import Caller, Door
 from ibkr_mcp_server.control.keys import Role
 from ibkr_mcp_server.control.paths import FROM_THIS_MACHINE, RESET, ROLES
-from ibkr_mcp_server.setting_rules import is_loopback
+from ibkr_mcp_server.settings.rules import is_loopback
 
 LARGEST_BODY = 64 * 1024
 MOST_READS_PER_SECOND = 200

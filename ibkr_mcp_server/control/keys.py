@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ibkr_mcp_server.errors import ConfigurationError
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 
 FEWEST_BYTES = 32
 FEWEST_DIFFERENT = 10
@@ -80,6 +80,22 @@ def keys_of(settings: Settings) -> tuple[Key, ...]:
     if problems:
         raise ConfigurationError(problems)
     return found
+
+
+def are_configured(settings: Settings) -> bool:
+    """Whether somebody set a key of the control API, good or not."""
+    secrets = (settings.kill_switch_secret, settings.control_status_secret, settings.control_reset_secret)
+    return settings.control_keys_file is not None or any(secret is not None for secret in secrets)
+
+
+def roles_out_of_force(keys: Iterable[Key], now: datetime) -> tuple[Role, ...]:
+    """Roles that have keys, of which none holds now: all have expired or not begun."""
+    known = tuple(keys)
+    return tuple(
+        role
+        for role in Role
+        if any(key.role is role for key in known) and not any(key.role is role and key.holds_at(now) for key in known)
+    )
 
 
 def _problems_together(keys: Iterable[Key]) -> Iterator[str]:

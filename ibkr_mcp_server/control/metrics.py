@@ -49,9 +49,19 @@ def _metrics(status: Json, parts: Parts, door: Door) -> Iterator[Metric]:
     if status.get("audit_head"):
         yield _gauge("ibkr_audit_records", "Number of the newest audit record.", status["audit_head"][0])
     yield from _limits(status)
+    yield from _alerts(status["alerts"])
     yield _counted("ibkr_control_refused", "Requests to the control API that were turned away.", "reason", door.refused)
     if parts.desk is not None:
         yield from _of_the_server(status, parts.desk)
+
+
+def _alerts(health: Json) -> Iterator[Metric]:
+    waiting, given_up = (sum(one[name] for one in health["channels"]) for name in ("waiting", "given_up"))
+    yield _gauge("ibkr_alert_channels", "Channels of alerts that are set.", len(health["configured"]))
+    yield _gauge("ibkr_alerts_waiting", "Alerts that wait for a channel.", waiting)
+    yield _gauge("ibkr_alerts_given_up", "Alerts that a channel refused for good.", given_up)
+    text = "1 while a critical alert reaches nobody."
+    yield _gauge("ibkr_alerts_unreachable", text, health["unreachable_since"] is not None)
 
 
 def _limits(status: Json) -> Iterator[Metric]:

@@ -9,7 +9,7 @@ from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.safety.approval_queue import ApprovalQueue
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.store.database import Database
 
 

@@ -16,11 +16,12 @@ from fastapi import FastAPI
 
 from ibkr_mcp_server.app import App
 from ibkr_mcp_server.control.api import control_app
+from ibkr_mcp_server.control.key_watch import NO_PORT, tell, watch_keys, why_off
 from ibkr_mcp_server.control.keys import keys_of
 from ibkr_mcp_server.control.parts import Parts
 from ibkr_mcp_server.errors import ConfigurationError
 from ibkr_mcp_server.log import get_logger
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 
 SHUTDOWN_SECONDS = 2
 
@@ -45,17 +46,20 @@ async def beside(app: App) -> AsyncIterator[None]:
     except (ConfigurationError, OSError) as error:
         _tell(f"The control API is off: {error}")
         _log.warning("the control API is off", reason=str(error))
+        await tell(desk, why_off(desk.settings) if isinstance(error, ConfigurationError) else NO_PORT)
         yield
         return
     with listener:
         server = _InProcess(_config(control_app(parts, keys), desk.settings))
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="control-api")
+        watching = asyncio.create_task(watch_keys(desk, keys), name="control-keys")
         _tell(f"Control API at {url_of(desk.settings, listener)}")
         try:
             yield
         finally:
+            watching.cancel()
             server.should_exit = True
-            await asyncio.wait([serving])
+            await asyncio.wait([serving, watching])
 
 
 async def alone(parts: Parts, *, ready: Callable[[str], None] = lambda url: None) -> None:

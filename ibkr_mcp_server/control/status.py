@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from ibkr_mcp_server.alerts.health import alert_health
 from ibkr_mcp_server.audit.canonical import canonical
 from ibkr_mcp_server.audit.log import head
 from ibkr_mcp_server.clock import trading_day
@@ -66,9 +67,10 @@ def _of_the_store(connection: Connection, parts: Parts) -> Json:
         "limits": order_limits(settings, minute, today),
         "opening_today": today,
         "unresolved": intents.unresolved(connection),
+        "alerts": alert_health(connection, settings, now),
         "audit_head": head(connection),
         "newest_writer": writer.newest(connection),
-        "config_hash": settings.fingerprint(),
+        "config_hash": settings.fingerprint,
         "store_only": True,
     }
     plain: Json = json.loads(canonical(told))
