@@ -7,7 +7,7 @@ open one at the end of each trading day, as at a clearing house.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -83,9 +83,17 @@ class HoldingValue:
 class Accounts:
     """All accounts behind this gateway. `served` is what managedAccounts tells; the others keep their books."""
 
-    def __init__(self, codes: Iterable[str], *, catalogue: Catalogue, market: Market) -> None:
+    def __init__(
+        self,
+        codes: Iterable[str],
+        *,
+        catalogue: Catalogue,
+        market: Market,
+        margin_times: Callable[[], Decimal] = lambda: Decimal(1),
+    ) -> None:
         self._catalogue = catalogue
         self._market = market
+        self._margin_times = margin_times
         self._rates: dict[str, Decimal] = {BASE_CURRENCY: Decimal(1)}
         self._currencies = sorted(
             {name for row in catalogue if row.sec_type == "CASH" for name in (row.symbol, row.currency)}
@@ -119,6 +127,11 @@ class Accounts:
         )
         self.by_code[code].positions[listing.con_id] = position
         position.value_at_day_start = self.holding(position).market_value
+        self.touched.add(code)
+
+    def pay(self, code: str, amount: Decimal, currency: str) -> None:
+        """Money comes in; negative, it goes out."""
+        self._pay(self.by_code[code], currency, -amount)
         self.touched.add(code)
 
     def book_fill(
@@ -291,7 +304,8 @@ class Accounts:
             )
             initial += tied_up.initial * rate
             maintenance += tied_up.maintenance * rate
-        return initial, maintenance
+        times = self._margin_times()
+        return initial * times, maintenance * times
 
     def _underlying(self, listing: Listing) -> tuple[str, Decimal] | None:
         """Type and price of an option's underlying."""

@@ -57,8 +57,10 @@ class Part(NamedTuple):
     volume: int
 
 
-EndedDay = tuple[int, date, str]
-"""Contract id, date of the session, kind of bar."""
+EndedBar = tuple[int, datetime | date, datetime, str]
+"""Contract id, the bar's start as it is told, the end of what it covers, kind of bar."""
+MOST_ENDED = 100_000
+"""So many bars are kept; a day of minutes for fifty instruments is a fifth of it."""
 
 
 class Stretch(NamedTuple):
@@ -78,11 +80,11 @@ def historical_bars(
     duration: str,
     bar_size: str,
     what: str,
-    ended: dict[EndedDay, Bar],
+    ended: dict[EndedBar, Bar],
 ) -> list[Bar]:
     """The bars of `duration` up to `end`, the oldest first; the last one may be incomplete.
 
-    `ended` keeps the daily bars of this world that nothing changes any more: a year of them takes seconds to lay out.
+    `ended` keeps the bars of this world that nothing changes any more: a year of days takes seconds to lay out.
 
     Raises:
         ValueError: an illegal size, duration or kind, or more bars than `MOST_BARS`; the text says which.
@@ -109,9 +111,12 @@ def historical_bars(
         groups = [list(group) for _, group in groupby(covered, key=period)]
     bars = []
     for group in groups:
-        day = _ended_day(listing, group, bar_size, what)
-        if day is not None and day in ended:
-            bars.append(ended[day])
+        start = group[0].start if bar_size in INTRADAY_SIZES else group[-1].session.day
+        # Weeks and months are put together of several sessions; the newest bar may go on.
+        is_over = len(group) == 1 and group[0].end < end
+        key = (listing.con_id, start, group[0].end, what) if is_over else None
+        if key is not None and key in ended:
+            bars.append(ended[key])
             continue
         parts = [
             part
@@ -119,17 +124,12 @@ def historical_bars(
             for span in timeline.spans(listing, stretch.session, stretch.start, stretch.end)
             for part in _parts(paths, listing, span, what, stretch.session.day)
         ]
-        start = group[0].start if bar_size in INTRADAY_SIZES else group[-1].session.day
         bars.append(_bar(parts, start=start, listing=listing, traded=what in TRADED))
-        if day is not None:
-            ended[day] = bars[-1]
+        if key is not None:
+            if len(ended) >= MOST_ENDED:
+                ended.clear()
+            ended[key] = bars[-1]
     return bars
-
-
-def _ended_day(listing: Listing, group: list[Stretch], bar_size: str, what: str) -> EndedDay | None:
-    [first, *_] = group
-    whole = (first.start, first.end) == (first.session.start, first.session.end)
-    return (listing.con_id, first.session.day, what) if bar_size == "1 day" and whole else None
 
 
 def _covered(timeline: Timeline, listing: Listing, *, end: datetime, duration: str) -> Iterator[Stretch]:

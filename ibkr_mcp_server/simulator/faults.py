@@ -147,6 +147,7 @@ class Faults:
         self.competing = False
         self.quotes_frozen = False
         self.commissions_come_first = False
+        self.margin_times = Decimal(1)
         self.broken_farms: set[str] = set()
 
     def apply(self, fault: str) -> None:
@@ -369,6 +370,10 @@ class Faults:
         """Commission reports overtake the executions that they belong to."""
         self.commissions_come_first = first
 
+    def raise_margin(self, times: Decimal) -> None:
+        """IBKR asks for so many times the usual margin, as it does before and in a storm; 1 ends it."""
+        self.margin_times = times
+
     # --- the market ---
 
     def freeze_quotes(self, freeze: bool = True) -> None:
@@ -478,6 +483,7 @@ FAULTS: dict[str, Callable[..., None]] = {
         Faults.manual_trade,
         Faults.manual_order,
         Faults.commissions_first,
+        Faults.raise_margin,
         Faults.freeze_quotes,
         Faults.absurd_quote,
         Faults.set_quote,

@@ -18,7 +18,7 @@ from itertools import islice
 
 from ibkr_mcp_server.simulator import market_rules
 from ibkr_mcp_server.simulator.instruments import Listing, Wanted
-from ibkr_mcp_server.simulator.trading_calendars import is_us_session
+from ibkr_mcp_server.simulator.trading_calendars import third_friday, us_session_by
 
 MONTH_CODES = "FGHJKMNQUVXZ"
 FUTURES_ORDER_TYPES = "COND,DAY,FOK,GAT,GTC,GTD,IOC,LIT,LMT,MIT,MKT,OCA,STP,STPLMT,TRAIL,TRAILLMT,WHATIF"
@@ -48,30 +48,24 @@ class Root:
 
 def _third_friday(month: date) -> date:
     """Equity index futures: the third Friday (CME Rulebook, chapters 358 and 359)."""
-    return _session_by(month + timedelta(days=(4 - month.weekday()) % 7 + 14))
+    return us_session_by(third_friday(month))
 
 
 def _before_the_25th_before(month: date) -> date:
     """Crude oil: three business days before the 25th of the month before delivery (NYMEX Rulebook, chapter 200)."""
-    the_25th = _session_by((month - timedelta(days=1)).replace(day=25))
+    the_25th = us_session_by((month - timedelta(days=1)).replace(day=25))
     return _sessions_before(the_25th, 3)
 
 
 def _third_last_session(month: date) -> date:
     """Gold: the third last business day of the delivery month (COMEX Rulebook, chapter 113)."""
-    last = _session_by((month + timedelta(days=32)).replace(day=1) - timedelta(days=1))
+    last = us_session_by((month + timedelta(days=32)).replace(day=1) - timedelta(days=1))
     return _sessions_before(last, 2)
-
-
-def _session_by(day: date) -> date:
-    while not is_us_session(day):
-        day -= timedelta(days=1)
-    return day
 
 
 def _sessions_before(day: date, count: int) -> date:
     for _ in range(count):
-        day = _session_by(day - timedelta(days=1))
+        day = us_session_by(day - timedelta(days=1))
     return day
 
 

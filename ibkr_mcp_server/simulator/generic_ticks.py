@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ibkr_mcp_server.simulator import replies
 from ibkr_mcp_server.simulator.instruments import Listing
 from ibkr_mcp_server.simulator.market import Market, MarketQuote
 from ibkr_mcp_server.simulator.replies import Message
+from ibkr_mcp_server.simulator.sessions import local_date
 
 OPEN_INTEREST, YEAR_OF_PRICES, MARK_PRICE, TRADES = 101, 165, 221, 233
 SHORTABLE, NEWS, LAST_REGULAR = 236, 292, 318
@@ -45,8 +46,8 @@ LEGAL = {
     595: "Short-Term Volume X Mins",
     614: "EMM",
 }
-PRICE_TICKS = {"13 W": (15, 16), "26 W": (17, 18), "52 W": (19, 20)}
-"""The tick types of the low and the high of a quarter, half a year and a year."""
+PRICE_TICKS = {13: (15, 16), 26: (17, 18), 52: (19, 20)}
+"""Weeks, and the tick types of their low and high."""
 _CALL_OPEN_INTEREST, _PUT_OPEN_INTEREST = 27, 28
 _WEEKS_OF_VOLUME = 13
 _AVERAGE_VOLUME, _RT_VOLUME, _SHORTABLE, _SHARES, _MARK, _LAST_REGULAR = 21, 48, 46, 89, 37, 57
@@ -89,7 +90,7 @@ class GenericTicks:
             tick = _CALL_OPEN_INTEREST if listing.right == "C" else _PUT_OPEN_INTEREST
             yield replies.tick_size(req_id, tick, Decimal(market.open_interest(con_id)))
         if YEAR_OF_PRICES in self.wanted:
-            yield from _year_of_prices(req_id, con_id, market, now)
+            yield from _year_of_prices(req_id, listing, market, now)
         if SHORTABLE in self.wanted and market.quote(con_id).volume is not None:
             yield replies.tick_generic(req_id, _SHORTABLE, _EASY_TO_BORROW)
             yield replies.tick_size(req_id, _SHARES, _SHARES_TO_BORROW)
@@ -120,14 +121,17 @@ def _rt_volume(quote: MarketQuote, last: Decimal, volume: Decimal) -> str:
     return f"{last:f};{quote.last_size or 0:f};{milliseconds};{volume:f};{average:.8f};true"
 
 
-def _year_of_prices(req_id: int, con_id: int, market: Market, now: datetime) -> Iterator[Message]:
+def _year_of_prices(req_id: int, listing: Listing, market: Market, now: datetime) -> Iterator[Message]:
+    con_id = listing.con_id
     what = "TRADES" if market.quote(con_id).volume is not None else "MIDPOINT"
-    for duration, (low, high) in PRICE_TICKS.items():
-        bars = market.bars(con_id, end=now, duration=duration, bar_size="1 day", what=what, use_rth=True, now=now)
+    year = market.bars(con_id, end=now, duration="52 W", bar_size="1 day", what=what, use_rth=True, now=now)
+    for weeks, (low, high) in PRICE_TICKS.items():
+        since = local_date(listing, now) - timedelta(weeks=weeks)
+        bars = [bar for bar in year if bar.start > since]
         if not bars:
             continue
         yield replies.tick_price(req_id, low, min(bar.low for bar in bars), None)
         yield replies.tick_price(req_id, high, max(bar.high for bar in bars), None)
-        if what == "TRADES" and duration == f"{_WEEKS_OF_VOLUME} W":
+        if what == "TRADES" and weeks == _WEEKS_OF_VOLUME:
             average = sum((bar.volume for bar in bars), Decimal(0)) / len(bars)
             yield replies.tick_size(req_id, _AVERAGE_VOLUME, average.to_integral_value())

@@ -153,6 +153,13 @@ class Catalogue:
         made = (family.by_con_id(con_id) for family in self._families)
         return next((listing for listing in made if listing is not None), None)
 
+    def known(self, con_id: int) -> Listing:
+        """The same of an id that this catalogue gave out; KeyError for any other."""
+        listing = self.by_con_id(con_id)
+        if listing is None:
+            raise KeyError(con_id)
+        return listing
+
     def is_expired(self, listing: Listing) -> bool:
         return any(family.is_expired(listing) for family in self._families if listing.sec_type in family.sec_types)
 

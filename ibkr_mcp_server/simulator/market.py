@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
-from ibkr_mcp_server.simulator.bars import Bar, EndedDay, historical_bars
+from ibkr_mcp_server.simulator.bars import Bar, EndedBar, historical_bars
 from ibkr_mcp_server.simulator.day_paths import SECONDS, Quoting
 from ibkr_mcp_server.simulator.derived_bars import (
     VOLATILITY_SESSIONS,
@@ -32,7 +33,7 @@ from ibkr_mcp_server.simulator.option_chains import volatility_at_the_money
 from ibkr_mcp_server.simulator.option_paths import OptionTerms, open_interest
 from ibkr_mcp_server.simulator.option_pricing import Computation, computation, implied_volatility
 from ibkr_mcp_server.simulator.price_paths import PricePaths
-from ibkr_mcp_server.simulator.sessions import Sessions, last_us_open
+from ibkr_mcp_server.simulator.sessions import Sessions, SessionsShape, last_us_open
 from ibkr_mcp_server.simulator.timeline import Position, Timeline
 
 __all__ = ["Bar", "Market", "MarketQuote"]
@@ -58,6 +59,14 @@ class MarketQuote:
     halted: bool
     at: datetime
     """When it last changed."""
+
+
+@lru_cache(maxsize=4)
+def _ended_bars(
+    sessions: SessionsShape, history: History, seed: int, origin: datetime, replay_from: date, speed: float
+) -> dict[EndedBar, Bar]:
+    """Bars that nothing changes any more: laid out once for all equal worlds of a process, as tests have many."""
+    return {}
 
 
 class Market:
@@ -101,7 +110,7 @@ class Market:
         self._seed, self._origin, self._replay_from, self._speed = seed, origin, replay_from, speed
         self._paths = PricePaths(self._catalogue, history, seed=seed, first_index=history.index_of(replay_from))
         self._timeline = Timeline(self._sessions, origin=origin, speed=speed)
-        self._ended_days: dict[EndedDay, Bar] = {}
+        self._ended_bars = _ended_bars(self._sessions.shape, history, seed, origin, replay_from, speed)
 
     @property
     def now(self) -> datetime:
@@ -121,7 +130,7 @@ class Market:
         Raises:
             KeyError: no such contract.
         """
-        return self._refresh(self._listing(con_id))
+        return self._refresh(self._catalogue.known(con_id))
 
     def quote_at(self, con_id: int, at: datetime) -> MarketQuote:
         """The quote of a past moment, as the prices alone decide it: scripts leave no trace in the past.
@@ -129,7 +138,7 @@ class Market:
         Raises:
             KeyError: no such contract.
         """
-        listing = self._listing(con_id)
+        listing = self._catalogue.known(con_id)
         underlying = self.quote_at(listing.under_con_id, at) if listing.sec_type == "OPT" else None
         quote = self._path_quote(listing, self._timeline.position(listing, at), underlying)
         return replace(quote, at=at)
@@ -147,7 +156,7 @@ class Market:
 
         `last` falls on the midpoint (rounded down to the price grid) unless given. Absurd quotes are welcome.
         """
-        listing = self._listing(con_id)
+        listing = self._catalogue.known(con_id)
         bid, ask = Decimal(bid), Decimal(ask)
         if last is not None:
             last = Decimal(last)
@@ -164,14 +173,14 @@ class Market:
 
     def withdraw_quote(self, con_id: int) -> None:
         """Leave the instrument without bid, ask and last until `release` or `set_quote`."""
-        self._listing(con_id)
+        self._catalogue.known(con_id)
         self._held.pop(con_id, None)
         self._withdrawn.add(con_id)
         self._forget(con_id)
 
     def release(self, con_id: int) -> None:
         """Let the market move again after `set_quote` or `withdraw_quote`."""
-        self._listing(con_id)
+        self._catalogue.known(con_id)
         self._held.pop(con_id, None)
         self._withdrawn.discard(con_id)
         self._forget(con_id)
@@ -192,7 +201,7 @@ class Market:
         Raises:
             KeyError: no such contract.
         """
-        listing = self._listing(con_id)
+        listing = self._catalogue.known(con_id)
         position = self._timeline.position(listing, self._now)
         return self._close_before(listing, position)
 
@@ -256,7 +265,7 @@ class Market:
         return path.terms, path.terms.years(path.block(position.step // SECONDS))
 
     def _option(self, con_id: int) -> Listing:
-        listing = self._listing(con_id)
+        listing = self._catalogue.known(con_id)
         if listing.sec_type != "OPT":
             raise KeyError(con_id)
         return listing
@@ -282,7 +291,7 @@ class Market:
             KeyError: no such contract.
             ValueError: an illegal size, duration or kind; the text says which.
         """
-        listing = self._listing(con_id)
+        listing = self._catalogue.known(con_id)
 
         def of(what: str, duration: str = duration) -> list[Bar]:
             until = min(end, now)
@@ -294,7 +303,7 @@ class Market:
                 duration=duration,
                 bar_size=bar_size,
                 what=what,
-                ended=self._ended_days,
+                ended=self._ended_bars,
             )
 
         if what == "BID_ASK":
@@ -432,12 +441,6 @@ class Market:
     def _forget(self, con_id: int) -> None:
         self._quotes.pop(con_id, None)
         self._shown.pop(con_id, None)
-
-    def _listing(self, con_id: int) -> Listing:
-        listing = self._catalogue.by_con_id(con_id)
-        if listing is None:
-            raise KeyError(con_id)
-        return listing
 
 
 REMEMBERED_QUOTES = 1_000

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from ibkr_mcp_server.simulator import market_rules
 from ibkr_mcp_server.simulator.instruments import Catalogue, Listing, Wanted
-from ibkr_mcp_server.simulator.trading_calendars import is_us_session
+from ibkr_mcp_server.simulator.trading_calendars import is_us_session, third_friday, us_session_by
 
 MULTIPLIER = 100
 OPTION_ORDER_TYPES = "COND,DAY,FOK,GAT,GTC,GTD,IOC,LIT,LMT,MIT,MKT,OCA,REL,STP,STPLMT,TRAIL,TRAILLMT,WHATIF"
@@ -223,27 +223,16 @@ def expirations(option_class: OptionClass, today: date) -> tuple[date, ...]:
             sessions += 1
         day += timedelta(days=1)
     friday = today + timedelta(days=(4 - today.weekday()) % 7)
-    found |= {_session_by(friday + timedelta(weeks=week)) for week in range(option_class.weekly)}
+    found |= {us_session_by(friday + timedelta(weeks=week)) for week in range(option_class.weekly)}
     month, thirds = today.replace(day=1), 0
     while thirds < option_class.monthly:
-        third_friday = _session_by(_third_friday(month))
-        if third_friday >= today:
+        expiry = us_session_by(third_friday(month))
+        if expiry >= today:
             # The monthly SPX options are their own class, so the weekly one leaves the third Friday's mornings to it.
-            found.add(third_friday)
+            found.add(expiry)
             thirds += 1
         month = (month + timedelta(days=32)).replace(day=1)
     return tuple(sorted(day for day in found if day >= today))
-
-
-def _third_friday(month: date) -> date:
-    return month + timedelta(days=(4 - month.weekday()) % 7 + 14)
-
-
-def _session_by(day: date) -> date:
-    """`day`, or the last session before it when that is a holiday."""
-    while not is_us_session(day):
-        day -= timedelta(days=1)
-    return day
 
 
 @lru_cache(maxsize=64)

@@ -55,7 +55,7 @@ class PricePaths:
 
     def path(self, con_id: int, day: int, minutes: int, on: date) -> Path:
         """A replay day laid out over a session of `minutes` on the date `on`."""
-        listing = self._listing(con_id)
+        listing = self._catalogue.known(con_id)
         match listing.sec_type:
             case "CASH":
                 return self._pair_path(con_id, day, minutes)
@@ -74,14 +74,14 @@ class PricePaths:
 
     def day(self, con_id: int, day: int, minutes: int, on: date) -> DayBar:
         """The bar of a whole replay day; for most instruments without laying the day out."""
-        listing = self._listing(con_id)
+        listing = self._catalogue.known(con_id)
         if listing.sec_type in ("CASH", "OPT", "FUT"):
             return self.path(con_id, day, minutes, on).day
         return self._day(con_id, day)
 
     def close_before(self, con_id: int, day: int, minutes: int, on: date) -> int:
         """Where the replay day before `day`, which is shown on the date `on`, ended."""
-        listing = self._listing(con_id)
+        listing = self._catalogue.known(con_id)
         if listing.sec_type == "CASH":
             rate = self._currencies.at_close(listing.symbol, day - 1) - self._currencies.at_close(
                 listing.currency, day - 1
@@ -94,19 +94,19 @@ class PricePaths:
 
         A steady spread makes a day's bar of bids, asks or midpoints as cheap as one of prices.
         """
-        listing = self._listing(con_id)
+        listing = self._catalogue.known(con_id)
         return spread_of(listing.symbol, listing.currency) if listing.sec_type == "CASH" else None
 
     # --- stocks, funds, indices, coins, continuous contracts ---
 
     def _compute_day(self, con_id: int, day: int) -> DayBar:
-        listing = self._listing(con_id)
+        listing = self._catalogue.known(con_id)
         if self._has_history(listing):
             return self._historical_day(listing.symbol, day)
         return self._walked_day(listing, day)
 
     def _compute_day_path(self, con_id: int, day: int, minutes: int) -> DayPath:
-        listing = self._listing(con_id)
+        listing = self._catalogue.known(con_id)
         bar = self._day(con_id, day)
         key = f"{self._key(listing)}:{day}:{minutes}"
         rng = Random(key)
@@ -184,7 +184,7 @@ class PricePaths:
     # --- what follows something else ---
 
     def _compute_pair_path(self, con_id: int, day: int, minutes: int) -> PairPath:
-        listing = self._listing(con_id)
+        listing = self._catalogue.known(con_id)
         return PairPath(
             base=self._currencies.minutes(listing.symbol, day, minutes),
             quoted=self._currencies.minutes(listing.currency, day, minutes),
@@ -193,8 +193,8 @@ class PricePaths:
         )
 
     def _compute_option_path(self, con_id: int, day: int, minutes: int, on: date) -> OptionPath:
-        listing = self._listing(con_id)
-        underlying = self._listing(listing.under_con_id)
+        listing = self._catalogue.known(con_id)
+        underlying = self._catalogue.known(listing.under_con_id)
         reference = self._day(underlying.con_id, day - 1).close * float(underlying.min_tick)
         return OptionPath(
             listing,
@@ -203,12 +203,6 @@ class PricePaths:
             underlying_tick=underlying.min_tick,
             key=f"{self._seed}:{con_id}:{day}",
         )
-
-    def _listing(self, con_id: int) -> Listing:
-        listing = self._catalogue.by_con_id(con_id)
-        if listing is None:
-            raise KeyError(con_id)
-        return listing
 
 
 def _walk_of(listing: Listing) -> Walk:

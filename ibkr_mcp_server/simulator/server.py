@@ -126,7 +126,9 @@ class PaperGateway:
             speed=speed,
         )
         self.options = list_derivatives(self.catalogue, self.market)
-        self.accounts = Accounts(accounts, catalogue=self.catalogue, market=self.market)
+        self.accounts = Accounts(
+            accounts, catalogue=self.catalogue, market=self.market, margin_times=lambda: self.faults.margin_times
+        )
         self.exchange = Exchange(
             clock=clock,
             catalogue=self.catalogue,
@@ -265,6 +267,11 @@ class PaperGateway:
         self.accounts.add_position(account, listing, Decimal(quantity), Decimal(average_cost))
         self.exchange.save()
         self._tell([PositionChanged(account=account, con_id=listing.con_id)])
+
+    def pay(self, account: str, amount: Decimal | int | str, currency: str = "USD") -> None:
+        """A deposit, or a withdrawal where `amount` is negative; as at IBKR, no client is told of it."""
+        self.accounts.pay(account, Decimal(amount), currency)
+        self.exchange.save()
 
     def con_id(self, symbol: str) -> int:
         """The contract id by which `market` knows an instrument; `EUR.USD` for a pair."""

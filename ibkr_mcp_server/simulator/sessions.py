@@ -56,11 +56,17 @@ class Session(NamedTuple):
         return max(moment, self.start)
 
 
+SessionsShape = tuple[bool, Calendars]
+"""Whether the market is always open, and where its holidays come from."""
+
+
 class Sessions:
     """Answers when a listing trades; every moment in and out is aware, and UTC on the way out."""
 
     def __init__(self, *, always_open: bool, calendars: Calendars = built_in_calendars) -> None:
         self.always_open = always_open
+        self.shape: SessionsShape = (always_open, calendars)
+        """Two with the same shape have the same sessions."""
         self._calendars = calendars
         self._scheduled = lru_cache(maxsize=4096)(self._work_out)
 

@@ -100,6 +100,18 @@ def is_us_session(day: date) -> bool:
     return _new_york().is_session(day)
 
 
+def us_session_by(day: date) -> date:
+    """`day`, or the last session before it when the US stock exchanges do not open then."""
+    while not is_us_session(day):
+        day -= ONE_DAY
+    return day
+
+
+def third_friday(month: date) -> date:
+    """Of the month that begins on `month`."""
+    return month + timedelta(days=(4 - month.weekday()) % 7 + 14)
+
+
 def _us_early_closes_of(year: int) -> list[date]:
     """The day after Thanksgiving, Christmas Eve and the day before Independence Day, where those are sessions."""
     days = [
