@@ -18,7 +18,8 @@ from typing import Any
 
 from ibkr_mcp_server.domain.agents import AGENT_NAME, AgentLimits
 from ibkr_mcp_server.errors import ConfigurationError
-from ibkr_mcp_server.settings import Settings, variable_of
+from ibkr_mcp_server.settings.base import variable_of
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.state_dir import write_private
 
 TOKEN_BYTES = 32

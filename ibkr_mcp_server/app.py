@@ -20,20 +20,26 @@ from filelock import FileLock, Timeout
 
 from ibkr_mcp_server import __version__
 from ibkr_mcp_server.agents import Agent, limits_of, load_agents
+from ibkr_mcp_server.alerts.channels import channels_of
+from ibkr_mcp_server.alerts.outbox import Outbox
 from ibkr_mcp_server.audit.checkpoints import CheckpointFile
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.broker.base import Broker
 from ibkr_mcp_server.broker.ib import IBBroker
 from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.accounts import masked
 from ibkr_mcp_server.domain.operations import SYSTEM
-from ibkr_mcp_server.errors import Unavailable
+from ibkr_mcp_server.errors import Fault, Unavailable
 from ibkr_mcp_server.log import get_logger
+from ibkr_mcp_server.operations.alerting import AlertSender, tell_unopened
 from ibkr_mcp_server.operations.checkpoints import Checkpointer
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.follow import OrderFollower
+from ibkr_mcp_server.operations.heartbeat import Heartbeat
 from ibkr_mcp_server.operations.overrides import disabled_controls
 from ibkr_mcp_server.operations.portfolio_risk import PortfolioRisk
+from ibkr_mcp_server.operations.protection_watch import ProtectionWatch
 from ibkr_mcp_server.operations.reconciliation import Reconciler
 from ibkr_mcp_server.operations.risk_monitor import RiskMonitor
 from ibkr_mcp_server.operations.session_limit import SessionLimit
@@ -42,6 +48,7 @@ from ibkr_mcp_server.operations.stale_entries import StaleEntries
 from ibkr_mcp_server.operations.stop import StopWatch
 from ibkr_mcp_server.operations.stop_coordinator import StopCoordinator
 from ibkr_mcp_server.operations.tool_descriptions import change_since_last_start, tools_hash
+from ibkr_mcp_server.safety.callbacks import Occasion
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.kill_switch import ENVIRONMENT, KillSwitch
 from ibkr_mcp_server.safety.manager import TradingSafetyManager
@@ -49,9 +56,11 @@ from ibkr_mcp_server.safety.reader_seat import ReaderSeat
 from ibkr_mcp_server.safety.redis_switch import RedisSwitch
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.writer import WriterRole
-from ibkr_mcp_server.settings import BrokerMode, Settings
+from ibkr_mcp_server.settings.broker import BrokerMode
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.state_dir import StateDirectory
+from ibkr_mcp_server.store import alerts
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.latches import KillMode
 
@@ -76,6 +85,8 @@ class App:
     risk_monitor: RiskMonitor
     checkpointer: Checkpointer
     session_limit: SessionLimit
+    alert_sender: AlertSender
+    protection_watch: ProtectionWatch
     gateway: PaperGateway | None
     """The built-in paper gateway, when the broker mode is `simulator`."""
 
@@ -92,14 +103,19 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
     session_id = str(uuid.uuid4())
     agents = load_agents(state.agents, settings)
     async with AsyncExitStack() as stack:
-        database = await asyncio.to_thread(Database.open, settings.store_location(state))
+        try:
+            database = await asyncio.to_thread(Database.open, settings.store_location(state))
+        except Fault as error:
+            await tell_unopened(settings, clock, error.message)
+            raise
         stack.callback(database.close)
         audit = AuditLog(
             database,
             session_id=session_id,
-            config_hash=settings.fingerprint(),
+            config_hash=settings.fingerprint,
             clock=clock,
             calls=settings.enable_audit_logging,
+            hears=Outbox(settings, clock).hears,
         )
         await _record_start(database, audit, settings, agents)
         stack.push_async_callback(_record_stop, audit)
@@ -171,6 +187,18 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             follower.take_over()
             reconciler.take_over()
 
+        channels = channels_of(settings, await database.read(alerts.installation))
+        alert_sender = AlertSender(
+            settings=settings,
+            channels=channels,
+            database=database,
+            audit=audit,
+            clock=clock,
+            is_writer=lambda: writer.is_writer,
+        )
+        protection_watch = ProtectionWatch(desk)
+        safety.standing.more_conditions.append(alert_sender.causes)
+        kill_switch.callbacks.register(Occasion.HALT, alert_sender.halted)
         writer.on_granted = take_over
         coordinator.on_carried_out = reconciler.after_stop
         broker.listen(follower.listen)
@@ -186,6 +214,9 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             risk_monitor.run(),
             StaleEntries(desk).run(),
             PortfolioRisk(desk).run(),
+            alert_sender.run(),
+            Heartbeat(desk).run(),
+            protection_watch.run(),
             writer.run(on_lost=stop_watch.role_lost),
         )
         stack.push_async_callback(checkpointer.close)
@@ -202,6 +233,8 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
             risk_monitor=risk_monitor,
             checkpointer=checkpointer,
             session_limit=session_limit,
+            alert_sender=alert_sender,
+            protection_watch=protection_watch,
             gateway=gateway,
         )
 
@@ -301,9 +334,10 @@ def _adapter(
 
 async def _record_start(database: Database, audit: AuditLog, settings: Settings, agents: Sequence[Agent]) -> None:
     configuration = {
-        "config": settings.effective_redacted(),
-        "config_hash": settings.fingerprint(),
+        "config": settings.effective_redacted,
+        "config_hash": settings.fingerprint,
         "agents": [agent.redacted for agent in agents],
+        "live_accounts": [masked(account) for account in settings.live_accounts],
     }
     tools = tools_hash()
     changed = await database.read(lambda connection: change_since_last_start(connection, tools))

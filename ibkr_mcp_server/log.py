@@ -51,7 +51,7 @@ def configure(level: str, log_file: Path | None = None, *, hide: Collection[str]
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
-    for noisy in ("ib_async", "asyncio", "mcp", "alembic", "sqlalchemy"):
+    for noisy in ("ib_async", "asyncio", "mcp", "alembic", "sqlalchemy", "httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -12,7 +12,7 @@ from ibkr_mcp_server.cli.output import console, print_json
 from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, existing_state, settings_of
 from ibkr_mcp_server.domain.agents import AGENT_NAME, AgentLimits
 from ibkr_mcp_server.errors import ConfigurationError
-from ibkr_mcp_server.setting_rules import PLAIN_NUMBER
+from ibkr_mcp_server.settings.rules import PLAIN_NUMBER
 from ibkr_mcp_server.state_dir import open_state_directory
 
 Name = Annotated[str, typer.Argument(help="The agent: a-z, 0-9, - and _.")]

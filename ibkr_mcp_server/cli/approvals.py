@@ -16,6 +16,9 @@ from ibkr_mcp_server.cli import limits
 from ibkr_mcp_server.cli.output import console, facts, print_json, utc
 from ibkr_mcp_server.cli.proof import Passphrase, User, proved, workspace_of_a_person
 from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, Workspace, open_workspace, settings_of
+from ibkr_mcp_server.domain import scopes
+from ibkr_mcp_server.domain.scopes import ACCOUNT
+from ibkr_mcp_server.operations.close_portfolio import CLOSE, close_portfolio
 from ibkr_mcp_server.operations.limit_raises import RAISE, wish_of
 from ibkr_mcp_server.operations.reset import RESET, reset_kill_switch
 from ibkr_mcp_server.safety.approval_queue import no_such_request
@@ -88,9 +91,18 @@ async def _reset(workspace: Workspace, approval: Approval, proof: OperatorProof)
         approval.reason,
         settings=workspace.settings,
         queue=workspace.queue,
+        clock=workspace.clock,
+        scope=str(approval.subject["scope"]),
     )
     both = " and ".join(vote.principal for vote in approval.votes)
-    return f"The kill switch is off, reset by {both}: {latch.reason}"
+    what = "The kill switch" if latch.scope == ACCOUNT else f"The stop of {scopes.named(latch.scope)}"
+    return f"{what} is off, reset by {both}: {latch.reason}"
+
+
+async def _close(workspace: Workspace, approval: Approval, proof: OperatorProof) -> str:
+    await close_portfolio(workspace.database, workspace.kill_switch, workspace.queue, proof, approval.reason)
+    both = " and ".join(vote.principal for vote in approval.votes)
+    return f"Trading is stopped, and a running server closes every position, ordered by {both}: {approval.reason}"
 
 
 async def _raise(workspace: Workspace, approval: Approval, proof: OperatorProof) -> str:
@@ -100,7 +112,7 @@ async def _raise(workspace: Workspace, approval: Approval, proof: OperatorProof)
 
 CarryOut = Callable[[Workspace, Approval, OperatorProof], Coroutine[Any, Any, str]]
 
-CARRIED_OUT: dict[str, CarryOut] = {RESET: _reset, RAISE: _raise}
+CARRIED_OUT: dict[str, CarryOut] = {RESET: _reset, RAISE: _raise, CLOSE: _close}
 """Kind → what the last approval does, and the sentence about it."""
 
 

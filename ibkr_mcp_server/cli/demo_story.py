@@ -15,7 +15,7 @@ from ibkr_mcp_server.cli.demo_stage import Agent, Answer, Stage, Unexpected
 from ibkr_mcp_server.cli.terminal import Session, at_terminal
 from ibkr_mcp_server.domain.money import CENT
 from ibkr_mcp_server.errors import Unavailable
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 
 QUESTIONS = 100
 """How often the agent asks about a link or an order before it gives up."""

@@ -25,7 +25,10 @@ from ibkr_mcp_server.domain.quotes import MarketDataType
 from ibkr_mcp_server.errors import ConfigurationError, ProductError
 from ibkr_mcp_server.safety.policy import account_check
 from ibkr_mcp_server.safety.writer import newest
-from ibkr_mcp_server.settings import BrokerMode, Settings, load_settings
+from ibkr_mcp_server.settings.alerts import channels_set
+from ibkr_mcp_server.settings.broker import BrokerMode
+from ibkr_mcp_server.settings.loading import load_settings
+from ibkr_mcp_server.settings.model import Settings
 
 if TYPE_CHECKING:
     from ibkr_mcp_server.broker.base import Broker, LinkStatus
@@ -78,9 +81,17 @@ async def _all(env_file: Path | None) -> list[Finding]:
         ]
     findings = [_fine("configuration", f"Every setting is right; broker mode {settings.broker_mode}.")]
     findings += [Finding(about="configuration", mark=Mark.LOOK, says=sentence) for sentence in closed_gates(settings)]
+    findings.append(_alerts(settings))
     findings += _state(settings)
     findings += [found async for found in _gateway(settings)]
     return findings
+
+
+def _alerts(settings: Settings) -> Finding:
+    channels = channels_set(settings)
+    if not channels:
+        return _look("alerts", "No channel is set, so nobody is told when trading stops.", "See docs/alerts.md.")
+    return _fine("alerts", f"By {', '.join(channels)}; `ibkr-mcp-server test-alert` tries them.")
 
 
 def _state(settings: Settings) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from ibkr_mcp_server.cli.workspace import EnvFile, Workspace, open_workspace, se
 from ibkr_mcp_server.domain.operations import Actor, ActorType
 from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.safety.roles import Power
-from ibkr_mcp_server.settings import BrokerMode
+from ibkr_mcp_server.settings.broker import BrokerMode
 from ibkr_mcp_server.state_dir import StateDirectory, open_state_directory
 
 if TYPE_CHECKING:

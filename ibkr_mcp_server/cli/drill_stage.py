@@ -25,7 +25,8 @@ from ibkr_mcp_server.errors import Fault, Unavailable
 from ibkr_mcp_server.operations.orders import send_order
 from ibkr_mcp_server.operations.safe_operation import OperationFailed
 from ibkr_mcp_server.safety.decision import OperationRefused
-from ibkr_mcp_server.settings import Settings, load_settings
+from ibkr_mcp_server.settings.loading import load_settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.simulator.requests import PlaceOrder
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.state_dir import StateDirectory

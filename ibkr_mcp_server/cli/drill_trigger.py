@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ibkr_mcp_server.cli.workspace import Workspace, open_workspace
 from ibkr_mcp_server.domain.operations import Actor, ActorType
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.store.latches import KillMode
 
 DRILL = Actor(type=ActorType.HUMAN, id="drill", auth="local-shell")

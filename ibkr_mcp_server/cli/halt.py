@@ -26,7 +26,7 @@ from ibkr_mcp_server.operations.close_portfolio import close_portfolio
 from ibkr_mcp_server.safety.kill_switch import Activation
 from ibkr_mcp_server.safety.roles import Power
 from ibkr_mcp_server.safety.send_gate import SendGate
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.state_dir import StateDirectory, write_private
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.latches import KillMode

@@ -14,8 +14,8 @@ from ibkr_mcp_server.cli.workspace import AsJson, EnvFile, Workspace, open_works
 from ibkr_mcp_server.operations.limit_raises import Wish, raise_limit, read_until, read_wish, restore_limit
 from ibkr_mcp_server.safety.operator import OperatorProof
 from ibkr_mcp_server.safety.roles import Power
-from ibkr_mcp_server.setting_rules import as_text
-from ibkr_mcp_server.settings import variable_of
+from ibkr_mcp_server.settings.base import variable_of
+from ibkr_mcp_server.settings.rules import as_text
 from ibkr_mcp_server.store import limit_raises
 from ibkr_mcp_server.store.limit_raises import LimitRaise
 

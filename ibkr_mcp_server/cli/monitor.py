@@ -20,7 +20,7 @@ from ibkr_mcp_server.cli.status import read, view_of
 from ibkr_mcp_server.cli.workspace import EnvFile, open_workspace, settings_of
 from ibkr_mcp_server.clock import SystemClock
 from ibkr_mcp_server.errors import ProductError
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 
 RECORDS_SHOWN = 8
 

@@ -81,7 +81,7 @@ def _end_stop(scope: str, reason: str, user: str | None, passphrase: str | None,
             raise not_active(scope)
         if not operator_door(workspace).has_passphrase:
             raise nobody_yet()
-        check_resumable(workspace.database, scope)
+        check_resumable(workspace.database, scope, clock=workspace.clock)
         proof = proved(workspace, user, power_to_end(scope))
         done = reset_kill_switch(
             workspace.database,
@@ -90,6 +90,7 @@ def _end_stop(scope: str, reason: str, user: str | None, passphrase: str | None,
             reason,
             settings=workspace.settings,
             queue=workspace.queue,
+            clock=workspace.clock,
             scope=scope,
         )
         latch = asyncio.run(done)

@@ -7,6 +7,7 @@ Settings and the state directory are checked first: a wrong one refuses the star
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,11 +19,14 @@ from ibkr_mcp_server.agents import load_agents
 from ibkr_mcp_server.cli.errors import explain
 from ibkr_mcp_server.clock import Clock, SystemClock
 from ibkr_mcp_server.errors import ConfigurationError, ProductError, Unavailable
-from ibkr_mcp_server.settings import Settings, load_settings
+from ibkr_mcp_server.settings.loading import load_settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.state_dir import StateDirectory, open_state_directory
 
 EXIT_NOT_THE_WRITER = 75
 """EX_TEMPFAIL of sysexits.h."""
+RARELY = (50_000, 20, 20)
+"""Thresholds of the garbage collector for a process whose long-lived objects are frozen."""
 
 if TYPE_CHECKING:
     from ibkr_mcp_server.app import App
@@ -117,9 +121,20 @@ def _opener(
 
         log.configure(settings.log_level, settings.log_file, hide=settings.secrets())
         app = open_app(settings, state, clock=clock)
-        return _beside_the_control_api(app) if with_control_api else app
+        return _to_stay(_beside_the_control_api(app) if with_control_api else _without_the_control_api(app))
 
     return make
+
+
+@asynccontextmanager
+async def _to_stay(opening: AbstractAsyncContextManager[App]) -> AsyncIterator[App]:
+    """What is loaded by now lives as long as the server: walking through it all again and again to collect garbage
+    would halt an order on its way for a tenth of a second.
+    """
+    async with opening as app:
+        gc.freeze()
+        gc.set_threshold(*RARELY)
+        yield app
 
 
 @asynccontextmanager
@@ -128,6 +143,16 @@ async def _beside_the_control_api(opening: AbstractAsyncContextManager[App]) -> 
     from ibkr_mcp_server.control.server import beside
 
     async with opening as app, beside(app):
+        yield app
+
+
+@asynccontextmanager
+async def _without_the_control_api(opening: AbstractAsyncContextManager[App]) -> AsyncIterator[App]:
+    """A host's own server; `control` may run beside it, and bad keys are told here too."""
+    from ibkr_mcp_server.control.key_watch import tell_of_bad_keys
+
+    async with opening as app:
+        await tell_of_bad_keys(app.desk)
         yield app
 
 

@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 
 from ibkr_mcp_server.clock import SystemClock
 from ibkr_mcp_server.errors import Refused, Unavailable
-from ibkr_mcp_server.setting_rules import is_loopback
-from ibkr_mcp_server.settings import rule_of
+from ibkr_mcp_server.settings.model import rule_of
+from ibkr_mcp_server.settings.rules import is_loopback
 from ibkr_mcp_server.simulator.faults import FaultNotUnderstood
 from ibkr_mcp_server.simulator.history import shipped_history
 from ibkr_mcp_server.simulator.replay_file import ReplayFileUnusable, read_replay

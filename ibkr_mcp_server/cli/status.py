@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Connection
 
+from ibkr_mcp_server.alerts.health import AlertHealth, alert_health
 from ibkr_mcp_server.audit.events import EventType
-from ibkr_mcp_server.audit.log import head, tail
+from ibkr_mcp_server.audit.log import AuditRecord, head, newest_of, tail
 from ibkr_mcp_server.cli.audit import str_of
 from ibkr_mcp_server.cli.config import closed_gates
 from ibkr_mcp_server.cli.output import console, facts, print_json, utc
@@ -25,23 +26,30 @@ from ibkr_mcp_server.clock import trading_day
 from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import ConfigurationError, ProductError
 from ibkr_mcp_server.operations.drills import Drilled, newest_drill
-from ibkr_mcp_server.operations.headroom import Headroom, order_limits
-from ibkr_mcp_server.operations.overrides import overrides
+from ibkr_mcp_server.operations.headroom import Headroom, order_limits, position_limits
+from ibkr_mcp_server.operations.overrides import overrides, recorded_troubles
 from ibkr_mcp_server.operations.status import gates
 from ibkr_mcp_server.operations.stop_coordinator import in_words
 from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.kill_switch import KillStatus
 from ibkr_mcp_server.safety.limits_in_force import limits_in_force
 from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
-from ibkr_mcp_server.safety.state import Cause
-from ibkr_mcp_server.setting_rules import Privacy
-from ibkr_mcp_server.settings import Settings, load_settings, rule_of, variable_of
-from ibkr_mcp_server.store import breaker, intents, limit_raises, stop_runs
+from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
+from ibkr_mcp_server.settings.alerts import channels_set, channels_set_by
+from ibkr_mcp_server.settings.base import variable_of
+from ibkr_mcp_server.settings.loading import load_settings
+from ibkr_mcp_server.settings.model import Settings, rule_of
+from ibkr_mcp_server.settings.rules import Privacy
+from ibkr_mcp_server.store import breaker, intents, limit_raises, reconciliations, stop_runs
+from ibkr_mcp_server.store.breaker import BreakerState
 from ibkr_mcp_server.store.errors import StoreUnreadable
 from ibkr_mcp_server.store.intents import Intent
+from ibkr_mcp_server.store.reconciliations import Report
 from ibkr_mcp_server.store.stop_runs import StopRun
 
 STARTS_LOOKED_THROUGH = 50
+_CONFIG = EventType.CONFIG_LOADED
 
 
 class Level(IntEnum):
@@ -67,8 +75,23 @@ class Status:
     unresolved: tuple[Intent, ...]
     audit_head: str
     overrides: tuple[str, ...]
+    alerts: AlertHealth
+    breaker: BreakerState
     risk: tuple[Cause, ...] = ()
     """What the circuit breaker, the risk mode and the recovery stage hold back."""
+    stops: tuple[Cause, ...] = ()
+    heard: tuple[AuditRecord | None, ...] = ()
+    """The newest record of the link and of the accounts, as a server wrote it."""
+    compared: Report | None = None
+    """The newest comparison with the broker."""
+    refusals: tuple[AuditRecord, ...] = ()
+    """The newest refusals, newest last."""
+
+    @property
+    def state(self) -> EffectiveState:
+        """As far as the store tells; the link, the hours and the data are a running server's to judge."""
+        safe = (SAFE_MODE,) if self.settings.safe_mode else ()
+        return EffectiveState(causes=(*self.stops, *self.risk, *safe))
 
     @property
     def concerns(self) -> tuple[str, ...]:
@@ -123,17 +146,44 @@ def read(connection: Connection, workspace: Workspace) -> Status:
         stop_run=stop_runs.newest(connection, ACCOUNT),
         settings=settings,
         started_at=started_at,
-        limits=order_limits(in_force.of(settings), minute, today),
+        limits=(*order_limits(in_force.of(settings), minute, today), *position_limits(in_force.of(settings))),
         unresolved=tuple(intents.unresolved(connection)),
         audit_head=str_of(head(connection)),
-        overrides=tuple(overrides(settings, in_force, raised)),
+        overrides=(
+            *overrides(settings, in_force, raised),
+            *(() if started_at is None else recorded_troubles(connection, started_at)),
+        ),
+        alerts=alert_health(connection, settings, now, _server_channels(connection, workspace.settings)),
         risk=watch.causes(connection),
+        breaker=breaker.current(connection),
+        stops=workspace.kill_switch.bearing_on(connection).causes,
+        heard=tuple(_newest(connection, *kinds) for kinds in HEARD),
+        compared=reconciliations.newest(connection),
+        refusals=tuple(_refusals(connection)),
     )
+
+
+HEARD = ((EventType.LINK_UP, EventType.LINK_DOWN), (EventType.ACCOUNT_VERIFIED, EventType.ACCOUNT_REJECTED))
+REFUSALS_SHOWN = 5
+DECISIONS_LOOKED_THROUGH = 40
+SAFE_MODE = Cause(
+    state=SafetyState.SAFE, code=Code.SAFE_MODE, reason="Safe mode is configured (IBKR_SAFE_MODE).", is_latch=True
+)
+
+
+def _newest(connection: Connection, *kinds: EventType) -> AuditRecord | None:
+    found = [record for kind in kinds if (record := newest_of(connection, kind)) is not None]
+    return max(found, key=lambda record: record.seq, default=None)
+
+
+def _refusals(connection: Connection) -> list[AuditRecord]:
+    decided = tail(connection, DECISIONS_LOOKED_THROUGH, EventType.DECISION)
+    return [record for record in decided if (record.outcome or {}).get("approved") is False][-REFUSALS_SHOWN:]
 
 
 def _server_settings(connection: Connection, own: Settings) -> tuple[Settings, datetime | None]:
     """The settings that the newest server start recorded; a shell often has others than the host that starts one."""
-    for record in reversed(tail(connection, STARTS_LOOKED_THROUGH, EventType.CONFIG_LOADED)):
+    for record in reversed(tail(connection, STARTS_LOOKED_THROUGH, _CONFIG)):
         recorded = (record.outcome or {}).get("config")
         if isinstance(recorded, dict):
             try:
@@ -141,6 +191,15 @@ def _server_settings(connection: Connection, own: Settings) -> tuple[Settings, d
             except ConfigurationError:  # recorded by a version with other rules
                 return own, None
     return own, None
+
+
+def _server_channels(connection: Connection, own: Settings) -> tuple[str, ...]:
+    """The channels of alerts of the newest server start; their secrets were not recorded, that they are set was."""
+    starts = [(record.outcome or {}).get("config") for record in tail(connection, STARTS_LOOKED_THROUGH, _CONFIG)]
+    newest = next((recorded for recorded in reversed(starts) if isinstance(recorded, dict)), None)
+    if newest is None:
+        return channels_set(own)
+    return channels_set_by(lambda name: newest.get(variable_of(name)) not in (None, "false"))
 
 
 def _readable(recorded: dict[str, Any]) -> Iterator[tuple[str, str]]:  # Any: whatever JSON was recorded
@@ -168,7 +227,8 @@ def _concerns(seen: Status) -> Iterator[str]:
         if limit.left == "0":
             yield f"The limit {limit.name} is used up ({limit.used} of {limit.limit})."
     if seen.settings.safe_mode:
-        yield "Safe mode is configured (IBKR_SAFE_MODE)."
+        yield SAFE_MODE.reason
+    yield from seen.alerts.concerns
     yield from seen.overrides
 
 
@@ -189,6 +249,8 @@ def view_of(seen: Status, *, safety: bool) -> Group:
         table.add_row(name, escape(value))
     parts: list[RenderableType] = [Text.assemble((seen.level.name, _STYLES[seen.level]), f" at {utc(seen.at)}"), table]
     if safety:
+        for name, value in _more_facts(seen):
+            table.add_row(name, escape(value))
         gates_told = [f"  {sentence}" for sentence in closed_gates(seen.settings)]
         if seen.settings.enable_trading:
             gates_told.append("  Orders may be placed: IBKR_ENABLE_TRADING is true.")
@@ -213,12 +275,36 @@ def _facts(seen: Status) -> Iterator[tuple[str, str]]:
         yield "Concern", concern
     for intent in seen.unresolved:
         yield "Unresolved", f"{_order(intent)}, {intent.state} since {utc(intent.created_at)}"
+    yield "Alerts", seen.alerts.in_words
     yield "Audit head", seen.audit_head
     yield "Last drill", "never" if seen.drilled is None else _drilled(seen.drilled)
     if seen.started_at is not None:
         yield "Settings", f"of the newest server start, {utc(seen.started_at)}; broker mode {seen.settings.broker_mode}"
     else:
         yield "Settings", f"of this shell; no server start is recorded. Broker mode {seen.settings.broker_mode}"
+
+
+def _more_facts(seen: Status) -> Iterator[tuple[str, str]]:
+    """The rest of what decides whether an order may pass (MON-01), as servers recorded it."""
+    yield "State", f"{seen.state.name}, as far as the store tells"
+    for cause in seen.state.causes:
+        yield "  cause", f"{cause.state}, ends {'by a person' if cause.is_latch else 'by itself'}: {cause.reason}"
+    yield "Breaker", "OPEN" if seen.breaker.is_open else "closed"
+    yield "Risk mode", f"{seen.breaker.mode}, stage {seen.breaker.stage}"
+    link, accounts = seen.heard
+    yield "Link", _heard(link, {EventType.LINK_UP: "up", EventType.LINK_DOWN: "DOWN"})
+    yield "Accounts", _heard(accounts, {EventType.ACCOUNT_VERIFIED: "verified", EventType.ACCOUNT_REJECTED: "REJECTED"})
+    if seen.compared is None:
+        yield "Data", "no server has compared its records with the broker's yet"
+    else:
+        age = (seen.at - seen.compared.last_at).total_seconds()
+        yield "Data", f"compared with the broker's {age:.0f} s ago, {'clean' if seen.compared.clean else 'NOT CLEAN'}"
+    for record in seen.refusals:
+        yield "Refused", f"{utc(record.timestamp)}, {record.tool}: {', '.join((record.outcome or {}).get('codes', ()))}"
+
+
+def _heard(record: AuditRecord | None, words: Mapping[EventType, str]) -> str:
+    return "no server has told" if record is None else f"{words[record.event_type]}, recorded {utc(record.timestamp)}"
 
 
 def _limits_table(seen: Status) -> Table:
@@ -274,6 +360,16 @@ def _fields(seen: Status) -> dict[str, object]:
         "halted_scopes": [{**asdict(one), "mode": str(one.mode)} for one in seen.kill.others],
         "concerns": seen.concerns,
         "risk": [{"state": one.state, "code": one.code, "reason": one.reason} for one in seen.risk],
+        "alerts": asdict(seen.alerts),
+        "effective_state": seen.state.name,
+        "breaker": {"open": seen.breaker.is_open, "mode": seen.breaker.mode, "stage": seen.breaker.stage},
+        "link": None if seen.heard[0] is None else seen.heard[0].event_type,
+        "accounts": None if seen.heard[1] is None else seen.heard[1].event_type,
+        "compared_at": None if seen.compared is None else seen.compared.last_at,
+        "recent_violations": [
+            {"at": record.timestamp, "tool": record.tool, "codes": (record.outcome or {}).get("codes")}
+            for record in seen.refusals
+        ],
         "trading_enabled": seen.settings.enable_trading,
         "gates": gates(seen.settings),
         "closed_gates": list(closed_gates(seen.settings)),

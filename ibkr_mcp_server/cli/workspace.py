@@ -12,13 +12,15 @@ from typing import Annotated
 
 import typer
 
+from ibkr_mcp_server.alerts.outbox import Outbox
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.clock import Clock, SystemClock
 from ibkr_mcp_server.errors import ConfigurationError
 from ibkr_mcp_server.safety.approval_queue import ApprovalQueue
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.send_gate import SendGate
-from ibkr_mcp_server.settings import Settings, load_settings
+from ibkr_mcp_server.settings.loading import load_settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.state_dir import StateDirectory, open_state_directory, state_directory_problems
 from ibkr_mcp_server.store.database import Database
 
@@ -79,7 +81,13 @@ def open_workspace(settings: Settings, *, read_only: bool = False) -> Iterator[W
     clock = SystemClock()
     database = Database.open(settings.store_location(state), read_only=read_only)
     try:
-        audit = AuditLog(database, session_id=str(uuid.uuid4()), config_hash=settings.fingerprint(), clock=clock)
+        audit = AuditLog(
+            database,
+            session_id=str(uuid.uuid4()),
+            config_hash=settings.fingerprint,
+            clock=clock,
+            hears=Outbox(settings, clock).hears,
+        )
         kill_switch = KillSwitch(
             database=database, audit=audit, clock=clock, gate=SendGate(state.send_lock), sentinel=state.sentinel
         )

@@ -12,7 +12,7 @@ from ibkr_mcp_server.domain.portfolio_risk import RiskFigures
 from ibkr_mcp_server.operations.notices import Notices
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.manager import TradingSafetyManager
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.store.database import Database
 
 

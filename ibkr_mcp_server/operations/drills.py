@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from ibkr_mcp_server.audit.events import EventType
-from ibkr_mcp_server.audit.log import tail
+from ibkr_mcp_server.audit.log import newest_of
 
 OVERDUE = timedelta(days=30)
 
@@ -31,10 +31,10 @@ class Drilled:
 
 def newest_drill(connection: Connection) -> Drilled | None:
     """None before the first one."""
-    records = tail(connection, 1, EventType.DRILL_RESULT)
-    if not records:
+    record = newest_of(connection, EventType.DRILL_RESULT)
+    if record is None:
         return None
-    outcome = records[0].outcome or {}
+    outcome = record.outcome or {}
     return Drilled(
-        at=records[0].timestamp, passed=outcome.get("passed") is True, against=str(outcome.get("against", "unknown"))
+        at=record.timestamp, passed=outcome.get("passed") is True, against=str(outcome.get("against", "unknown"))
     )

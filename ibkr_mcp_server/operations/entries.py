@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ibkr_mcp_server.domain import scopes
 from ibkr_mcp_server.domain.operations import COORDINATOR, Operation, OperationClass, OrderReference
-from ibkr_mcp_server.domain.orders import BrokerOrder
+from ibkr_mcp_server.domain.orders import BrokerOrder, OrderStatus
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.orders import send_order
 from ibkr_mcp_server.operations.safe_operation import OperationFailed
@@ -36,19 +36,31 @@ class Entries:
     protective_kept: tuple[int, ...] = ()
 
 
-async def cancel_entries(desk: Desk, scope: str = scopes.ACCOUNT) -> Entries:
-    """Cancel the working entry orders of `scope`; protective ones stay."""
+async def working_entries(desk: Desk, scope: str = scopes.ACCOUNT) -> tuple[list[BrokerOrder], list[BrokerOrder]]:
+    """The working entry orders of `scope`, and the protective ones, which stay."""
     positions = desk.broker.known_positions()
     working = [order for order in desk.broker.known_orders() if order.is_working]
     protective = [order for order in working if is_protective(order, positions, working)]
     belongs = await _members(desk, scope)
     entries = [order for order in working if order not in protective and belongs(order)]
-    protective = [order for order in protective if belongs(order)]
-    cancelled_with_entry = {order.perm_id for order in entries}
-    protective = [order for order in protective if order.parent_perm_id not in cancelled_with_entry]
+    ends_with_entry = {order.perm_id for order in entries}
+    kept = [order for order in protective if belongs(order) and order.parent_perm_id not in ends_with_entry]
+    return entries, kept
+
+
+async def cancel_entries(desk: Desk, scope: str = scopes.ACCOUNT, *, before: Sequence[BrokerOrder] = ()) -> Entries:
+    """Cancel the working entry orders of `scope`; protective ones stay.
+
+    `before` are the entries that worked when the stop was asked for: the watch over stops may have cancelled some of
+    them since, and they belong to what the stop brought about.
+    """
+    entries, protective = await working_entries(desk, scope)
     outcomes = await asyncio.gather(*(cancel_one(order, desk) for order in entries))
+    cancelled = {order.perm_id for order in desk.broker.known_orders() if order.status is OrderStatus.CANCELLED}
+    already = [order.perm_id for order in before if order not in entries and order.perm_id in cancelled]
+    now = [order.perm_id for order, left in zip(entries, outcomes, strict=True) if left is None]
     return Entries(
-        cancelled=tuple(order.perm_id for order, left in zip(entries, outcomes, strict=True) if left is None),
+        cancelled=tuple(dict.fromkeys([*already, *now])),
         left=tuple(left for left in outcomes if left is not None),
         protective_kept=tuple(order.perm_id for order in protective),
     )

@@ -116,7 +116,15 @@ class OrderFollower:
         elif event.kind is BrokerEventKind.LINK_DOWN:
             self._link_up_since = None
             _log.warning("link down", text=event.text, code=event.code)
-            await self._desk.audit.record(_link_event(EventType.LINK_DOWN, event))
+            await self._desk.audit.record(_link_event(EventType.LINK_DOWN, event, why=self._why_down()))
+
+    def _why_down(self) -> str | None:
+        """Why the link goes as it should; None when it should not."""
+        if self._desk.safety.readiness.ending:
+            return "the server ends"
+        now = self._desk.clock.now()
+        nightly = any(window.contains(now) for window in self._desk.settings.no_entry_windows)
+        return "nightly restart" if nightly else None
 
     def _order_changed(self, connection: Connection, order: BrokerOrder, is_newest: bool) -> None:
         intent = intents.find_by_ref(connection, order.order.order_ref)
@@ -253,6 +261,10 @@ class OrderFollower:
     def link_up_for(self) -> float:
         """Seconds for which the link has been up without a break; 0 while it is down."""
         return 0.0 if self._link_up_since is None else self._desk.clock.monotonic() - self._link_up_since
+
+    def unknown_for(self, since: datetime) -> float:
+        """For how long the broker could have told an outcome that is unknown since then, and did not; in seconds."""
+        return min(self.link_up_for(), (self._desk.clock.now() - since).total_seconds())
 
     def _is_lost(self, intent: Intent) -> bool:
         """What this run is sending just now is in flight, not lost."""
@@ -413,5 +425,6 @@ def _order_event(event: EventType, intent: Intent, order: BrokerOrder | None) ->
     )
 
 
-def _link_event(event_type: EventType, event: BrokerEvent) -> AuditEvent:
-    return AuditEvent(type=event_type, actor=SYSTEM, outcome={"text": event.text, "code": event.code})
+def _link_event(event_type: EventType, event: BrokerEvent, *, why: str | None = None) -> AuditEvent:
+    outcome = {"text": event.text, "code": event.code, **({"expected": why} if why is not None else {})}
+    return AuditEvent(type=event_type, actor=SYSTEM, outcome=outcome)

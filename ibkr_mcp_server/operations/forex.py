@@ -15,7 +15,7 @@ from ibkr_mcp_server.errors import Refused, Unavailable
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.market_data import QuoteEntry, quoted
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
-from ibkr_mcp_server.safety.decision import CODES, Code
+from ibkr_mcp_server.safety.codes import CODES, Code
 
 
 async def rates(operation: Operation, desk: Desk) -> Answer[Sequence[QuoteEntry]]:

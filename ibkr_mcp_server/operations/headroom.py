@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
 
 from sqlalchemy import Connection
 
 from ibkr_mcp_server.clock import trading_day
+from ibkr_mcp_server.domain.agents import AgentLimits
 from ibkr_mcp_server.domain.money import CENT
 from ibkr_mcp_server.domain.orders import STOP_TYPES
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.safety.checks.capital import BASIS_POINTS, investable
 from ibkr_mcp_server.safety.efficiency import ratio
 from ibkr_mcp_server.safety.exposure import Holdings
+from ibkr_mcp_server.safety.limits_in_force import LimitsInForce
 from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
-from ibkr_mcp_server.safety.portfolio import Standing, standing
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.safety.portfolio import LimitUse, limit_use
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.store import agent_positions, intents
 from ibkr_mcp_server.store.intents import Opening
 
@@ -34,17 +36,20 @@ class Headroom:
 
 
 def headroom(
-    connection: Connection, desk: Desk, in_force: Settings, agent: str, *, minute: int, today: int
+    connection: Connection, desk: Desk, in_force: LimitsInForce, agent: str, *, minute: int, today: int
 ) -> tuple[Headroom, ...]:
     """Every limit in force, for the next order of `agent`; opening orders of the last minute and day were counted."""
-    opened = intents.openings(connection, desk.clock, max(MINUTE_SECONDS, in_force.cycle_seconds))
+    settings = in_force.of(desk.settings)
+    opened = intents.openings(connection, desk.clock, max(MINUTE_SECONDS, settings.cycle_seconds))
+    own = in_force.of_agent(desk.safety.agent_limits.get(agent, AgentLimits()))
     return (
-        *order_limits(in_force, minute, today),
+        *order_limits(settings, minute, today),
         *_agent_limits(connection, desk, agent),
-        *_pace_limits(in_force, desk, opened, agent),
-        *_working_limits(in_force, desk),
-        *_portfolio_limits(in_force, _stands(connection, desk, agent, opened)),
-        _margin_use(in_force, desk),
+        *_pace_limits(settings, opened),
+        *_own_limits(own, [one for one in opened if one.agent == agent]),
+        *_working_limits(settings, desk),
+        *_portfolio_limits(settings, _stands(connection, desk, agent, opened)),
+        _margin_use(settings, desk),
     )
 
 
@@ -57,6 +62,12 @@ def order_limits(settings: Settings, minute: int, today: int) -> tuple[Headroom,
         _per_order("order_value_usd", settings.max_order_value_usd),
         _per_order("price_collar_pct", settings.price_collar_pct),
     )
+
+
+def position_limits(settings: Settings) -> tuple[Headroom, ...]:
+    """Those of the portfolio, for who does not see what is held: what is used of them is unknown."""
+    nothing = LimitUse(equity_usd=None, largest_usd=None, gross_usd=None, instruments=0)
+    return tuple(replace(one, used="unknown", left="unknown") for one in _portfolio_limits(settings, nothing))
 
 
 def _agent_limits(connection: Connection, desk: Desk, agent: str) -> tuple[Headroom, ...]:
@@ -85,7 +96,7 @@ def _agent_limits(connection: Connection, desk: Desk, agent: str) -> tuple[Headr
     )
 
 
-def _portfolio_limits(settings: Settings, stands: Standing) -> tuple[Headroom, ...]:
+def _portfolio_limits(settings: Settings, stands: LimitUse) -> tuple[Headroom, ...]:
     """The limits of the portfolio of the default account; for one instrument, of the one that comes to most."""
     equity = stands.equity_usd
     largest, gross = _share(stands.largest_usd, equity), _share(stands.gross_usd, equity)
@@ -110,20 +121,22 @@ def _portfolio_limits(settings: Settings, stands: Standing) -> tuple[Headroom, .
     )
 
 
-def _pace_limits(settings: Settings, desk: Desk, opened: Sequence[Opening], agent: str) -> Iterator[Headroom]:
-    """What went out lately: the value of all agents, and the own limits of this one."""
+def _pace_limits(settings: Settings, opened: Sequence[Opening]) -> Iterator[Headroom]:
+    """The value of what all agents opened lately."""
     cycle = _worth_of(one for one in opened if one.age_seconds < settings.cycle_seconds)
     today = _worth_of(one for one in opened if one.is_today)
     yield _measured("opening_usd_in_cycle", cycle, settings.max_cycle_value_usd)
     yield _measured("opening_usd_in_trading_day", today, settings.max_daily_value_usd)
-    own = desk.safety.agent_limits.get(agent)
-    mine = [one for one in opened if one.agent == agent]
-    if own is not None and own.max_orders_per_minute is not None:
+
+
+def _own_limits(own: AgentLimits, mine: Sequence[Opening]) -> Iterator[Headroom]:
+    """What the operator allows this agent alone."""
+    if own.max_orders_per_minute is not None:
         minute = sum(one.age_seconds < MINUTE_SECONDS for one in mine)
         yield _counted("own_orders_per_minute", minute, own.max_orders_per_minute)
-    if own is not None and own.max_daily_orders is not None:
+    if own.max_daily_orders is not None:
         yield _counted("own_orders_per_trading_day", sum(one.is_today for one in mine), own.max_daily_orders)
-    if own is not None and own.max_order_value_usd is not None:
+    if own.max_order_value_usd is not None:
         yield _per_order("own_order_value_usd", own.max_order_value_usd)
 
 
@@ -155,9 +168,9 @@ def _margin_use(settings: Settings, desk: Desk) -> Headroom:
     return _measured("margin_use_pct", used, settings.margin_use_warning_pct)
 
 
-def _stands(connection: Connection, desk: Desk, agent: str, opened: Sequence[Opening]) -> Standing:
+def _stands(connection: Connection, desk: Desk, agent: str, opened: Sequence[Opening]) -> LimitUse:
     account, broker = desk.default_account.on(desk.broker.link) or "", desk.broker
-    return standing(
+    return limit_use(
         account,
         balances=broker.known_balances(account),
         holdings=Holdings(
@@ -178,7 +191,7 @@ def _with_fees(amount: Decimal | None, settings: Settings) -> Decimal | None:
     return None if amount is None else amount * (1 + settings.fee_estimate_bps / BASIS_POINTS)
 
 
-def _investable(stands: Standing, settings: Settings) -> Decimal | None:
+def _investable(stands: LimitUse, settings: Settings) -> Decimal | None:
     """Settled cash above the reserve."""
     if stands.cash_usd is None or stands.equity_usd is None:
         return None

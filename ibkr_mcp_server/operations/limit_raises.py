@@ -19,8 +19,9 @@ from ibkr_mcp_server.safety.approval_queue import ApprovalQueue
 from ibkr_mcp_server.safety.limits_in_force import RAISABLE
 from ibkr_mcp_server.safety.operator import OperatorProof
 from ibkr_mcp_server.safety.roles import Power
-from ibkr_mcp_server.setting_rules import as_text
-from ibkr_mcp_server.settings import PREFIX, Settings, rule_of, variable_of
+from ibkr_mcp_server.settings.base import PREFIX, variable_of
+from ibkr_mcp_server.settings.model import Settings, rule_of
+from ibkr_mcp_server.settings.rules import as_text
 from ibkr_mcp_server.store import limit_raises
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.limit_raises import LimitRaise

@@ -15,3 +15,8 @@ async def wait_for_first_link(desk: Desk, seconds: float) -> None:
         link = await desk.broker.wait_until_up(seconds)
     if link.is_up and not desk.safety.readiness.is_ready:
         await desk.safety.readiness.wait_until_settled(seconds)
+
+
+def served_accounts(desk: Desk) -> tuple[str, ...]:
+    """The accounts that the broker listed for this link last."""
+    return desk.broker.link.accounts

@@ -11,7 +11,8 @@ from ibkr_mcp_server.domain.orders import BrokerOrder, Execution, Order
 from ibkr_mcp_server.errors import Refused, Unavailable
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
-from ibkr_mcp_server.safety.decision import CODES, Code, Decision, Verdict
+from ibkr_mcp_server.safety.codes import CODES, Code
+from ibkr_mcp_server.safety.decision import Decision, Verdict
 from ibkr_mcp_server.safety.identity import carries
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.intents import Intent

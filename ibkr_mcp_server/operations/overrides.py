@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
+from sqlalchemy import Connection
+
+from ibkr_mcp_server.audit.events import EventType
+from ibkr_mcp_server.audit.log import tail
 from ibkr_mcp_server.safety.limits_in_force import LimitsInForce
-from ibkr_mcp_server.setting_rules import as_text
-from ibkr_mcp_server.settings import Settings, variable_of
+from ibkr_mcp_server.settings.base import variable_of
+from ibkr_mcp_server.settings.model import Settings
+from ibkr_mcp_server.settings.rules import as_text
 from ibkr_mcp_server.store.limit_raises import LimitRaise
 
 _OFF = {
@@ -16,6 +22,21 @@ _OFF = {
     "require_paper_account_verification": "Accounts are not verified",
 }
 """Settings whose false switches a control off."""
+
+
+CONTROL_API = "control API"
+"""In records and notices about its keys."""
+RECORDS_LOOKED_AT = 20
+
+
+def recorded_troubles(connection: Connection, since: datetime) -> Iterator[str]:
+    """What servers recorded of controls that cannot be used, from `since` on; the newest of each, for a shell."""
+    told: dict[str, str] = {}
+    for record in tail(connection, RECORDS_LOOKED_AT, EventType.CONTROL_DISABLED):
+        outcome = record.outcome or {}
+        if record.timestamp >= since and "control" in outcome:
+            told[str(outcome["control"])] = str(outcome.get("reason", ""))
+    yield from told.values()
 
 
 def disabled_controls(settings: Settings) -> tuple[str, ...]:

@@ -19,13 +19,13 @@ from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import Refused
-from ibkr_mcp_server.operations.reset import OBSTACLES
+from ibkr_mcp_server.operations.reset import OBSTACLES, require_cool_down_over
 from ibkr_mcp_server.safety import agent_stages
 from ibkr_mcp_server.safety.agent_stages import AgentStage
 from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker, enter
 from ibkr_mcp_server.safety.operator import OperatorProof
 from ibkr_mcp_server.safety.roles import Power
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.store import breaker, reconciliations, risk_records
 from ibkr_mcp_server.store.breaker import Acknowledged, BreakerState, Mode, Stage
 from ibkr_mcp_server.store.database import Database
@@ -153,15 +153,7 @@ def require_resettable(
     """Raise Refused, naming everything that stands against closing the breaker."""
     if not state.is_open:
         raise Refused("BREAKER_CLOSED", "The circuit breaker is closed; there is nothing to reset.")
-    if state.earliest_reset is not None and now < state.earliest_reset:
-        left = (state.earliest_reset - now).total_seconds()
-        raise Refused(
-            "COOLING_DOWN",
-            f"After a loss the breaker stays open until {state.earliest_reset:%Y-%m-%d %H:%M} UTC, another "
-            f"{left / 60:.0f} minutes.",
-            next_step="Use the time to find out what happened; then reset.",
-            retry_after_seconds=left,
-        )
+    require_cool_down_over(state, now)
     if found := list(obstacles(connection, state, now, acknowledge)):
         raise Refused(
             "NOT_RESUMABLE",

@@ -8,7 +8,8 @@ from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.errors import Fault
 from ibkr_mcp_server.operations.desk import Desk
 from ibkr_mcp_server.operations.safe_operation import Access, safe_trading_operation
-from ibkr_mcp_server.safety.decision import Code, OperationRefused
+from ibkr_mcp_server.safety.codes import Code
+from ibkr_mcp_server.safety.decision import OperationRefused
 
 
 async def refuse(operation: Operation, desk: Desk) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 
 from sqlalchemy import Connection
 
@@ -15,9 +16,11 @@ from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.safety.approval_queue import DUAL_SECONDS, ApprovalQueue
 from ibkr_mcp_server.safety.kill_switch import KillSwitch, power_to_end
 from ibkr_mcp_server.safety.operator import OperatorProof
-from ibkr_mcp_server.settings import BrokerMode, Settings
-from ibkr_mcp_server.store import approvals, intents, latches, reconciliations
+from ibkr_mcp_server.settings.broker import BrokerMode
+from ibkr_mcp_server.settings.model import Settings
+from ibkr_mcp_server.store import approvals, breaker, intents, latches, reconciliations
 from ibkr_mcp_server.store.approvals import Approval, Asked
+from ibkr_mcp_server.store.breaker import BreakerState
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.latches import Latch
 
@@ -33,19 +36,20 @@ async def reset_kill_switch(
     *,
     settings: Settings,
     queue: ApprovalQueue,
+    clock: Clock,
     scope: str = ACCOUNT,
 ) -> Latch:
     """Clear a kill switch for a human who proved themselves and says why.
 
     Raises:
         SecondPersonNeeded: it takes two people, and this was the first.
-        Refused: the switch is off, the reason is missing, or something still stands against it.
+        Refused: the switch is off, the reason is missing, the cool-down is not over, or something stands against it.
     """
     if not reason.strip():
         raise Refused(
             "REASON_MISSING", "A reset needs a reason.", next_step="Say in a sentence why trading may resume."
         )
-    check_resumable(database, scope)
+    check_resumable(database, scope, clock=clock)
     latch = database.read_blocking(lambda connection: latches.current(connection, scope))
     if not needs_two_people(settings, latch):
         return await kill_switch.clear(proof, reason, scope=scope)
@@ -107,8 +111,9 @@ def _terms(latch: Latch) -> tuple[str, ...]:
     )
 
 
-def check_resumable(database: Database, scope: str = ACCOUNT) -> None:
+def check_resumable(database: Database, scope: str = ACCOUNT, *, clock: Clock) -> None:
     """Raise Refused, naming everything that stands against a reset. Blocks."""
+    database.read_blocking(lambda connection: _require_cool_down_of_kill(connection, scope, clock.now()))
     found = database.read_blocking(
         lambda connection: [text for obstacle in OBSTACLES for text in obstacle(connection, scope)]
     )
@@ -120,6 +125,26 @@ def check_resumable(database: Database, scope: str = ACCOUNT) -> None:
             next_step="Start the server, so that it asks the broker for lost orders and compares the records; "
             "`status --safety` shows the rest.",
         )
+
+
+def _require_cool_down_of_kill(connection: Connection, scope: str, now: datetime) -> None:
+    """RC-01: what a KILL threshold stopped for lost money stays stopped until the next trading day."""
+    if scope == ACCOUNT and latches.current(connection, scope).auth == BY_THRESHOLD:
+        require_cool_down_over(breaker.current(connection), now)
+
+
+def require_cool_down_over(state: BreakerState, now: datetime) -> None:
+    """Raise Refused, with what is left of it, while the cool-down after a loss lasts (RC-01)."""
+    if state.earliest_reset is None or now >= state.earliest_reset:
+        return
+    left = (state.earliest_reset - now).total_seconds()
+    raise Refused(
+        "COOLING_DOWN",
+        f"After a loss trading stays stopped until {state.earliest_reset:%Y-%m-%d %H:%M} UTC, another "
+        f"{left / 60:.0f} minutes.",
+        next_step="Use the time to find out what happened; then reset.",
+        retry_after_seconds=left,
+    )
 
 
 def _audit_log(connection: Connection, scope: str) -> Iterator[str]:
@@ -144,7 +169,7 @@ def _comparison(connection: Connection, scope: str) -> Iterator[str]:
     if report is None and not intents.actors(connection):
         return  # nothing was ever sent from here, and no broker was ever asked
     stopped_at = latches.current(connection, scope).activated_at
-    if report is None or (stopped_at is not None and report.last_at < stopped_at):
+    if report is None or (stopped_at is not None and report.last_at <= stopped_at):
         yield "Our records were not compared with the broker's since the stop."
         return
     if not report.clean:

@@ -24,7 +24,8 @@ from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.errors import Fault, OutcomeUnknown, ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
-from ibkr_mcp_server.safety.decision import CODES, Code, Decision, OperationRefused
+from ibkr_mcp_server.safety.codes import CODES, Code
+from ibkr_mcp_server.safety.decision import Decision, OperationRefused
 from ibkr_mcp_server.safety.manager import Admission
 from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.store.latches import KillMode

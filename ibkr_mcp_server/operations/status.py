@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from ibkr_mcp_server.alerts.health import AlertHealth, alert_health
 from ibkr_mcp_server.audit.chain import Head
 from ibkr_mcp_server.audit.log import head
 from ibkr_mcp_server.broker.base import LinkStatus
@@ -20,14 +21,15 @@ from ibkr_mcp_server.operations.drills import Drilled, newest_drill
 from ibkr_mcp_server.operations.headroom import Headroom, headroom
 from ibkr_mcp_server.operations.overrides import overrides
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.kill_switch import KillStatus
 from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
 from ibkr_mcp_server.safety.policy import account_check, closed_live_locks
 from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.tally import Hour, Violation
-from ibkr_mcp_server.settings import Settings
-from ibkr_mcp_server.store import intents, latches, limit_raises, stop_runs
+from ibkr_mcp_server.settings.model import Settings
+from ibkr_mcp_server.store import breaker, intents, latches, limit_raises, stop_runs
+from ibkr_mcp_server.store.breaker import BreakerState
 from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.store.stop_runs import StopRun
 
@@ -64,6 +66,10 @@ class SafetyStatus:
     session_id: str
     not_the_writer: str | None
     """Why this process refuses every write, naming the one that writes; None if it may write (LK-01)."""
+    breaker: BreakerState | None = None
+    """The circuit breaker, the risk mode and the recovery stage; None while the store cannot be read."""
+    alerts: AlertHealth | None = None
+    """None while the store cannot be read."""
     overrides: tuple[str, ...] = ()
     """Every control that is off, reduced or overridden."""
     store_problem: str | None = None
@@ -101,7 +107,8 @@ async def safety_status(operation: Operation, desk: Desk) -> Answer[SafetyStatus
 def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
     """Read everything in one transaction, so that the parts belong together."""
     settings, now = desk.settings, desk.clock.now()
-    in_force = desk.safety.standing.limits(connection, agent=agent)
+    watch = breaker.current(connection)
+    in_force = desk.safety.standing.limits(connection, watch, agent=agent)
     raised = limit_raises.in_force(connection, desk.clock)
     minute = len(intents.opening_in_window(connection, desk.clock, MINUTE_SECONDS))
     today = intents.opening_on(connection, trading_day(now))
@@ -118,7 +125,7 @@ def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
         trading_enabled=settings.enable_trading,
         gates=gates(settings),
         closed_live_locks=closed_live_locks(settings),
-        limits=headroom(connection, desk, in_force.of(settings), agent, minute=minute, today=today),
+        limits=headroom(connection, desk, in_force, agent, minute=minute, today=today),
         opening_today=today,
         unresolved=tuple(intents.unresolved(connection)),
         violations=desk.safety.tally.violations(),
@@ -129,6 +136,8 @@ def read_status(connection: Connection, desk: Desk, agent: str) -> SafetyStatus:
         config_hash=desk.audit.config_hash,
         session_id=desk.session_id,
         not_the_writer=desk.safety.writer.objection(connection),
+        breaker=watch,
+        alerts=alert_health(connection, settings, now),
         overrides=tuple(overrides(settings, in_force, raised, desk.safety.caution.pending())),
     )
 

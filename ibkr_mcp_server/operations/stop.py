@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ibkr_mcp_server.domain import scopes
 from ibkr_mcp_server.domain.instruments import InstrumentQuery
 from ibkr_mcp_server.domain.operations import SYSTEM, Operation
+from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
-from ibkr_mcp_server.operations.entries import Entries, cancel_entries
+from ibkr_mcp_server.operations.entries import Entries, cancel_entries, working_entries
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, safe_trading_operation
 from ibkr_mcp_server.operations.stop_coordinator import StopCoordinator
 from ibkr_mcp_server.safety.kill_switch import SENTINEL, SIGNAL, Activation
@@ -52,12 +54,22 @@ async def emergency_stop(
 
     async def act(access: Access) -> StopReport:
         scope, warning = await _scope(operation, only, access)
+        before = await _entries_to_tell(desk, scope)
         switch = desk.safety.kill_switch
         activation = await switch.activate(KillMode.HALT_ONLY, reason, operation.actor, scope=scope)
-        entries = await cancel_entries(desk, scope) if desk.settings.kill_cancel_entry_orders else Entries()
+        cancels = desk.settings.kill_cancel_entry_orders
+        entries = await cancel_entries(desk, scope, before=before) if cancels else Entries()
         return StopReport(scope=scope, activation=activation, entries=entries, warning=warning)
 
     return await safe_trading_operation(operation, act, desk=desk)
+
+
+async def _entries_to_tell(desk: Desk, scope: str) -> Sequence[BrokerOrder]:
+    """What works just before a stop. Only for its report, so whatever fails here must not hold the stop up."""
+    try:
+        return (await working_entries(desk, scope))[0]
+    except (ProductError, OSError):
+        return ()
 
 
 async def _scope(operation: Operation, only: str | None, access: Access) -> tuple[str, str | None]:

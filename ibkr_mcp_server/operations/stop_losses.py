@@ -46,14 +46,24 @@ async def stop_losses(operation: Operation, desk: Desk) -> Answer[StopLosses]:
     async def act(access: Access) -> StopLosses:
         orders = [order for order in await access.broker.open_orders() if order.is_working]
         positions = await access.broker.positions(operation.account)
-        stops = [
-            StopOrder(order=order, protects=is_protective(order, positions, orders))
-            for order in orders
-            if order.order.order_type in STOP_TYPES and operation.account in (None, order.order.account)
-        ]
+        stops = [one for one in _stops(orders, positions) if operation.account in (None, one.order.order.account)]
         return StopLosses(stops=stops, positions=[_covered(held, stops) for held in positions])
 
     return await safe_trading_operation(operation, act, desk=desk)
+
+
+def coverage(orders: Sequence[BrokerOrder], positions: Sequence[Position]) -> list[Covered]:
+    """How much of each position that is held working stops cover."""
+    stops = _stops([order for order in orders if order.is_working], positions)
+    return [_covered(held, stops) for held in positions if held.quantity]
+
+
+def _stops(orders: Sequence[BrokerOrder], positions: Sequence[Position]) -> list[StopOrder]:
+    return [
+        StopOrder(order=order, protects=is_protective(order, positions, orders))
+        for order in orders
+        if order.order.order_type in STOP_TYPES
+    ]
 
 
 def _covered(held: Position, stops: Sequence[StopOrder]) -> Covered:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from ibkr_mcp_server.clock import Clock, trading_day
 from ibkr_mcp_server.domain import scopes
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.store import latches, risk_records
 from ibkr_mcp_server.store.breaker import Stage
 from ibkr_mcp_server.store.schema import intents

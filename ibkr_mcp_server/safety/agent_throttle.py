@@ -13,7 +13,7 @@ from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.operations import ActorType, Operation, OperationClass
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.minute_window import MinuteWindow
 from ibkr_mcp_server.store import agent_timeouts
 from ibkr_mcp_server.store.database import Database

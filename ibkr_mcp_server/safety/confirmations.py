@@ -24,10 +24,11 @@ from ibkr_mcp_server.domain.confirmation import Confirmer
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.orders import Order, Side
 from ibkr_mcp_server.safety.approval_queue import ApprovalQueue
-from ibkr_mcp_server.safety.decision import Code, Decision, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import Decision
 from ibkr_mcp_server.safety.roles import Power
 from ibkr_mcp_server.safety.snapshot import Given, Observed, Recorded, Snapshot
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.store import approvals, tickets
 from ibkr_mcp_server.store.approvals import ApprovalState, Asked
 from ibkr_mcp_server.store.tickets import Ticket

@@ -5,7 +5,7 @@ IBKR watches the same figure of its clients: (submits + changes + cancels) / (ex
 
 from __future__ import annotations
 
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.state import Cause, SafetyState
 from ibkr_mcp_server.store.intents import DayOfMessages
 

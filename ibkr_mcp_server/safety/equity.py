@@ -23,6 +23,8 @@ VELOCITY_SECONDS = 300.0
 """CB-16."""
 SETTLING_SECONDS = 180.0
 """IBKR renews cash at most this often; with younger fills nothing is concluded from it."""
+PRICING_SECONDS = 60.0
+"""How long a balance waits for the price of a holding that came without a fill."""
 LONG_WEEKEND = timedelta(days=4)
 NOTICEABLE = Decimal("0.001")
 """Of the equity: a smaller gap between balance and profit is rounding, interest or a commission on its way."""
@@ -92,7 +94,28 @@ class Known:
     """By currency."""
     rates: Mapping[str, Decimal]
     held: Mapping[int, tuple[Decimal, Decimal]]
-    """Quantity, and value of one unit in the base currency, by contract; what has no price is left out."""
+    """Quantity, and value of one unit in the base currency, by contract; 0 for what has no price."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payment:
+    """What came to an account, or left it, without a trade; in the base currency, negative for what left."""
+
+    at: datetime
+    """When it was noticed."""
+    amount: Decimal
+    """As it moved the marks: what prices changed in the same moment is no part of it."""
+    cash: Decimal
+    """The cash that no fill explains."""
+    holdings: Decimal
+    """The holdings that no fill explains, at their price."""
+    equity: Decimal
+    """After it."""
+
+    @property
+    def is_of_holdings(self) -> bool:
+        """Securities were moved rather than money."""
+        return abs(self.holdings) > abs(self.cash)
 
 
 @dataclass(kw_only=True)
@@ -105,10 +128,14 @@ class EquityMeter:
     marks: Marks | None = None
     paid: Decimal = ZERO
     """What was paid in, less what was paid out, as found so far."""
+    payments: list[Payment] = field(default_factory=list)
+    """Those that nobody has recorded yet."""
     _pnl: AccountPnl | None = None
     _told_at: datetime | None = None
+    _unpriced_since: datetime | None = None
     _fills: list[Execution] = field(default_factory=list)
     _curve: deque[tuple[float, Decimal]] = field(default_factory=deque)
+    """The last five minutes by monotonic seconds, falling: what something higher followed has been left out."""
 
     def filled(self, fill: Execution) -> None:
         """A fill that the last balance does not include yet."""
@@ -131,9 +158,10 @@ class EquityMeter:
         self._pnl = pnl or self._pnl
         if self.equity is not None:
             self.equity += change
-        if balances is not None and balances.net_liquidation is not None and balances.received_at != self._told_at:
-            self._told_at = balances.received_at
-            self._balance(balances, positions, now)
+        is_told = balances is not None and balances.net_liquidation is not None
+        if balances is not None and is_told and balances.received_at != self._told_at:
+            is_taken = self._balance(balances, positions, now)
+            self._told_at = balances.received_at if is_taken else self._told_at
         if self.equity is None:
             return
         day = trading_day(now)
@@ -149,21 +177,33 @@ class EquityMeter:
             )
         before = self.equity if before is None else before + (self.paid - paid_before)
         self.marks = self.marks.moved(self.equity, day, before=before)
+        if not self.is_told:
+            return
+        while self._curve and self._curve[-1][1] <= self.equity:
+            self._curve.pop()  # it can never be the highest again
         self._curve.append((monotonic, self.equity))
-        while self._curve and monotonic - self._curve[0][0] > VELOCITY_SECONDS:
+        while monotonic - self._curve[0][0] > VELOCITY_SECONDS:
             self._curve.popleft()
 
     @property
-    def peak_of_five_minutes(self) -> Decimal | None:
-        return max((equity for _, equity in self._curve), default=None)
+    def is_told(self) -> bool:
+        """The broker told a balance in this run; what an earlier run knew is not what the account is worth now."""
+        return self._told_at is not None
 
-    def _balance(self, balances: AccountSummary, positions: tuple[Position, ...], now: datetime) -> None:
-        """A balance that differs from the last one told is the truth; the same figure again is cached, and no news."""
+    @property
+    def peak_of_five_minutes(self) -> Decimal | None:
+        return self._curve[0][1] if self._curve else None
+
+    def _balance(self, balances: AccountSummary, positions: tuple[Position, ...], now: datetime) -> bool:
+        """A balance that differs from the last one told is the truth; the same figure again is cached, and no news.
+
+        False when it must be looked at again.
+        """
         assert balances.net_liquidation is not None
         told = balances.net_liquidation.amount
         before = self.known
         if before is not None and self.equity is not None and told == before.net_liquidation:
-            return
+            return True
         after = Known(
             at=balances.received_at,
             net_liquidation=told,
@@ -172,13 +212,25 @@ class EquityMeter:
             held=_held(self.account, positions, balances.exchange_rates),
         )
         if before is not None and self.equity is not None:
-            self._payment(told - self.equity, _unexplained(before, after, self._fills), now)
+            if self._waits_for_a_price(before, after, now):
+                return False
+            self._payment(told - self.equity, *_unexplained(before, after, self._fills), now)
         self._fills = [fill for fill in self._fills if (now - fill.executed_at).total_seconds() < SETTLING_SECONDS]
         self.known, self.equity = after, told
+        return True
 
-    def _payment(self, gap: Decimal, unexplained: Decimal, now: datetime) -> None:
-        """What of `gap` was paid in or out; the rest is profit or loss."""
-        equity = self.equity or ZERO
+    def _waits_for_a_price(self, before: Known, after: Known, now: datetime) -> bool:
+        """What was moved in is worth nothing to us until it has a price, and would be taken for profit until then."""
+        moved = _moved(before, after, self._fills)
+        if not any(quantity and not unit for quantity, unit in moved.values()):
+            self._unpriced_since = None
+            return False
+        self._unpriced_since = self._unpriced_since or now
+        return (now - self._unpriced_since).total_seconds() < PRICING_SECONDS
+
+    def _payment(self, gap: Decimal, cash: Decimal, holdings: Decimal, now: datetime) -> None:
+        """What of `gap` was paid in or out, by the cash and the holdings that no fill explains; the rest is profit."""
+        equity, unexplained = self.equity or ZERO, cash + holdings
         young = any((now - fill.executed_at).total_seconds() < SETTLING_SECONDS for fill in self._fills)
         if young or equity <= 0 or abs(gap) <= NOTICEABLE * equity or gap * unexplained <= 0:
             return
@@ -187,6 +239,7 @@ class EquityMeter:
             return
         factor = (equity + paid) / equity
         self.paid += paid
+        self.payments.append(Payment(at=now, amount=paid, cash=cash, holdings=holdings, equity=equity + gap))
         self.marks = self.marks.scaled(factor) if self.marks is not None else None
         self._curve = deque((at, value * factor) for at, value in self._curve)
 
@@ -203,11 +256,15 @@ class EquityMeter:
             "cash": {currency: str(amount) for currency, amount in self.known.cash.items()},
             "rates": {currency: str(rate) for currency, rate in self.known.rates.items()},
             "held": {str(con_id): [str(each) for each in row] for con_id, row in self.known.held.items()},
+            "curve": [[monotonic, str(equity)] for monotonic, equity in self._curve],
         }
 
     @classmethod
-    def of_json(cls, account: str, told: Mapping[str, Any]) -> EquityMeter:
-        """As it was left; what changed meanwhile is found at the first observation."""
+    def of_json(cls, account: str, told: Mapping[str, Any], *, shift_seconds: float = 0.0) -> EquityMeter:
+        """As it was left; what changed meanwhile is found at the first observation.
+
+        `shift_seconds` turns the monotonic seconds of then into those of now.
+        """
         known = Known(
             at=datetime.fromisoformat(told["at"]),
             net_liquidation=Decimal(told["net_liquidation"]),
@@ -215,7 +272,9 @@ class EquityMeter:
             rates={currency: Decimal(rate) for currency, rate in told["rates"].items()},
             held={int(con_id): (Decimal(row[0]), Decimal(row[1])) for con_id, row in told["held"].items()},
         )
-        return cls(account=account, known=known, equity=Decimal(told["equity"]), marks=Marks.of_json(told["marks"]))
+        curve = deque((at + shift_seconds, Decimal(equity)) for at, equity in told.get("curve", ()))
+        marks = Marks.of_json(told["marks"])
+        return cls(account=account, known=known, equity=Decimal(told["equity"]), marks=marks, _curve=curve)
 
 
 def _change(before: AccountPnl | None, now: AccountPnl | None) -> Decimal:
@@ -256,10 +315,9 @@ def _held(
     return held
 
 
-def _unexplained(before: Known, after: Known, fills: list[Execution]) -> Decimal:
-    """Value, in the base currency, of the cash and the holdings that came or went without a fill."""
+def _unexplained(before: Known, after: Known, fills: list[Execution]) -> tuple[Decimal, Decimal]:
+    """The values, in the base currency, of the cash and of the holdings that came or went without a fill."""
     cash: dict[str, Decimal] = {}
-    held: dict[int, Decimal] = {}
     for fill in fills:
         signed, instrument = fill.quantity * fill.side.sign, fill.instrument
         paid = -signed * fill.price * (instrument.multiplier or 1)
@@ -267,14 +325,24 @@ def _unexplained(before: Known, after: Known, fills: list[Execution]) -> Decimal
             cash[instrument.symbol] = cash.get(instrument.symbol, ZERO) + signed
         elif instrument.sec_type == "FUT":
             paid = ZERO
-        held[instrument.con_id] = held.get(instrument.con_id, ZERO) + signed
         cash[instrument.currency] = cash.get(instrument.currency, ZERO) + paid
-    total = ZERO
+    money = ZERO
     for currency in {*before.cash, *after.cash}:
         moved = after.cash.get(currency, ZERO) - before.cash.get(currency, ZERO) - cash.get(currency, ZERO)
-        total += moved * after.rates.get(currency, before.rates.get(currency, ZERO))
+        money += moved * after.rates.get(currency, before.rates.get(currency, ZERO))
+    holdings = (quantity * unit for quantity, unit in _moved(before, after, fills).values())
+    return money, sum(holdings, ZERO)
+
+
+def _moved(before: Known, after: Known, fills: list[Execution]) -> dict[int, tuple[Decimal, Decimal]]:
+    """By contract: the units that came or went without a fill, and what one is worth; 0 is not known."""
+    filled: dict[int, Decimal] = {}
+    for fill in fills:
+        con_id = fill.instrument.con_id
+        filled[con_id] = filled.get(con_id, ZERO) + fill.quantity * fill.side.sign
+    moved = {}
     for con_id in {*before.held, *after.held}:
         was, unit_before = before.held.get(con_id, (ZERO, ZERO))
         now, unit_after = after.held.get(con_id, (ZERO, ZERO))
-        total += (now - was - held.get(con_id, ZERO)) * (unit_after or unit_before)
-    return total
+        moved[con_id] = now - was - filled.get(con_id, ZERO), unit_after or unit_before
+    return moved

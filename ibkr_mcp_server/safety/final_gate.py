@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 from ibkr_mcp_server.domain.operations import FinalGate
 from ibkr_mcp_server.errors import ProductError, Refused
 from ibkr_mcp_server.log import get_logger
-from ibkr_mcp_server.safety.decision import Code, Decision
+from ibkr_mcp_server.safety.codes import Code
+from ibkr_mcp_server.safety.decision import Decision
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.policy import Policy
 from ibkr_mcp_server.safety.send_gate import SendGate

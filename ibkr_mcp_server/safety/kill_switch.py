@@ -23,7 +23,7 @@ from ibkr_mcp_server.domain.operations import SYSTEM, Actor, ActorType
 from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import Fault, ProductError, Refused
 from ibkr_mcp_server.safety.callbacks import Callbacks, Occasion
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.operator import OperatorProof
 from ibkr_mcp_server.safety.roles import Power
 from ibkr_mcp_server.safety.send_gate import SendGate
@@ -136,9 +136,9 @@ class KillSwitch:
         finally:
             self._stopping[scope] -= 1
         in_flight = await self._wait_for_senders()
+        news = {"scope": scope, "mode": str(mode), "reason": reason, "actor": actor.id}
         self.callbacks.call(
-            Occasion.HALT if strategy is None else Occasion.STRATEGY_HALT,
-            {"scope": scope, "mode": str(mode), "reason": reason, "actor": actor.id, "first": first},
+            Occasion.HALT if strategy is None else Occasion.STRATEGY_HALT, {**news, "first": first, "durable": durable}
         )
         return Activation(
             latch=latch, first=first, durable=durable, nothing_in_flight=in_flight is None, problem=trouble or in_flight

@@ -6,14 +6,16 @@ raise never reaches beyond what the setting itself may be; one that does counts 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from decimal import ROUND_DOWN, Decimal
+from typing import Any
 
 from sqlalchemy import Connection
 
 from ibkr_mcp_server.clock import Clock
-from ibkr_mcp_server.setting_rules import as_text
-from ibkr_mcp_server.settings import Settings, rule_of
+from ibkr_mcp_server.domain.agents import AgentLimits
+from ibkr_mcp_server.settings.model import Settings, rule_of
+from ibkr_mcp_server.settings.rules import as_text
 from ibkr_mcp_server.store import limit_raises
 
 SIZE_LIMITS = (
@@ -32,6 +34,8 @@ SIZE_LIMITS = (
     "max_leverage",
 )
 """What the factor multiplies: sizes and values of orders, positions and days."""
+OWN_SIZE_LIMITS = tuple(one.name for one in fields(AgentLimits) if one.name in SIZE_LIMITS)
+"""The same of an agent."""
 RAISABLE = (
     *SIZE_LIMITS,
     "max_orders_per_minute",
@@ -57,6 +61,14 @@ class LimitsInForce:
         if self.factor < 1:
             values |= {name: _scaled(values.get(name, getattr(configured, name)), self.factor) for name in SIZE_LIMITS}
         return configured.model_copy(update=values) if values else configured
+
+    def of_agent(self, own: AgentLimits) -> AgentLimits:
+        """An agent's own limits at this moment: the factor is for them as well, a raise for the limits of all alone."""
+        if self.factor >= 1:
+            return own
+        told = ((name, getattr(own, name)) for name in OWN_SIZE_LIMITS)
+        scaled: dict[str, Any] = {name: _scaled(limit, self.factor) for name, limit in told if limit is not None}
+        return replace(own, **scaled)
 
 
 AS_CONFIGURED = LimitsInForce()

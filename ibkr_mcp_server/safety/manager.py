@@ -42,9 +42,11 @@ from ibkr_mcp_server.safety.approvals import Approval, approval_of, cancellation
 from ibkr_mcp_server.safety.caution import Caution
 from ibkr_mcp_server.safety.checks.order_form import tradable_step
 from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker, is_on_paper, is_staged
+from ibkr_mcp_server.safety.codes import Code, problem
 from ibkr_mcp_server.safety.confirmations import Confirmations, epoch_of, held_to
-from ibkr_mcp_server.safety.decision import Code, Decision, Findings, Validation, Verdict, problem, refuses
+from ibkr_mcp_server.safety.decision import Basis, Decision, Sizing, Validation, Verdict, refuses
 from ibkr_mcp_server.safety.default_account import DefaultAccount
+from ibkr_mcp_server.safety.evidence import Contracts
 from ibkr_mcp_server.safety.exposure import Holdings
 from ibkr_mcp_server.safety.final_gate import FinalGates
 from ibkr_mcp_server.safety.identity import fingerprint, mint_key
@@ -54,22 +56,24 @@ from ibkr_mcp_server.safety.observation import Observer, in_size
 from ibkr_mcp_server.safety.policy import Policy, account_check
 from ibkr_mcp_server.safety.readiness import Readiness
 from ibkr_mcp_server.safety.records import (
+    contract_event,
     decision_event,
     intent_event,
     refusal_events,
 )
 from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.safety.settlement import Settlement
-from ibkr_mcp_server.safety.sizing import Sizing, size
+from ibkr_mcp_server.safety.sizing import size
 from ibkr_mcp_server.safety.snapshot import Given, Observed, Recorded, Snapshot
 from ibkr_mcp_server.safety.standing import Standing
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.tally import Tally
 from ibkr_mcp_server.safety.writer import WriterRole
-from ibkr_mcp_server.settings import BrokerMode, Settings
+from ibkr_mcp_server.settings.broker import BrokerMode
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.database import Database
-from ibkr_mcp_server.store.intents import Intent, IntentState
+from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.store.tickets import Ticket
 
 _log = get_logger(__name__)
@@ -157,6 +161,7 @@ class TradingSafetyManager:
         )
         self._default_account = default_account
         self.caution = Caution()
+        self._contracts = Contracts()
         self.confirmations = Confirmations(
             settings=settings,
             queue=ApprovalQueue(database=database, audit=audit, clock=clock),
@@ -204,6 +209,7 @@ class TradingSafetyManager:
                 )
                 if admission.approval is not None and admission.decision.seen.opens:
                     self.caution.spent(operation.actor.id)
+                self._contracts.recorded(admission.decision.seen.order, with_a_write=True)
             else:
                 admission = await self._decide_read(decision_id, operation, observed)
         except (ProductError, OSError) as error:
@@ -243,27 +249,21 @@ class TradingSafetyManager:
         validation = self.policy.review(operation, seen)
         decision = Decision(decision_id=decision_id, operation=operation, seen=seen, validation=validation)
         if validation.is_safe and operation.in_parts:
-            self._audit.append(connection, decision_event(decision, self._broker.link.venue))
+            self._record(connection, decision)
             return Admission(decision=decision)
         if validation.is_safe and seen.opens and is_staged(seen.recorded.state):
             self.breaker.note_decision(connection)
         dry_run = self._settings.dry_run or self._stays_on_paper(seen)
         if not validation.is_safe or dry_run:
-            self._audit.append(
-                connection,
-                decision_event(decision, self._broker.link.venue, dry_run=dry_run),
-                *refusal_events(decision),
-            )
+            self._record(connection, decision, *refusal_events(decision), dry_run=dry_run)
             return Admission(decision=decision, dry_run=validation.is_safe)
         reserved = intents_of(decision, key or mint_key(), asked, clock=self._clock, session_id=self._session_id)
         for intent in reserved:
             intents.reserve(connection, intent)
         decision = replace(decision, intent_id=reserved[0].intent_id)
         self.confirmations.use(connection, decision)
-        self._audit.append(
-            connection,
-            decision_event(decision, self._broker.link.venue),
-            *(intent_event(EventType.INTENT_RESERVED, decision, intent) for intent in reserved),
+        self._record(
+            connection, decision, *(intent_event(EventType.INTENT_RESERVED, decision, intent) for intent in reserved)
         )
         return Admission(
             decision=decision,
@@ -285,17 +285,14 @@ class TradingSafetyManager:
         if earlier is not None and earlier.fingerprint == asked:
             text = f"client_request_id {earlier.request_key} was used for this very order already."
             used = problem(Code.IDEMPOTENCY_MISMATCH, text, observed=earlier.request_key)
-        as_if = replace(seen, recorded=replace(seen.recorded, confirmed=Given(by=Confirmer.PERSON, problem=used)))
-        validation = self.policy.review(operation, as_if)
         needs = self.policy.confirmation.needed(operation, seen)
         if self.policy.repeated.review(operation, seen).problems:
             needs = max(needs, Confirmer.AGENT)
-        too_many = self.confirmations.too_many(connection, operation, needs)
-        if too_many is not None:
-            verdict = Verdict(check="confirmation", step=13, findings=refuses(too_many))
-            validation = Validation(verdicts=(*validation.verdicts, verdict))
+        wrong = used or self.confirmations.too_many(connection, operation, needs)
+        as_if = replace(seen, recorded=replace(seen.recorded, confirmed=Given(by=Confirmer.PERSON, problem=wrong)))
+        validation = self.policy.review(operation, as_if)
         decision = Decision(decision_id=decision_id, operation=operation, seen=as_if, validation=validation)
-        self._audit.append(connection, decision_event(decision, self._broker.link.venue), *refusal_events(decision))
+        self._record(connection, decision, *refusal_events(decision))
         if not validation.is_safe:
             return Admission(decision=decision)
         epoch = self._epoch(seen.recorded)
@@ -309,21 +306,17 @@ class TradingSafetyManager:
         self, connection: Connection, decision_id: str, operation: Operation, seen: Snapshot, earlier: Intent
     ) -> Admission:
         """The same request again: its own record answers, and nothing is sent (ID-04)."""
-        if earlier.state in (IntentState.RESERVED, IntentState.SENT):
-            text = f"The request {earlier.request_key} is being carried out (intent {earlier.intent_id})."
-            findings = refuses(problem(Code.IN_PROGRESS, text, observed=earlier.state))
-        else:
-            findings = Findings(observed=earlier.state)
-        verdict = Verdict(check="idempotency", step=12, findings=findings)
+        validation = self.policy.judge(Basis.SAME_KEY, operation, seen)
         decision = Decision(
             decision_id=decision_id,
             operation=operation,
             seen=seen,
-            validation=Validation(verdicts=(verdict,)),
-            replayed_intent_id=earlier.intent_id if not findings.problems else None,
+            validation=validation,
+            basis=Basis.SAME_KEY,
+            replayed_intent_id=earlier.intent_id if validation.is_safe else None,
         )
-        self._audit.append(connection, decision_event(decision, self._broker.link.venue))
-        return Admission(decision=decision, replayed=earlier if not findings.problems else None)
+        self._record(connection, decision)
+        return Admission(decision=decision, replayed=earlier if validation.is_safe else None)
 
     async def _decide_read(self, decision_id: str, operation: Operation, observed: Observed) -> Admission:
         recorded = await self._database.read(
@@ -349,7 +342,9 @@ class TradingSafetyManager:
             self.quoted.note(len(operation.symbols))
             if operation.operation_class is OperationClass.ACCOUNT_READ:
                 self.account_reads.note()
-        await self._audit.record_soon(decision_event(decision, self._broker.link.venue))
+        for event in self._events(decision, with_a_write=False):
+            await self._audit.record_soon(event)
+        self._contracts.recorded(seen.order, with_a_write=False)
         return Admission(decision=decision)
 
     def _sizing(
@@ -373,13 +368,17 @@ class TradingSafetyManager:
         self, decision_id: str, operation: Operation, observed: Observed, code: Code, text: str
     ) -> Admission:
         """A refusal that comes before the checks; recorded like every other."""
-        verdict = Verdict(check="observation", step=0, findings=refuses(problem(code, text)))
+        observed = replace(observed, problems=(problem(code, text),))
         seen = Snapshot(observed=observed, recorded=Recorded(state=EffectiveState()))
         decision = Decision(
-            decision_id=decision_id, operation=operation, seen=seen, validation=Validation(verdicts=(verdict,))
+            decision_id=decision_id,
+            operation=operation,
+            seen=seen,
+            validation=self.policy.judge(Basis.OBSERVATION, operation, seen),
+            basis=Basis.OBSERVATION,
         )
         try:
-            await self._audit.record(decision_event(decision, self._broker.link.venue))
+            await self._database.run(lambda connection: self._record(connection, decision))
         except (ProductError, OSError):
             _log.exception("a refusal could not be recorded", decision_id=decision_id)
         return Admission(decision=decision)
@@ -433,6 +432,19 @@ class TradingSafetyManager:
         return await self.settlement.settle(decision, intent_id, outcome)
 
     # ---- records
+
+    def _record(self, connection: Connection, decision: Decision, *others: AuditEvent, dry_run: bool = False) -> None:
+        """Keep `decision` in the caller's transaction, and `others` after it."""
+        self._audit.append(connection, *self._events(decision, with_a_write=True, dry_run=dry_run), *others)
+
+    def _events(self, decision: Decision, *, with_a_write: bool, dry_run: bool = False) -> list[AuditEvent]:
+        """The record of a decision; before it that of its contract, unless the log of this run has it already."""
+        order = decision.seen.order
+        contract = None if order is None else self._contracts.of(order.instrument)
+        event = decision_event(decision, contract, self._broker.link.venue, dry_run=dry_run)
+        if contract is None or self._contracts.is_recorded(contract, with_a_write=with_a_write):
+            return [event]
+        return [contract_event(contract), event]
 
     def accepts_account(self, account: str) -> bool:
         """Whether `account` may be traded under this configuration."""

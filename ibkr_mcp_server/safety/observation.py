@@ -41,7 +41,7 @@ from ibkr_mcp_server.domain.orders import (
 from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.safety import valuation
-from ibkr_mcp_server.safety.decision import Code, problem
+from ibkr_mcp_server.safety.codes import Code, problem
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.exposure import (
     ZERO,
@@ -59,7 +59,7 @@ from ibkr_mcp_server.safety.plausible import PlausiblePrices
 from ibkr_mcp_server.safety.portfolio import project
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded
 from ibkr_mcp_server.safety.state import Action
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.store.intents import Intent
 
 

@@ -6,7 +6,7 @@ that a caller learns everything at once. `docs/safety.md` prints this table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,7 +34,7 @@ from ibkr_mcp_server.safety.checks.exposure_limits import (
     of_symbol,
 )
 from ibkr_mcp_server.safety.checks.gates import TradingGates
-from ibkr_mcp_server.safety.checks.idempotency import Idempotency
+from ibkr_mcp_server.safety.checks.idempotency import Idempotency, repeated
 from ibkr_mcp_server.safety.checks.margin import MarginAfter
 from ibkr_mcp_server.safety.checks.market_data_rate import MarketDataRate
 from ibkr_mcp_server.safety.checks.market_hours import MarketOrderHours, TradingHours
@@ -56,10 +56,13 @@ from ibkr_mcp_server.safety.checks.take_profit import TakeProfitEdge
 from ibkr_mcp_server.safety.checks.unresolved_order import UnresolvedOrder
 from ibkr_mcp_server.safety.checks.working_orders import SelfMatch, StopLossOrders, WorkingOrders
 from ibkr_mcp_server.safety.checks.writer import TheWriter
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, Validation, Verdict, problem, refuses
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Basis, Findings, Validation, Verdict, refuses
 from ibkr_mcp_server.safety.limits_in_force import AS_CONFIGURED, LimitsInForce
 from ibkr_mcp_server.safety.snapshot import Snapshot
-from ibkr_mcp_server.settings import LIVE_TRADING_ACKNOWLEDGEMENT, BrokerMode, Settings
+from ibkr_mcp_server.settings.broker import BrokerMode
+from ibkr_mcp_server.settings.gates import LIVE_TRADING_ACKNOWLEDGEMENT
+from ibkr_mcp_server.settings.model import Settings
 
 SWITCHES = frozenset({"kill_switch", "effective_state", "writer", "safe_mode"})
 """The rules that the final gate looks at once more, directly before the socket write (TW-11)."""
@@ -267,31 +270,50 @@ class Policy:
         if limits not in self._variants:
             if len(self._variants) >= VARIANTS_KEPT:
                 self._variants.clear()
-            self._variants[limits] = type(self)(limits.of(self._settings), self._agent_limits)
+            agents = {name: limits.of_agent(own) for name, own in (self._agent_limits or {}).items()}
+            self._variants[limits] = type(self)(limits.of(self._settings), agents)
         return self._variants[limits]
+
+    def with_live_accounts(self, accounts: tuple[str, ...]) -> Policy:
+        """The same table for other live accounts."""
+        return type(self)(self._settings.model_copy(update={"live_accounts": accounts}), self._agent_limits)
+
+    def judge(self, basis: Basis, operation: Operation, seen: Snapshot) -> Validation:
+        """The verdict on `operation` on that basis; of nothing but what is given, so that a record can repeat it."""
+        if basis is Basis.OBSERVATION:
+            failed = Verdict(check="observation", step=0, findings=refuses(*seen.observed.problems))
+            return Validation(verdicts=(failed,))
+        if basis is Basis.SAME_KEY and seen.recorded.same_key is not None:
+            return Validation(
+                verdicts=(Verdict(check="idempotency", step=12, findings=repeated(seen.recorded.same_key)),)
+            )
+        return self.review(operation, seen)
 
     def review(self, operation: Operation, seen: Snapshot) -> Validation:
         """Run every check of the operation's class; a check that fails to run refuses (TW-07)."""
-        rules = self.within(seen.recorded.limits).table[operation.operation_class]
-        return Validation(verdicts=tuple([self._verdict(rule, operation, seen) for rule in rules]))
+        return self._verdicts(self.within(seen.recorded.limits).table[operation.operation_class], operation, seen)
 
     def review_switches(self, operation: Operation, seen: Snapshot) -> Validation:
         """Run only the rules that the final gate looks at once more (TW-11)."""
         rules = (rule for rule in self.table[operation.operation_class] if rule.name in SWITCHES)
-        return Validation(verdicts=tuple(self._verdict(rule, operation, seen) for rule in rules))
+        return self._verdicts(rules, operation, seen)
 
-    def _verdict(self, rule: Rule, operation: Operation, seen: Snapshot) -> Verdict:
-        try:
-            findings = rule.check.review(operation, seen)
-        except Exception as error:  # whatever it is, an unchecked order is a refused order
-            text = f"The check {rule.name} failed to run ({type(error).__name__})."
-            findings = refuses(problem(Code.CHECK_ERROR, text))
-        if findings is PASSED:
-            return rule.passed
-        if rule.is_limit and not self._safety_mode and findings.problems:
-            waived = tuple(f"{found.message} (not enforced: safety mode is off)" for found in findings.problems)
-            findings = Findings(warnings=waived, observed=findings.observed, limit=findings.limit)
-        return Verdict(check=rule.name, step=rule.step, findings=findings)
+    def _verdicts(self, rules: Iterable[Rule], operation: Operation, seen: Snapshot) -> Validation:
+        verdicts = []
+        for rule in rules:
+            try:
+                findings = rule.check.review(operation, seen)
+            except Exception as error:  # whatever it is, an unchecked order is a refused order
+                text = f"The check {rule.name} failed to run ({type(error).__name__})."
+                findings = refuses(problem(Code.CHECK_ERROR, text))
+            if findings is PASSED:
+                verdicts.append(rule.passed)
+                continue
+            if rule.is_limit and not self._safety_mode and findings.problems:
+                waived = tuple(f"{found.message} (not enforced: safety mode is off)" for found in findings.problems)
+                findings = Findings(warnings=waived, observed=findings.observed, limit=findings.limit)
+            verdicts.append(Verdict(rule.name, rule.step, findings))
+        return Validation(verdicts=tuple(verdicts))
 
 
 def portfolio_rules(settings: Settings) -> tuple[Rule, ...]:

@@ -12,68 +12,61 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from ibkr_mcp_server.domain.accounts import AccountSummary, Position
+from ibkr_mcp_server.domain.accounts import AccountSummary
 from ibkr_mcp_server.domain.agents import DEFAULT_AGENT, agent_tag
-from ibkr_mcp_server.domain.instruments import VALUED_BY_PRICE, Instrument
-from ibkr_mcp_server.domain.money import Money
 from ibkr_mcp_server.domain.orders import ORDER_REF_PREFIX, STOP_TYPES, BrokerOrder, Order, Side
 from ibkr_mcp_server.safety.exposure import ZERO, Holdings, may_fill, reserved_openings, reserved_sales, shared_with
 from ibkr_mcp_server.safety.holding import Holding, Line
-from ibkr_mcp_server.safety.valuation import collar
+from ibkr_mcp_server.safety.unit_values import held_unit_usd, in_usd, usd_rates, value_factor, working_unit_usd
 from ibkr_mcp_server.store.agent_positions import AgentPosition
 from ibkr_mcp_server.store.intents import Intent, Opening
 
 
 @dataclass(frozen=True, kw_only=True)
-class Portfolio:
-    """One account, with the order in question; None is unknown."""
+class Sums:
+    """What an account comes to, with all that may open; None is unknown."""
 
     equity_usd: Decimal | None
     """Net liquidation value."""
-    equity_age_seconds: float | None
-    symbol_usd: Decimal | None
-    """The order's own instrument at its worst: what is held and all that may be added, or the opposite position."""
     gross_usd: Decimal | None
-    """The same of all instruments, long and short alike."""
+    """All instruments at their worst: what is held and all that may be added, long and short alike."""
     instruments: int
     """How many have a position or may get one."""
+    strategy_usd: Decimal | None = None
+    """The gross value of what the agent in question brought about."""
+    sector: str = ""
+    """Empty is unknown, and all of unknown sectors are one."""
+    sector_usd: Decimal | None = None
+    """The gross value of all instruments of that sector."""
+    cash_usd: Decimal | None = None
+    """Settled cash."""
+    outlay_usd: Decimal | None = None
+    """What all purchases that may still come will cost."""
+    at_risk_usd: Decimal | None = None
+    """What is lost if every stop is hit; positions without a stop count in full."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portfolio(Sums):
+    """One account with the order in question, whose sector it is."""
+
+    equity_age_seconds: float | None
+    symbol_usd: Decimal | None
+    """The order's own instrument at its worst, or the opposite position."""
     is_new: bool
     """Nothing is held of the order's instrument, and nothing else is about to open it."""
     shorted: Decimal
     """Units that would be sold short if all sells of the instrument filled."""
     unknown: tuple[str, ...] = ()
     """Instruments that cannot be valued."""
-    strategy_usd: Decimal | None = None
-    """The gross value of what the agent that asks brought about, with the order."""
-    sector: str = ""
-    """The order's; empty is unknown, and all of unknown sectors are one."""
-    sector_usd: Decimal | None = None
-    """The gross value of all instruments of that sector."""
-    cash_usd: Decimal | None = None
-    """Settled cash."""
-    outlay_usd: Decimal | None = None
-    """What all purchases that may still come will cost, with the order."""
-    at_risk_usd: Decimal | None = None
-    """What is lost if every stop is hit; positions without a stop count in full."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """One account as it is, with all that may open besides; None is unknown."""
+class LimitUse(Sums):
+    """One account before the next order; the sector is the one that comes to most."""
 
-    equity_usd: Decimal | None
     largest_usd: Decimal | None
     """The instrument that comes to most."""
-    gross_usd: Decimal | None
-    instruments: int
-    strategy_usd: Decimal | None = None
-    """The share of the agent in question."""
-    sector: str = ""
-    """The sector that comes to most."""
-    sector_usd: Decimal | None = None
-    cash_usd: Decimal | None = None
-    outlay_usd: Decimal | None = None
-    at_risk_usd: Decimal | None = None
 
 
 def project(
@@ -131,13 +124,13 @@ def project(
         strategy_usd=_Totals(mine, holdings).gross_usd,
         sector=sector,
         sector_usd=totals.sector_usd(sector, holdings.industries, con_id),
-        cash_usd=_in_usd(None if balances is None else balances.settled_cash, rates),
+        cash_usd=in_usd(None if balances is None else balances.settled_cash, rates),
         outlay_usd=totals.outlay_usd(),
         at_risk_usd=totals.at_risk_usd(),
     )
 
 
-def standing(
+def limit_use(
     account: str,
     *,
     balances: AccountSummary | None,
@@ -147,7 +140,7 @@ def standing(
     collar_pct: Decimal,
     agent: str = DEFAULT_AGENT,
     shares: Sequence[AgentPosition] = (),
-) -> Standing:
+) -> LimitUse:
     """How much of the limits is used before the next order."""
     rates = usd_rates(balances)
     before = _before(account, None, holdings, unresolved, openings, rates, collar_pct, agent, shares)
@@ -155,7 +148,7 @@ def standing(
     is_known = not totals.unknown
     sectors = totals.sectors(holdings.industries)
     largest = max(sectors.items(), key=lambda one: one[1] or ZERO, default=("", ZERO))
-    return Standing(
+    return LimitUse(
         equity_usd=_equity_usd(balances, rates),
         largest_usd=max((value for value in totals.worst.values() if value), default=ZERO) if is_known else None,
         gross_usd=totals.gross_usd,
@@ -163,7 +156,7 @@ def standing(
         strategy_usd=_Totals(before.mine, holdings).gross_usd,
         sector=largest[0],
         sector_usd=largest[1] if is_known else None,
-        cash_usd=_in_usd(None if balances is None else balances.settled_cash, rates),
+        cash_usd=in_usd(None if balances is None else balances.settled_cash, rates),
         outlay_usd=totals.outlay_usd(),
         at_risk_usd=totals.at_risk_usd(),
     )
@@ -250,7 +243,7 @@ def _before(
     for held in holdings.positions or ():
         if held.account == account and held.quantity:
             entry = entry_of(held.instrument.con_id, held.instrument.label)
-            mark = _mark_usd(held, rates)
+            mark = held_unit_usd(held, rates)
             entry.position, entry.unit_usd = held.quantity, entry.unit_usd if mark is None else mark
     for con_id in holdings.unsettled:
         entry_of(con_id, f"contract {con_id}")
@@ -267,7 +260,7 @@ def _before(
         entry = entry_of(con_id, told.instrument.label)
         unit_usd = approved.get(told.order_ref)
         if unit_usd is None:
-            unit_usd = _unit_usd(told, entry.unit_usd, rates, collar_pct)
+            unit_usd = working_unit_usd(told, entry.unit_usd, rates, collar_pct)
         line = Line(quantity=may_fill(working, holdings.orders), unit_usd=unit_usd)
         add(entry, con_id, told.side, share, line, is_mine=_placed_by(told.order_ref) == tag)
         if told.order_type in STOP_TYPES:
@@ -312,7 +305,7 @@ def _within(quantity: Decimal, position: Decimal) -> Decimal:
 
 def _protect(entry: Holding, stop: Order, share: object, quantity: Decimal, rates: Mapping[str, Decimal]) -> None:
     """Count a stop whose price is known; a stop with a limit trades no better than its limit says."""
-    rate, per_unit = rates.get(stop.instrument.currency), _per_unit(stop.instrument)
+    rate, per_unit = rates.get(stop.instrument.currency), value_factor(stop.instrument)
     if stop.stop_price is None or rate is None or per_unit is None:
         return
     price = stop.stop_price
@@ -334,73 +327,4 @@ def _approved_units(openings: Sequence[Opening]) -> tuple[dict[str, Decimal], di
 
 
 def _equity_usd(balances: AccountSummary | None, rates: Mapping[str, Decimal]) -> Decimal | None:
-    return _in_usd(None if balances is None else balances.net_liquidation, rates)
-
-
-def _in_usd(money: Money | None, rates: Mapping[str, Decimal]) -> Decimal | None:
-    rate = None if money is None else rates.get(money.currency)
-    return None if money is None or rate is None else money.amount * rate
-
-
-def usd_rates(balances: AccountSummary | None) -> dict[str, Decimal]:
-    """US dollars for one unit of each currency, by the broker's own rates of the account."""
-    rates = {"USD": Decimal(1)}
-    if balances is None or balances.base_currency is None:
-        return rates
-    base_per_usd = Decimal(1) if balances.base_currency == "USD" else balances.exchange_rates.get("USD")
-    if not base_per_usd:
-        return rates
-    told: Mapping[str, Decimal] = {**balances.exchange_rates, balances.base_currency: Decimal(1)}
-    return {currency: rate / base_per_usd for currency, rate in told.items()} | rates
-
-
-def _mark_usd(held: Position, rates: Mapping[str, Decimal]) -> Decimal | None:
-    """What a unit of a holding is worth by the broker's valuation; a written option with its obligation."""
-    rate, instrument = rates.get(held.instrument.currency), held.instrument
-    if rate is None:
-        return None
-    if held.market_value is not None:
-        unit_usd = abs(held.market_value / held.quantity) * rate
-    elif held.market_price is not None:
-        per_unit = _per_unit(instrument)
-        if per_unit is None:
-            return None
-        unit_usd = held.market_price * per_unit * rate
-    else:
-        return None
-    return _with_obligation(instrument, unit_usd, rate, written=held.quantity < 0)
-
-
-def _unit_usd(
-    order: Order, mark_usd: Decimal | None, rates: Mapping[str, Decimal], collar_pct: Decimal
-) -> Decimal | None:
-    """What a unit of a working order may come to; a buy with a limit fills no higher, everything else at the market."""
-    instrument = order.instrument
-    rate, per_unit = rates.get(instrument.currency), _per_unit(instrument)
-    if rate is None or per_unit is None:
-        return None
-    limit = order.limit_price if order.limit_price is not None else order.cap_price
-    if order.side is Side.BUY and limit is not None:
-        return limit * per_unit * rate
-    told = [price * per_unit * rate for price in (limit, order.stop_price) if price is not None]
-    if mark_usd is not None:
-        told.append(mark_usd)
-    if not told or (limit is None and order.stop_price is None and mark_usd is None):
-        return None
-    worst = collar(Side.BUY, max(told), collar_pct) if limit is None else max(told)
-    return _with_obligation(instrument, worst, rate, written=order.side is Side.SELL)
-
-
-def _per_unit(instrument: Instrument) -> Decimal | None:
-    """What a price is multiplied with to give the value of one unit in the instrument's currency."""
-    if instrument.multiplier is None or instrument.sec_type not in VALUED_BY_PRICE:
-        return None
-    return instrument.multiplier / instrument.price_magnifier
-
-
-def _with_obligation(instrument: Instrument, unit_usd: Decimal, rate: Decimal, *, written: bool) -> Decimal | None:
-    if not (instrument.is_option and written):
-        return unit_usd
-    if instrument.strike is None or instrument.multiplier is None:
-        return None
-    return unit_usd + instrument.strike * instrument.multiplier * rate
+    return in_usd(None if balances is None else balances.net_liquidation, rates)

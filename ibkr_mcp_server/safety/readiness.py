@@ -10,7 +10,7 @@ import asyncio
 from contextlib import suppress
 from enum import StrEnum
 
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.state import Cause, SafetyState
 
 

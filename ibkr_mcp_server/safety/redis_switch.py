@@ -12,7 +12,7 @@ from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.operations import Actor, ActorType
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.state import Cause, SafetyState
 from ibkr_mcp_server.store.database import Database

@@ -17,7 +17,8 @@ from ibkr_mcp_server.domain.operations import SYSTEM
 from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.errors import Fault, ProductError, Refused
 from ibkr_mcp_server.log import get_logger
-from ibkr_mcp_server.safety.decision import Code, Decision
+from ibkr_mcp_server.safety.codes import Code
+from ibkr_mcp_server.safety.decision import Decision
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.records import broker_fields, error_record, intent_event, state_of
 from ibkr_mcp_server.store import intents

@@ -6,28 +6,15 @@ Rules that only ask for time, such as a pause between orders, are told apart: th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
-from ibkr_mcp_server.safety.decision import Validation
+from ibkr_mcp_server.safety.decision import Sizing, Validation
 
 MOST_STEPS = 1 << 40
 """No quantity beyond so many steps is tried; then nothing bounds it."""
 
 Judge = Callable[[Decimal], Validation]
 """What all rules say about the order with another quantity."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizing:
-    """The answer."""
-
-    largest: Decimal
-    """0 when no quantity passes."""
-    bound_by: tuple[str, ...]
-    """Codes of what refuses one step more, in the order of the rules; empty when nothing does."""
-    wait_seconds: float
-    """How long before it may be sent; 0 for now."""
 
 
 def size(judge: Judge, *, smallest: Decimal, step: Decimal) -> Sizing:

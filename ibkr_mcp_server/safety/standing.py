@@ -15,7 +15,7 @@ from ibkr_mcp_server.domain.operations import BracketDraft, Operation, Operation
 from ibkr_mcp_server.safety import efficiency
 from ibkr_mcp_server.safety.agent_stages import stage_of
 from ibkr_mcp_server.safety.circuit_breaker import STAGE_FACTORS, CircuitBreaker
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.identity import BRACKET_PARTS, part_key
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.limits_in_force import LimitsInForce, limits_in_force
@@ -24,7 +24,7 @@ from ibkr_mcp_server.safety.readiness import Readiness
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded
 from ibkr_mcp_server.safety.state import Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.safety.writer import WriterRole
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.store import agent_positions, breaker, intents
 from ibkr_mcp_server.store.breaker import BreakerState
 from ibkr_mcp_server.store.intents import DayOfMessages, Intent

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
+from ibkr_mcp_server.store.prepared import Prepared
 from ibkr_mcp_server.store.schema import stop_runs
 
 _OF_LATCH = select(stop_runs).where(
     stop_runs.c.scope == bindparam("scope"), stop_runs.c.generation == bindparam("generation")
 )
-_NEWEST = (
+# Each status asks for it.
+_NEWEST = Prepared(
     select(stop_runs).where(stop_runs.c.scope == bindparam("scope")).order_by(stop_runs.c.generation.desc()).limit(1)
 )
 
@@ -38,13 +41,13 @@ class StopRun:
 
 
 def of_latch(connection: Connection, scope: str, generation: int) -> StopRun | None:
-    row = connection.execute(_OF_LATCH, {"scope": scope, "generation": generation}).one_or_none()
+    row = connection.execute(_OF_LATCH, {"scope": scope, "generation": generation}).mappings().one_or_none()
     return None if row is None else _from_row(row)
 
 
 def newest(connection: Connection, scope: str) -> StopRun | None:
-    row = connection.execute(_NEWEST, {"scope": scope}).one_or_none()
-    return None if row is None else _from_row(row)
+    rows = _NEWEST.mappings(connection, scope=scope)
+    return _from_row(rows[0]) if rows else None
 
 
 def keep(connection: Connection, run: StopRun, now: datetime) -> StopRun:
@@ -57,7 +60,7 @@ def keep(connection: Connection, run: StopRun, now: datetime) -> StopRun:
     return kept
 
 
-def _from_row(row: Row[Any]) -> StopRun:  # Any: values of all the columns' types
-    values = dict(row._mapping)
+def _from_row(row: Mapping[Any, Any]) -> StopRun:  # Any: values of all the columns' types
+    values = dict(row)
     values["report"] = json.loads(values["report"])
     return StopRun(**values)

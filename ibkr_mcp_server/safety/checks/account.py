@@ -7,7 +7,8 @@ from functools import cached_property
 
 from ibkr_mcp_server.domain.accounts import has_accepted_prefix, masked
 from ibkr_mcp_server.domain.operations import Operation, Problem
-from ibkr_mcp_server.safety.decision import Code, Findings, problem, refuses
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import Findings, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 

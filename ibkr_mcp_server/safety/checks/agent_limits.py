@@ -11,7 +11,8 @@ from ibkr_mcp_server.domain.agents import AgentLimits
 from ibkr_mcp_server.domain.money import Money
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.safety.checks.order_rate import WINDOW_SECONDS, wait_for_room
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 

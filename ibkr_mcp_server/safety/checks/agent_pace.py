@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.checks.order_rate import wait_for_room
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.safety.state import Action
 
@@ -23,8 +24,7 @@ class AgentTimeout:
             return PASSED
         limit = f"{self.per_minute} attempts per 60 s, refused ones included"
         text = f"{operation.actor.id!r} asked more often than {limit}, and is in timeout for another {left:.0f} s."
-        refusal = problem(Code.AGENT_THROTTLED, text, limit=limit, retry_after_seconds=round(left, 3))
-        return Findings(problems=(refusal,), limit=limit)
+        return beyond(problem(Code.AGENT_THROTTLED, text, limit=limit, retry_after_seconds=round(left, 3)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,7 @@ class AccountReadRate:
             return Findings(observed=observed, limit=limit)
         text = f"{len(ages)} reads of account and orders were made in the last 60 s; the limit is {self.per_minute}."
         wait = wait_for_room(ages, self.per_minute, 1)
-        refusal = problem(Code.ACCOUNT_READ_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(Code.ACCOUNT_READ_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +56,7 @@ class ModificationRate:
             return Findings(observed=observed, limit=limit)
         text = f"{len(ages)} orders were changed in the last 60 s; the limit is {self.per_minute}."
         wait = wait_for_room(ages, self.per_minute, 1)
-        refusal = problem(Code.MODIFICATION_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(Code.MODIFICATION_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait))
 
 
 def _serves_a_position(seen: Snapshot) -> bool:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ibkr_mcp_server.domain.instruments import Instrument
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 EVERYTHING = "*"

@@ -9,7 +9,8 @@ from decimal import Decimal
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.orders import Exits, Order, OrderType, Side
 from ibkr_mcp_server.safety.checks.stop_side import limit_problems
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.safety.valuation import collar
 

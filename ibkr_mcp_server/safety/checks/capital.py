@@ -8,7 +8,8 @@ from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.domain.orders import Side
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem, refuses
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 BASIS_POINTS = 10_000

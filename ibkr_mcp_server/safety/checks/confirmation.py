@@ -7,9 +7,10 @@ from decimal import Decimal
 
 from ibkr_mcp_server.domain.confirmation import Confirmer
 from ibkr_mcp_server.domain.operations import ActorType, Operation
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem, refuses
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
-from ibkr_mcp_server.settings import BrokerMode
+from ibkr_mcp_server.settings.broker import BrokerMode
 
 
 @dataclass(frozen=True, kw_only=True)

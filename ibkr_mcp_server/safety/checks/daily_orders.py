@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ibkr_mcp_server.clock import next_trading_day_starts
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -28,14 +29,15 @@ class DailyOrders:
                 f"{used} opening orders were accepted in this trading day; the limit is {self.per_day}. "
                 f"The next trading day starts {until:%Y-%m-%d %H:%M} UTC."
             )
-            refusal = problem(
-                Code.DAILY_LIMIT,
-                text,
-                observed=observed,
-                limit=limit,
-                retry_after_seconds=(until - seen.now).total_seconds(),
+            return beyond(
+                problem(
+                    Code.DAILY_LIMIT,
+                    text,
+                    observed=observed,
+                    limit=limit,
+                    retry_after_seconds=(until - seen.now).total_seconds(),
+                )
             )
-            return Findings(problems=(refusal,), observed=observed, limit=limit)
         warnings: tuple[str, ...] = ()
         if used >= self.warn_at:
             warnings = (f"This is opening order {used + 1} of the trading day; the limit is {self.per_day}.",)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ibkr_mcp_server.domain.operations import Operation, OperationClass
 from ibkr_mcp_server.domain.orders import CHANGEABLE
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem, refuses
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 

@@ -12,7 +12,8 @@ from decimal import Decimal
 from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
 from ibkr_mcp_server.safety.portfolio import Portfolio
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
@@ -53,8 +54,7 @@ class ShareOfEquity:
             return Findings(observed=f"{share:.4f} %", limit=limit)
         observed = f"{share:.4f} % ({total:,.2f} of {equity:,.2f} USD)"
         text = f"{self.what} would come to {share:.2f} % of the equity; the limit is {self.most_pct:f} %."
-        refusal = problem(self.code, text, observed=observed, limit=limit)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(self.code, text, observed=observed, limit=limit))
 
     @cached_property
     def _limit(self) -> str:
@@ -79,8 +79,7 @@ class SumInDollars:
         if total <= self.most_usd:
             return Findings(observed=observed, limit=limit)
         text = f"{self.what} would come to {observed}; the limit is {limit}."
-        refusal = problem(self.code, text, observed=observed, limit=limit)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(self.code, text, observed=observed, limit=limit))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +96,7 @@ class Leverage:
         if portfolio.gross_usd <= self.most * portfolio.equity_usd:
             return Findings(observed=observed, limit=limit)
         text = f"All positions together would be {observed} times the equity; the limit is {limit}."
-        refusal = problem(Code.LEVERAGE_LIMIT, text, observed=observed, limit=limit)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(Code.LEVERAGE_LIMIT, text, observed=observed, limit=limit))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +113,7 @@ class ConcurrentPositions:
         if not portfolio.is_new or portfolio.instruments <= self.most:
             return Findings(observed=observed, limit=limit)
         text = f"This would be instrument {portfolio.instruments} of the portfolio; the limit is {self.most}."
-        refusal = problem(Code.POSITIONS_LIMIT, text, observed=observed, limit=limit)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(Code.POSITIONS_LIMIT, text, observed=observed, limit=limit))
 
 
 def _projected(seen: Snapshot) -> Portfolio | None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.orders import STOP_TYPES
-from ibkr_mcp_server.safety.decision import Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import Findings
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 

@@ -7,7 +7,8 @@ from decimal import Decimal
 from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -31,14 +32,13 @@ class MarginAfter:
         told = seen.observed.margin
         if told is None or told.maintenance_after is None or told.equity_after is None:
             text = "The broker has not said what the account's margin would be after the order."
-            return Findings(problems=(problem(Code.MARGIN_UNKNOWN, text, limit=limit),), limit=limit)
+            return beyond(problem(Code.MARGIN_UNKNOWN, text, limit=limit))
         if told.equity_after > 0 and told.maintenance_after * 100 <= self.most_pct * told.equity_after:
             share = told.maintenance_after * 100 / told.equity_after
             return Findings(observed=f"{share:.2f} %", limit=limit)
         observed = f"{told.maintenance_after:,.2f} of {told.equity_after:,.2f}"
         text = f"After the order the maintenance margin would be {observed}; the limit is {limit}."
-        refusal = problem(Code.MARGIN_LIMIT, text, observed=observed, limit=limit)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(Code.MARGIN_LIMIT, text, observed=observed, limit=limit))
 
     @cached_property
     def _limit(self) -> str:

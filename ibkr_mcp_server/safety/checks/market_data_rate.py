@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.checks.order_rate import wait_for_room
-from ibkr_mcp_server.safety.decision import Code, Findings, problem, refuses
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import Findings, beyond, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 MOST_SYMBOLS_PER_CALL = 50
@@ -29,5 +30,4 @@ class MarketDataRate:
             return Findings(observed=observed, limit=limit)
         text = f"{len(ages)} symbols were quoted in the last 60 s, {wanted} more are asked for; the limit is {limit}."
         wait = wait_for_room(ages, self.per_minute, wanted)
-        refusal = problem(Code.MARKET_DATA_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(Code.MARKET_DATA_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait))

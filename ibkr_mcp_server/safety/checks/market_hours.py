@@ -13,7 +13,8 @@ from functools import cached_property, lru_cache
 from ibkr_mcp_server.domain.instruments import Instrument
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.order_types import CAPPED_AS
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem, refuses
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -85,8 +86,7 @@ class TradingHours:
             upcoming = instrument.next_regular_start(now)
             again = None if upcoming is None else upcoming + timedelta(minutes=self.first_minutes)
         wait = None if again is None else (again - now).total_seconds()
-        refusal = problem(Code.SESSION_EDGE, text, observed=observed, limit=limit, retry_after_seconds=wait)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(Code.SESSION_EDGE, text, observed=observed, limit=limit, retry_after_seconds=wait))
 
 
 @lru_cache(maxsize=64)

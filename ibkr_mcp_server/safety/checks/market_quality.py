@@ -7,7 +7,8 @@ from decimal import Decimal
 
 from ibkr_mcp_server.domain.instruments import SecType
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
 from ibkr_mcp_server.safety.plausible import jumped
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
@@ -27,7 +28,7 @@ class Liquidity:
         limit = f"{self.max_spread_pct:f} % of the middle"
         if quote.bid is None or quote.ask is None or quote.bid <= 0 or quote.ask <= 0:
             text = f"{order.instrument.label} is quoted on one side only (bid {quote.bid}, ask {quote.ask})."
-            return Findings(problems=(problem(Code.ILLIQUID, text, limit=limit),), limit=limit)
+            return beyond(problem(Code.ILLIQUID, text, limit=limit))
         spread = (quote.ask - quote.bid) / (quote.ask + quote.bid) * 200
         observed = f"{spread:.2f} %"
         if spread <= self.max_spread_pct:

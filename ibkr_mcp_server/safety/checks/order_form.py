@@ -11,7 +11,8 @@ from ibkr_mcp_server.domain.money import on_grid, round_to_grid
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.order_types import Term, terms_of
 from ibkr_mcp_server.domain.orders import Order, TimeInForce
-from ibkr_mcp_server.safety.decision import Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import Findings
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 

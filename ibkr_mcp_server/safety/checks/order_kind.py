@@ -10,7 +10,8 @@ from ibkr_mcp_server.clock import next_trading_day_starts
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.order_types import terms_of
 from ibkr_mcp_server.domain.orders import Order, TimeInForce
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.safety.state import Action
 

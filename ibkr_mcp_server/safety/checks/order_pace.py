@@ -10,7 +10,8 @@ from functools import cached_property
 from ibkr_mcp_server.clock import next_trading_day_starts
 from ibkr_mcp_server.domain.confirmation import Confirmer
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.store.intents import Opening
 
@@ -40,8 +41,7 @@ class OrderCooldown:
         )
         wait = round(self.seconds - youngest, 3)
         observed = f"{youngest:.1f} s ago"
-        refusal = problem(Code.COOLDOWN, text, observed=observed, limit=limit, retry_after_seconds=wait)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(Code.COOLDOWN, text, observed=observed, limit=limit, retry_after_seconds=wait))
 
     @cached_property
     def _kept(self) -> Findings:
@@ -93,8 +93,11 @@ class TradedValue:
         value = seen.observed.value_usd
         if value is None:
             return PASSED  # refused by order_value
-        cycle = self._sum(seen, value, [one for one in seen.recorded.openings if one.age_seconds < self.cycle_seconds])
-        day = self._sum(seen, value, [one for one in seen.recorded.openings if one.is_today])
+        openings = seen.recorded.openings
+        in_cycle = [one for one in openings if one.age_seconds < self.cycle_seconds]
+        today = [one for one in openings if one.is_today]
+        cycle = self._sum(seen, value, in_cycle)
+        day = cycle if today == in_cycle else self._sum(seen, value, today)
         observed = f"{cycle:.2f} USD in the cycle and {day:.2f} USD today, with this order"
         limit = self._limit
         found = []

@@ -8,7 +8,8 @@ from decimal import Decimal
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.domain.order_types import CAPPED_AS, Term, terms_of
 from ibkr_mcp_server.domain.orders import Order, Side
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.safety.valuation import collar, is_live
 
@@ -56,7 +57,7 @@ class OrderPrice:
         name = order.instrument.label
         if quote is None:
             text = f"There is no quote for {name}."
-            return Findings(problems=(problem(Code.NO_REFERENCE_PRICE, text),))
+            return refuses(problem(Code.NO_REFERENCE_PRICE, text))
         age = quote.age_seconds(seen.now)
         if age > self.max_age_seconds:
             text = f"The newest price of {name} is {age:.0f} s old; at most {self.max_age_seconds:.0f} s are allowed."
@@ -64,8 +65,7 @@ class OrderPrice:
             side = "ask" if order.side is Side.BUY else "bid"
             text = f"The quote of {name} has no usable {side} and no last price (bid {quote.bid}, ask {quote.ask})."
         limit = f"{self.max_age_seconds:.0f} s"
-        refusal = problem(Code.NO_REFERENCE_PRICE, text, observed=f"{age:.0f} s old", limit=limit)
-        return Findings(problems=(refusal,), observed=f"{age:.0f} s old", limit=limit)
+        return beyond(problem(Code.NO_REFERENCE_PRICE, text, observed=f"{age:.0f} s old", limit=limit))
 
 
 def _level(order: Order, reference: Decimal) -> Decimal:

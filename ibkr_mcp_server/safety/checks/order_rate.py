@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 WINDOW_SECONDS = 60.0
@@ -26,8 +27,7 @@ class OrderRate:
             return Findings(observed=observed, limit=limit)
         wait = wait_for_room(seen.recorded.opening_ages_seconds, self.per_minute, 1)
         text = f"{used} opening orders were accepted in the last 60 s; the limit is {self.per_minute}."
-        refusal = problem(Code.RATE_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(Code.RATE_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait))
 
 
 def wait_for_room(ages_seconds: tuple[float, ...], limit: int, wanted: int) -> float | None:

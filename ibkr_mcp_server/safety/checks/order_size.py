@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -23,5 +24,4 @@ class OrderSize:
         if order.quantity <= self.max_units:
             return Findings(observed=observed, limit=limit)
         text = f"The order is for {order.quantity:f} units; the limit is {self.max_units} per order."
-        refusal = problem(Code.ORDER_SIZE_LIMIT, text, observed=observed, limit=limit)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(Code.ORDER_SIZE_LIMIT, text, observed=observed, limit=limit))

@@ -9,7 +9,8 @@ from functools import cached_property
 from ibkr_mcp_server.domain.instruments import VALUED_BY_PRICE, Instrument
 from ibkr_mcp_server.domain.money import Money
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -26,13 +27,12 @@ class OrderValue:
         limit = self._limit
         if seen.observed.value_usd is None:
             text = f"The order cannot be valued in USD: {_missing(order.instrument)}."
-            return Findings(problems=(problem(Code.ORDER_VALUE_UNKNOWN, text, limit=limit),), limit=limit)
+            return beyond(problem(Code.ORDER_VALUE_UNKNOWN, text, limit=limit))
         value = Money(amount=seen.observed.value_usd, currency="USD")
         if value.amount <= self.max_usd:
             return Findings(observed=str(value), limit=limit)
         text = f"The order is worth {value} at its worst price; the limit is {limit} per order."
-        refusal = problem(Code.ORDER_VALUE_LIMIT, text, observed=value, limit=limit)
-        return Findings(problems=(refusal,), observed=str(value), limit=limit)
+        return beyond(problem(Code.ORDER_VALUE_LIMIT, text, observed=value, limit=limit))
 
     @cached_property
     def _limit(self) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -22,7 +23,7 @@ class PortfolioKnown:
         limit = f"told within {self.max_age_seconds:g} s, above 0"
         if portfolio is None or portfolio.equity_usd is None or portfolio.equity_age_seconds is None:
             text = "The broker has not told what the account is worth in US dollars."
-            return Findings(problems=(problem(Code.EQUITY_UNKNOWN, text, limit=limit),), limit=limit)
+            return beyond(problem(Code.EQUITY_UNKNOWN, text, limit=limit))
         observed = f"{portfolio.equity_usd:,.2f} USD, told {portfolio.equity_age_seconds:.0f} s ago"
         found = []
         if portfolio.equity_age_seconds > self.max_age_seconds:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.safety.decision import Code, Findings
+from ibkr_mcp_server.safety.codes import Code
+from ibkr_mcp_server.safety.decision import Findings
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 

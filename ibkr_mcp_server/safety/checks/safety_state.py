@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ibkr_mcp_server.domain.operations import COORDINATOR, Actor, ActorType, Operation, OperationClass, Problem
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem, refuses
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.safety.state import Action, Cause, Party, SafetyState
 

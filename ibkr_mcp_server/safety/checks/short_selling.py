@@ -9,7 +9,8 @@ from ibkr_mcp_server.domain.instruments import Instrument, SecType
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.domain.orders import Side
 from ibkr_mcp_server.domain.quotes import Quote
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem, refuses
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 EASY_TO_BORROW = Decimal("2.5")
@@ -39,8 +40,7 @@ class ShortSelling:
             f"If all sells of {order.instrument.label} filled, the account would be {portfolio.shorted:f} short, and "
             "selling short is off (IBKR_ALLOW_SHORT)."
         )
-        refusal = problem(Code.SHORT_NOT_ALLOWED, text, observed=observed, limit=limit)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(Code.SHORT_NOT_ALLOWED, text, observed=observed, limit=limit))
 
 
 def _borrowed(instrument: Instrument, shorted: Decimal, quote: Quote | None) -> Findings:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.order_types import Term, terms_of
 from ibkr_mcp_server.domain.orders import Order, OrderType, Side
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 BASIS_POINTS = 10_000
@@ -37,5 +38,4 @@ class TakeProfitEdge:
         if edge >= least:
             return Findings(observed=observed, limit=limit)
         text = f"The take-profit {target:f} lies {observed} from {price:f}; fee, slippage and profit ask for {limit}."
-        refusal = problem(Code.TAKE_PROFIT_EDGE, text, observed=observed, limit=limit)
-        return Findings(problems=(refusal,), observed=observed, limit=limit)
+        return beyond(problem(Code.TAKE_PROFIT_EDGE, text, observed=observed, limit=limit))

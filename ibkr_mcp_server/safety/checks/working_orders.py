@@ -7,7 +7,8 @@ from decimal import Decimal
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.domain.orders import STOP_TYPES, Order, OrderType
-from ibkr_mcp_server.safety.decision import PASSED, Code, Findings, problem, refuses
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.safety.state import Action
 
@@ -57,8 +58,7 @@ class StopLossOrders:
             return Findings(observed=observed, limit=limit)
         text = f"{stops} stop orders work already; the limit is {self.most}."
         if seen.opens:
-            refusal = problem(Code.STOP_LOSS_ORDERS_LIMIT, text, observed=observed, limit=limit)
-            return Findings(problems=(refusal,), observed=observed, limit=limit)
+            return beyond(problem(Code.STOP_LOSS_ORDERS_LIMIT, text, observed=observed, limit=limit))
         protects = seen.observed.action is Action.PROTECT
         warnings = (f"{text} This one protects a position and passes.",) if protects else ()
         return Findings(warnings=warnings, observed=observed, limit=limit)
