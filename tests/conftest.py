@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Generator
+from typing import Any
 
+import hypothesis
 import pytest
+import structlog
+from jsonschema import Draft202012Validator
 
 from ibkr_mcp_server.broker import library
 from ibkr_mcp_server.broker.base import client_library
 from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.safety import credentials
 from ibkr_mcp_server.simulator.server import PaperGateway
+
+# The same examples in every run, and no time limit for one: what is found is found again, on a loaded machine too.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("suite")
+
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+"""Until a test sets up the process log itself: by default each traceback would show every local, in a second or so."""
 
 LIBRARY, _ = client_library()
 if LIBRARY != "ib_async":  # `make test-ib-insync`: tests that say `ib_async` mean the library that takes its place
@@ -29,6 +47,33 @@ async def gateway(clock: ManualClock) -> AsyncIterator[PaperGateway]:
     """A paper gateway on a free port. Its market ticks when `clock` advances and is never closed."""
     async with PaperGateway(clock=clock, market_always_open=True) as running:
         yield running
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_passphrases() -> None:
+    """Passphrases are slow to try on purpose; hundreds of tests in one process need not be. Each keeps its own cost."""
+    credentials._COST["n"] = 2**10
+
+
+@pytest.fixture(autouse=True, scope="session")
+def schemas_checked_once() -> None:
+    """Each client checks each schema that it meets; that they are schemas has been seen after the first time."""
+    check, seen = Draft202012Validator.check_schema, set[str]()
+
+    def check_once(schema: Any, *rest: Any, **options: Any) -> None:
+        text = repr(schema)
+        if text not in seen:
+            check(schema, *rest, **options)
+            seen.add(text)
+
+    Draft202012Validator.check_schema = check_once  # type: ignore[method-assign]  # as the library calls it
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays until the end; to look for garbage in it over and over takes a sixth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 SERVICES = ("PostgreSQL", "psycopg", "Redis", "Chromium")

@@ -23,7 +23,8 @@ from ibkr_mcp_server.control.keys import keys_of
 from ibkr_mcp_server.control.parts import Parts
 from ibkr_mcp_server.safety.kill_switch import KillSwitch
 from ibkr_mcp_server.safety.send_gate import SendGate
-from ibkr_mcp_server.settings import Settings, load_settings
+from ibkr_mcp_server.settings.loading import load_settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.state_dir import open_state_directory
 from ibkr_mcp_server.store.database import Database
 
@@ -134,7 +135,7 @@ async def alone(tmp_path: Path, **settings: Any) -> AsyncIterator[Alone]:
         audit = AuditLog(
             database,
             session_id="00000000-0000-4000-8000-000000000001",
-            config_hash=configured.fingerprint(),
+            config_hash=configured.fingerprint,
             clock=clock,
         )
         switch = KillSwitch(

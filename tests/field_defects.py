@@ -91,6 +91,24 @@ FIELD_DEFECTS: dict[str, Promise] = {
         "A limit that changed while the server was down shows in the log.",
         "tests/flow/test_records.py::test_each_start_records_what_applied_and_its_fingerprint",
     ),
+    "FD-15": held(
+        "The breaker is fed with the equity and with what fills realized, never with commissions alone.",
+        "tests/flow/test_circuit_breaker.py::test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each",
+        "tests/flow/test_breaker_counts.py::test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_none",
+    ),
+    "FD-26": held(
+        "A yes is bound to every field of the order that was shown, to its caller, its account and the state.",
+        "tests/flow/test_confirmation.py::test_a_ticket_ends_and_is_void_in_another_state_for_another_agent_or_order",
+    ),
+    "FD-27": held(
+        "What takes a person's yes is not sent without it, whatever an agent calls.",
+        "tests/flow/test_confirmation.py::test_a_person_confirms_outside_of_mcp_and_nobody_else_can",
+    ),
+    "FD-28": held(
+        "A yes is good for one order, once, and its time is only the least of its bounds.",
+        "tests/flow/test_confirmation.py::test_above_the_amount_an_agent_orders_in_two_steps_and_each_ticket_is_good_once",
+        "tests/flow/test_confirmation.py::test_no_sequence_of_calls_uses_a_ticket_twice_or_for_other_terms",
+    ),
     "FD-16": held(
         "Every path to an order asks the same switch.",
         "tests/surface/test_tools_answers.py::test_every_tool_answers_in_shape_after_a_stop_and_reads_still_work",
@@ -299,10 +317,6 @@ FIELD_DEFECTS: dict[str, Promise] = {
 }
 
 NOT_SHOWN: dict[str, str] = {
-    "FD-15": "There is no breaker that counts losses yet.",
     "FD-23": "Whether a library's read-only flag is relied upon cannot be seen from outside.",
-    "FD-26": "There are no approvals yet.",
-    "FD-27": "There are no approvals yet.",
-    "FD-28": "There are no approvals yet.",
     "FD-55": "That no event loop is patched cannot be seen from outside.",
 }

@@ -21,18 +21,24 @@ from typing import Any
 
 from mcp import Client
 from mcp.types import Implementation
+from sqlalchemy import Connection
 
 from ibkr_mcp_server.app import App, open_app
+from ibkr_mcp_server.audit.chain import ChainReader
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.audit.log import AuditRecord, tail
+from ibkr_mcp_server.audit.verify import records_of_store
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.orders import OrderStatus
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.safety.replay import DECISIONS, READ, Replay, Replayed
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.state_dir import StateDirectory, open_state_directory
-from ibkr_mcp_server.store import intents
+from ibkr_mcp_server.store import intents, reconciliations
 from ibkr_mcp_server.store.intents import Intent
+from ibkr_mcp_server.store.reconciliations import Report
 from ibkr_mcp_server.tools.server import Auth, TradingServer
+from tests.private_state import with_tables
 
 WITHOUT_PAUSES: dict[str, Any] = {
     "max_session_duration_hours": 8_760,
@@ -43,6 +49,9 @@ WITHOUT_PAUSES: dict[str, Any] = {
     "max_cycle_value_usd": 10_000_000,
     "max_daily_value_usd": 10_000_000,
     "max_price_walk_pct": 100,
+    "breaker_input_grace_seconds": 600,
+    "feed_silence_warning_seconds": 599,
+    "max_feed_silence_seconds": 600,  # a test that advances by minutes leaves the watch no real time to ask
     "decision_timeout_seconds": 4,  # real seconds: a loaded machine may be slow, and that is no finding
     "allow_weekend_trading": True,
     "messages_per_fill_warning": 100_000,
@@ -116,7 +125,7 @@ class World:
     ) -> AsyncIterator[World]:
         """The same server as seen by another agent, which calls itself `says`."""
         server = self.server(name, auth=auth)
-        async with Client(server, client_info=Implementation(name=says, version="1")) as client:
+        async with Client(server, client_info=Implementation(name=says, version="1"), cache=None) as client:
             yield replace(self, client=client, answers=[])
 
     def server(self, name: str, *, auth: Auth = "in-process") -> TradingServer:
@@ -190,6 +199,15 @@ class World:
                 await self.clock.advance(1)
         await self.until_up()
 
+    async def sleep_through(self, seconds: float) -> None:
+        """Let the machine sleep for so long, and then some seconds pass until whoever watches has looked about."""
+        await self.clock.leap(seconds)
+        breaker = self.app.desk.safety.breaker
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while breaker.missing is not None or breaker.looked_at < self.clock.monotonic() - 2:
+                await self.clock.advance(1)
+        await self.until_up()
+
     async def until_quiet(self) -> None:
         """Wait until a comparison with the broker that is under way has ended."""
         async with self.app.reconciler.working:
@@ -204,6 +222,22 @@ class World:
         await self.app.follower.settled()
         await self.app.desk.audit.flush()
         return await self.app.desk.database.read(lambda connection: tail(connection, 100_000, event_type))
+
+    async def decisions(self) -> list[AuditRecord]:
+        """The record of each call so far, oldest first; that of a request for prices has a type of its own."""
+        return [record for record in await self.records() if record.event_type in DECISIONS]
+
+    async def judged_again(self) -> list[Replayed]:
+        """Every decision so far, judged again from the log alone."""
+        await self.app.follower.settled()
+        await self.app.desk.audit.flush()
+        return await self.app.desk.database.read(judged_again)
+
+    async def newest_report(self) -> Report:
+        """Of comparing the records with the broker's."""
+        report = await self.app.desk.database.read(reconciliations.newest)
+        assert report is not None
+        return report
 
     async def intent(self, request_key: str) -> Intent:
         found = await self.app.desk.database.read(lambda connection: intents.find_by_key(connection, request_key))
@@ -226,6 +260,13 @@ async def time_passing(clock: ManualClock) -> AsyncIterator[None]:
     finally:
         passing.cancel()
         await asyncio.wait([passing])
+
+
+def judged_again(connection: Connection) -> list[Replayed]:
+    """Every decision of the log, judged again."""
+    log = Replay()
+    found = [log.take(record) for record in records_of_store(connection, ChainReader(), READ)]
+    return [one for one in found if one is not None]
 
 
 @asynccontextmanager
@@ -253,7 +294,7 @@ async def running(
         chosen = {"enable_trading": True, **WITHOUT_PAUSES, **settings}
         if gateway is not None:
             chosen = {"broker_mode": "paper", "port": gateway.port, **chosen}
-        state = open_state_directory(tmp_path / "state", allow_temporary=True)
+        state = with_tables(open_state_directory(tmp_path / "state", allow_temporary=True))
         configured = load_settings(environ={}, **chosen)
         opened: asyncio.Future[App] = asyncio.get_running_loop().create_future()
 
@@ -270,7 +311,7 @@ async def running(
             sentinel=state.sentinel,
             choice=configured.tool_choice,
         )
-        client = await stack.enter_async_context(Client(server, mode=mode, elicitation_callback=asked))
+        client = await stack.enter_async_context(Client(server, mode=mode, elicitation_callback=asked, cache=None))
         await client.list_tools()
         async with asyncio.timeout(PATIENCE_SECONDS):
             app = await opened

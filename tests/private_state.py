@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from shutil import rmtree
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 
 from platformdirs import user_cache_path
 
-from ibkr_mcp_server.state_dir import state_directory_problems
+from ibkr_mcp_server.state_dir import StateDirectory, open_state_directory, state_directory_problems
+from ibkr_mcp_server.store.database import Database
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -26,3 +28,21 @@ def private_state(prefix: str = "test-") -> Iterator[Path]:
         yield path
     finally:
         rmtree(path, ignore_errors=True)
+
+
+def with_tables(state: StateDirectory) -> StateDirectory:
+    """The same directory with an empty database in it: to lay out its tables anew for each test would take a tenth
+    of the suite's time. The tests of `store/` begin without one, and so do those of a first start.
+    """
+    if not state.database.exists():
+        state.database.touch(mode=0o600)
+        state.database.write_bytes(_empty_database())
+    return state
+
+
+@cache
+def _empty_database() -> bytes:
+    with TemporaryDirectory() as place:
+        state = open_state_directory(Path(place) / "state", allow_temporary=True)
+        Database.open(state.database).close()
+        return state.database.read_bytes()

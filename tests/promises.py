@@ -16,6 +16,9 @@ PART_1 = (
 )
 """What the first part of the product must hold: an agent trades safely on the built-in paper gateway."""
 
+FROM_OUTSIDE = "CB-01..CB-06 CB-10..CB-33 ST-01..ST-09 RM-01..RM-06 RC-01..RC-07"
+"""What stops trading by itself: some test of each drives the gateway (prices, fills, rejections, silence, skew)."""
+
 LAST_OF_FAMILY = {
     "CFG": 21, "TW": 17, "ORD": 26, "RL": 15, "ACC": 11, "KS": 24, "CB": 33, "ST": 9, "PL": 17, "RM": 6, "RC": 7,
     "ID": 15, "SU": 6, "LK": 5, "SIG": 11, "SEC": 8, "AL": 9, "AUD": 12, "MON": 9, "LED": 11, "EM": 9, "TM": 8,
@@ -103,6 +106,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-11": held(
         "Directly before the socket the switches are read once more, and an order that they now forbid is dropped.",
+        "tests/flow/test_confirmation.py::test_a_client_that_says_yes_is_the_agents_second_step_and_never_a_person",
         "tests/flow/test_stop_scenarios.py::test_orders_that_wait_for_the_pace_are_dropped_by_a_stop_and_a_fill_under_it_is_booked",
         "tests/flow/test_brackets.py::test_a_stop_in_the_middle_of_a_bracket_leaves_nothing_that_can_trade",
         "tests/flow/test_stopping.py::test_an_order_that_waits_for_the_gate_while_somebody_stops_is_dropped",
@@ -111,6 +115,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "TW-12": held(
         "Deciding and reserving are one step: fifty orders at once with room for three send exactly three.",
+        "tests/flow/test_scenarios.py::test_many_small_orders_at_once_never_touch_the_cash_reserve",
         "tests/flow/test_brackets.py::test_ten_at_once_with_room_for_one_send_exactly_one_whole_bracket",
         "tests/flow/test_limits.py::test_fifty_orders_at_once_with_room_for_three_send_exactly_three",
         "tests/flow/test_one_writer.py::test_of_two_servers_on_one_state_directory_one_writes_and_the_other_names_it",
@@ -251,9 +256,10 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_limit_raises.py::test_no_raise_reaches_beyond_the_ceilings_or_the_day",
         "tests/flow/test_limit_raises.py::test_the_factor_multiplies_sizes_and_a_stored_raise_beyond_the_ceiling_counts_for_nothing",
         "tests/surface/test_cli_people.py::test_a_limit_is_raised_by_two_people_at_the_shell",
+        "tests/flow/test_alert_events.py::test_agents_in_loops_raised_limits_controls_that_are_off_and_lost_links_are_told",
     ),
     "RM-03": held(
-        "A warning multiplies the limits of order, position and day; the status says by what.",
+        "A warning multiplies the limits of order, position and day, an agent's own too; the status says by what.",
         "tests/flow/test_circuit_breaker.py::test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each",
         "tests/flow/test_limit_raises.py::test_the_factor_multiplies_sizes_and_a_stored_raise_beyond_the_ceiling_counts_for_nothing",
     ),
@@ -291,6 +297,7 @@ PROMISES: dict[str, Promise] = {
         "Kill switch, audit log and verification are never off in live mode, and on paper only acknowledged and shown.",
         "tests/flow/test_disabled_controls.py::test_a_control_is_off_never_in_live_mode_and_on_paper_only_with_the_acknowledgement",
         "tests/flow/test_disabled_controls.py::test_what_is_off_shows_in_the_status_and_in_the_log",
+        "tests/flow/test_alert_events.py::test_agents_in_loops_raised_limits_controls_that_are_off_and_lost_links_are_told",
     ),
     "CFG-20": held(
         "The state directory belongs to the user alone, is never temporary, and is refused otherwise.",
@@ -519,6 +526,10 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_accounts.py::test_an_account_argument_selects_among_the_brokers_and_cannot_name_another",
         "tests/flow/test_broker_writes.py::test_order_held_in_another_account_is_a_fault",
     ),
+    "ACC-10": held(
+        "Live mode trades only an account that is listed by its whole id.",
+        "tests/flow/test_accounts.py::test_a_live_account_needs_every_lock_open",
+    ),
     "ACC-11": held(
         "Switching the account is verified and recorded, forgets known contracts, and changes nothing if refused.",
         "tests/flow/test_switch_account.py::test_later_calls_mean_the_new_account_until_they_name_another",
@@ -581,6 +592,7 @@ PROMISES: dict[str, Promise] = {
         "tests/contract/store/test_latches.py::test_a_missing_or_inconsistent_record_reads_as_active",
         "tests/surface/test_tools_answers.py::test_server_whose_store_does_not_open_says_so_in_every_tool_and_can_still_be_stopped",
         "tests/surface/test_cli_stop_and_reset.py::test_halt_holds_by_the_stop_file_when_the_store_or_the_settings_are_broken",
+        "tests/flow/test_alert_events.py::test_a_stop_that_the_store_cannot_record_is_told_all_the_same",
     ),
     "KS-07": held(
         "Tool, shell, stop file, program, signal, environment and Redis key each stop by themselves.",
@@ -611,6 +623,8 @@ PROMISES: dict[str, Promise] = {
     "KS-10": held(
         "An agent may stop and nothing else: no tool resets, narrows or loosens.",
         "tests/surface/test_tools_answers.py::test_guessed_tools_are_refused_before_anything_else",
+        "tests/flow/test_agents_only_tighten.py::test_whatever_agents_call_in_whatever_state_no_control_becomes_milder",
+        "tests/flow/test_agents_only_tighten.py::test_the_page_lists_what_is_tried",
         "tests/flow/test_stopping.py::test_no_tool_resets_resumes_approves_or_configures",
         "tests/surface/test_tools_listed.py::test_no_tool_can_loosen_anything",
         "tests/contract/store/test_latches.py::test_only_a_human_clears_it",
@@ -619,6 +633,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "KS-12": held(
         "A stop cancels the working entry orders and keeps the orders that protect a position.",
+        "tests/flow/test_stopping.py::test_an_entry_that_the_watch_cancelled_first_is_told_as_cancelled_by_the_stop",
         "tests/flow/test_brackets.py::test_a_stop_cancels_the_entry_and_with_it_the_exits_that_wait",
         "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
         "tests/flow/test_stopping.py::test_a_stop_cancels_entries_and_keeps_what_protects_a_position",
@@ -643,7 +658,10 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/safety/test_state.py::test_while_positions_are_closed_only_the_coordinator_touches_orders",
     ),
     "KS-15": held(
-        "Ending a stop takes the operator's proof, a reason, and a log that verifies.",
+        "Ending a stop takes the operator's proof, a reason, a log that verifies, and a clean comparison after it.",
+        "tests/surface/test_cli_people.py::test_what_a_kill_threshold_stopped_for_lost_money_stays_stopped_until_the_next_trading_day",
+        "tests/surface/test_operating_page.py::test_a_newcomer_follows_the_page_from_the_alarm_to_the_reset_and_back_to_full_size",
+        "tests/surface/test_cli_stop_and_reset.py::test_reset_is_refused_until_a_comparison_after_the_stop_found_both_sides_alike",
         "tests/flow/test_stopping.py::test_only_the_operators_proof_ends_a_stop_and_orders_pass_again",
         "tests/surface/test_cli_stop_and_reset.py::test_only_the_right_passphrase_resets_and_five_wrong_ones_lock_the_door",
         "tests/surface/test_cli_stop_and_reset.py::test_reset_is_refused_while_the_audit_log_does_not_verify",
@@ -657,7 +675,10 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/safety/test_operators.py::test_a_one_time_code_is_needed_besides_the_passphrase_and_is_good_once",
     ),
     "KS-17": held(
-        "A reset in live mode or after a KILL threshold takes two different people within a quarter of an hour.",
+        "A reset in live mode or after a KILL threshold, and closing everything, take two people within 15 minutes.",
+        "tests/surface/test_cli_people.py::test_closing_everything_takes_two_risk_managers_and_the_second_word_does_it",
+        "tests/surface/test_cli_people.py::test_an_approval_ends_the_stop_that_was_asked_for_and_no_other",
+        "tests/flow/test_closing.py::test_everything_is_cancelled_and_closed_and_then_the_stop_can_be_ended",
         "tests/surface/test_cli_people.py::test_in_live_mode_a_reset_takes_two_admins",
         "tests/surface/test_cli_people.py::test_a_stop_made_by_a_kill_threshold_takes_two_admins_on_paper_too",
         "tests/unit/safety/test_operators.py::test_two_different_people_approve_within_a_quarter_of_an_hour",
@@ -683,6 +704,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "SIG-11": held(
         "The local ways to stop need no secret, no network and no right clock.",
+        "tests/flow/test_scenarios.py::test_with_a_clock_that_is_ten_minutes_off_nothing_opens_and_what_stops_or_reduces_works",
         "tests/flow/test_stopping.py::test_the_sentinel_file_stops_at_once_and_is_latched",
         "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
         "tests/surface/test_control_api.py::test_local_stops_hold_with_a_clock_that_is_a_year_off",
@@ -690,11 +712,13 @@ PROMISES: dict[str, Promise] = {
     "KS-23": held(
         "A drill practises the whole stop path and prints what it took beside what it may take.",
         "tests/surface/test_cli_drill.py::test_a_drill_prints_what_it_took_beside_what_it_may_take_and_is_remembered",
+        "tests/surface/test_cli_drill.py::test_a_drill_against_paper_halts_the_paper_account_and_leaves_the_reset_to_people",
         "tests/surface/test_cli_drill.py::test_a_drill_against_paper_needs_the_paper_mode",
     ),
     "QA-06": held(
         "The last drill shows in the status, and one that is more than thirty days old is a warning.",
         "tests/surface/test_cli_drill.py::test_a_drill_prints_what_it_took_beside_what_it_may_take_and_is_remembered",
+        "tests/flow/test_tools_reads.py::test_a_drill_that_was_too_long_ago_is_told_by_every_status",
         "tests/surface/test_cli_drill.py::test_a_drill_is_overdue_after_thirty_days",
     ),
     "KS-22": held(
@@ -707,6 +731,7 @@ PROMISES: dict[str, Promise] = {
         "While trading is stopped, fills are booked and records are compared.",
         "tests/flow/test_stop_scenarios.py::test_orders_that_wait_for_the_pace_are_dropped_by_a_stop_and_a_fill_under_it_is_booked",
         "tests/flow/test_closing.py::test_everything_is_cancelled_and_closed_and_then_the_stop_can_be_ended",
+        "tests/flow/test_alert_events.py::test_agents_in_loops_raised_limits_controls_that_are_off_and_lost_links_are_told",
     ),
     "RM-06": held(
         "What is permitted is the strictest of all that is active, each cause shown with how it ends.",
@@ -740,6 +765,10 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_lost_outcomes.py::test_a_repeated_request_is_told_where_its_order_stands_now",
         "tests/flow/test_tools_orders.py::test_same_key_twice_is_one_order_and_the_second_answer_is_marked",
         "tests/flow/test_tools_orders.py::test_lost_answer_is_unknown_and_says_how_to_find_out",
+    ),
+    "ID-05": held(
+        "A key is known for as long as the store lives: nothing ever deletes an intent.",
+        "tests/flow/test_lost_outcomes.py::test_a_key_is_known_eight_days_later_and_its_request_is_still_not_sent_again",
     ),
     "ID-06": held(
         "Cancelling again is a success with the final state.",
@@ -793,6 +822,7 @@ PROMISES: dict[str, Promise] = {
         "tests/contract/store/test_fills.py::test_a_fill_that_is_told_again_is_no_news_also_in_another_run",
         "tests/contract/store/test_fills.py::test_a_correction_names_what_it_replaces_and_the_older_version_is_no_news_after_it",
         "tests/flow/test_broker_reads.py::test_replayed_executions_count_once",
+        "tests/flow/test_reconciliation.py::test_a_fill_that_one_list_lost_does_not_count_twice_when_the_next_list_has_it",
         "tests/unit/broker/test_book.py::test_fill_told_twice_counts_once_and_a_correction_replaces_it",
     ),
     "ID-14": held(
@@ -860,6 +890,7 @@ PROMISES: dict[str, Promise] = {
         "A stop is carried out step by step, and after a crash the next server goes on with it to the end.",
         "tests/flow/test_closing.py::test_a_server_that_is_killed_while_it_closes_is_followed_by_one_that_finishes",
         "tests/flow/test_closing.py::test_everything_is_cancelled_and_closed_and_then_the_stop_can_be_ended",
+        "tests/flow/test_alert_events.py::test_agents_in_loops_raised_limits_controls_that_are_off_and_lost_links_are_told",
     ),
     "EM-09": held(
         "A server that is told to end takes nothing more in, finishes what it sends, and is gone within five seconds.",
@@ -944,6 +975,13 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/audit/test_verify_and_export.py::test_an_export_holds_the_documented_fields_and_verifies_like_the_store",
         "tests/surface/test_cli_audit.py::test_the_store_and_its_export_verify_and_agree_on_the_head",
     ),
+    "AUD-07": held(
+        "Each declared type of event is written by something that happens, and a test shows it.",
+        "tests/unit/audit/test_event_types.py::test_every_declared_type_is_shown_by_a_test_and_no_other_is",
+        "tests/unit/audit/test_event_types.py::test_every_declared_type_is_named_where_it_happens",
+        "tests/flow/test_records.py::test_each_step_of_an_order_is_recorded_under_its_own_type",
+        "tests/flow/test_payments.py::test_a_withdrawal_of_thirty_percent_trips_nothing_and_a_loss_after_it_still_does",
+    ),
     "AUD-08": held(
         "The log lies in the state directory, never in a temporary place; dividing it keeps the chain.",
         "tests/surface/test_settings_take_effect.py::test_the_log_goes_to_the_named_file_and_stdout_carries_the_protocol_alone",
@@ -953,8 +991,14 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_cli_audit.py::test_an_export_never_overwrites_by_itself_and_needs_a_name",
     ),
     "AUD-09": held(
-        "A record of a decision, judged again, gives the same verdict.",
-        "tests/flow/test_records.py::test_a_recorded_decision_judged_again_gives_the_same_verdict",
+        "Every decision, judged again from the log alone, gives the same verdict; a value that was changed shows.",
+        "tests/flow/test_records.py::test_every_recorded_decision_judged_again_gives_the_same_verdict",
+        "tests/surface/test_every_tool.py::test_over_stdio",
+        "tests/surface/test_every_tool.py::test_in_memory",
+        "tests/surface/test_bad_input_matrix.py::test_every_wrong_value_of_every_argument_is_a_structured_refusal",
+        "tests/flow/test_trading_machine.py::test_whatever_agents_market_gateway_and_people_do_the_invariants_hold",
+        "tests/unit/safety/test_evidence.py::test_no_check_reads_what_records_leave_out",
+        "tests/unit/safety/test_evidence.py::test_what_is_kept_comes_back_as_it_was",
     ),
     "AUD-12": held(
         "Each run of the server has a session id of its own.",
@@ -962,6 +1006,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "SEC-05": held(
         "Secrets and account numbers are kept out of the audit log and the process log.",
+        "tests/flow/test_lost_outcomes.py::test_an_exception_anywhere_refuses_and_its_text_is_told_to_nobody",
         "tests/surface/test_settings_take_effect.py::test_the_process_log_hides_secrets_and_account_numbers_wherever_they_stand",
         "tests/unit/audit/test_chain.py::test_secrets_inside_text_are_cut_out",
         "tests/unit/audit/test_chain.py::test_what_stands_under_a_secret_key_is_never_recorded",
@@ -976,10 +1021,12 @@ PROMISES: dict[str, Promise] = {
     # ---- status
     "MON-01": held(
         "The safety status shows switch, limits with what is left, refusals, link and causes, in every state.",
+        "tests/flow/test_tools_reads.py::test_each_thing_that_decides_is_in_the_status_of_tool_and_shell",
         "tests/flow/test_tools_reads.py::test_safety_status_counts_orders_and_shows_refusals",
         "tests/flow/test_tools_reads.py::test_safety_status_says_stopped_when_the_store_cannot_be_read",
         "tests/surface/test_tools_answers.py::test_server_whose_store_does_not_open_says_so_in_every_tool_and_can_still_be_stopped",
         "tests/surface/test_tools_answers.py::test_every_tool_answers_in_shape_after_a_stop_and_reads_still_work",
+        "tests/flow/test_alerts.py::test_a_channel_that_hangs_delays_no_halt_and_gets_the_alert_when_it_is_back",
     ),
     "MON-02": held(
         "The shell's status says it in words and in its exit code.",
@@ -1013,6 +1060,7 @@ PROMISES: dict[str, Promise] = {
         "Prometheus reads decisions, times, state, limits, unknown orders, data age and pacing complaints.",
         "tests/surface/test_control_process.py::test_beside_a_server_a_trigger_stops_its_orders_and_readiness_says_so",
         "tests/surface/test_control_api.py::test_metrics_and_health_are_offered_unless_switched_off_and_a_store_alone_has_figures",
+        "tests/flow/test_alerts.py::test_a_channel_that_hangs_delays_no_halt_and_gets_the_alert_when_it_is_back",
     ),
     "MON-06": held(
         "A Grafana dashboard comes along, and none of its panels is empty.",
@@ -1042,10 +1090,11 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/store/test_file_systems.py::test_the_mount_nearest_above_says_what_a_path_lies_on",
     ),
     "CFG-14": held(
-        "A file may set thresholds; secrets stand in it by reference only, and nothing else may stand in it.",
+        "A file may set thresholds and channels of alerts, secrets by reference only, and nothing else.",
         "tests/unit/test_thresholds_file.py::test_the_file_sets_thresholds_and_everything_else_wins_over_it",
         "tests/unit/test_thresholds_file.py::test_what_is_wrong_with_the_file_refuses_the_start_and_no_secret_is_told",
         "tests/unit/test_thresholds_file.py::test_the_file_must_be_there_and_belong_to_its_user",
+        "tests/unit/test_thresholds_file.py::test_the_file_sets_the_channels_of_alerts_by_our_names_and_by_those_of_other_documents",
     ),
     "AUD-11": held(
         "An agent reads the audit log by pages, redacted; each reading is recorded.",
@@ -1054,6 +1103,10 @@ PROMISES: dict[str, Promise] = {
     "AUD-10": held(
         "The newest fifty refusals are in the status, with their types and how many came in this hour.",
         "tests/flow/test_violation_trend.py::test_of_sixty_refusals_the_newest_fifty_are_told_and_all_are_counted_by_the_hour",
+    ),
+    "MON-09": held(
+        "No reading of the status stands before an order or a stop, and none tells a secret.",
+        "tests/flow/test_tools_reads.py::test_no_status_stands_before_an_order_and_none_tells_a_secret",
     ),
     "MON-08": held(
         "Refusals are counted by type, by hour and by agent.",
@@ -1077,7 +1130,8 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_control_api.py::test_a_request_counts_once_and_its_replay_after_a_reset_does_nothing",
     ),
     "SIG-05": held(
-        "Without a key of 32 random bytes the control API does not start; stopping otherwise still works.",
+        "Without a key of 32 random bytes the control API does not start, and each status says so; other stops work.",
+        "tests/surface/test_control_process.py::test_a_missing_a_weak_and_an_expired_key_show_in_every_status_and_in_the_log",
         "tests/surface/test_control_api.py::test_missing_and_weak_secrets_are_refused_and_never_quoted",
         "tests/surface/test_control_process.py::test_without_a_trusted_key_the_command_refuses_and_names_the_setting",
     ),
@@ -1101,6 +1155,11 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_control_api.py::test_reset_is_not_there_and_unsigned_paths_are_for_this_machine_only",
     ),
     # ---- what agents are shown
+    "LLM-01": held(
+        "What an agent says, in whatever argument, changes no decision and makes no control milder.",
+        "tests/flow/test_agents_only_tighten.py::test_whatever_agents_call_in_whatever_state_no_control_becomes_milder",
+        "tests/flow/test_agents_only_tighten.py::test_the_page_lists_what_is_tried",
+    ),
     "LLM-02": held(
         "Text from outside is cut, cleaned and marked as untrusted.",
         "tests/flow/test_research.py::test_hostile_headlines_and_articles_arrive_only_inside_the_marked_field_and_clean",
@@ -1176,6 +1235,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "PL-11": held(
         "Purchases, fees and those that may still come included, leave the cash reserve untouched.",
+        "tests/flow/test_scenarios.py::test_many_small_orders_at_once_never_touch_the_cash_reserve",
         "tests/unit/safety/test_portfolio.py::test_equal_to_a_limit_passes_and_above_it_is_refused",
         "tests/unit/safety/test_portfolio.py::test_purchases_that_may_still_come_are_paid_from_settled_cash",
         "tests/flow/test_exposure.py::test_an_agents_share_a_sector_and_the_cash_are_limited_and_a_restart_forgets_no_share",
@@ -1249,6 +1309,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "RL-13": held(
         "A read that came too soon is asked again, at most three times and with growing pauses; an order never is.",
+        "tests/flow/test_scenarios.py::test_ten_minutes_of_pacing_complaints_bound_the_calls_open_the_breaker_and_lose_no_comparison",
         "tests/flow/test_tools_history.py::test_pacing_violation_is_asked_again_after_a_pause_and_told_if_it_stays",
         "tests/unit/broker/test_error_codes.py::test_a_request_is_worth_another_try_only_where_the_broker_says_that_it_will_pass",
         "tests/flow/test_lost_acknowledgement.py::test_order_whose_link_dies_before_the_acknowledgement_is_one_order_or_none",
@@ -1265,7 +1326,8 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_tools_history.py::test_pacing_violation_is_asked_again_after_a_pause_and_told_if_it_stays",
     ),
     "ORD-16": held(
-        "An order below the contract's minimum is refused before it is sent.",
+        "An order below the contract's smallest size is refused before it is sent; a smallest value is told by none.",
+        "tests/flow/test_order_rules.py::test_less_than_a_lot_is_refused_before_it_is_sent",
         "tests/unit/safety/test_sizing.py::test_an_order_below_the_contracts_minimum_is_refused_here",
     ),
     "ORD-18": held(
@@ -1329,6 +1391,7 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_agent_pace.py::test_a_timeout_survives_a_restart",
         "tests/flow/test_agent_pace.py::test_an_agent_in_timeout_can_cancel_stop_and_ask_for_the_state",
         "tests/flow/test_agent_pace.py::test_the_same_request_again_counts_as_an_attempt",
+        "tests/flow/test_alert_events.py::test_agents_in_loops_raised_limits_controls_that_are_off_and_lost_links_are_told",
     ),
     "RL-11": held(
         "Reads and changes are limited; cancelling, stopping and asking for the safety status never are.",
@@ -1340,6 +1403,13 @@ PROMISES: dict[str, Promise] = {
         "Many messages about orders for each one that trades warn, and then nothing more is opened that day.",
         "tests/flow/test_agent_pace.py::test_many_messages_without_a_trade_open_nothing_more_until_one_trades",
         "tests/flow/test_agent_pace.py::test_orders_that_trade_pay_for_the_messages",
+    ),
+    "LLM-10": held(
+        "No answer holds a whole account number, a secret or a path; an account may be named as answers show it.",
+        "tests/surface/test_every_tool.py::test_in_memory",
+        "tests/surface/test_every_tool.py::test_over_stdio",
+        "tests/surface/test_every_tool.py::test_over_http",
+        "tests/flow/test_switch_account.py::test_later_calls_mean_the_new_account_until_they_name_another",
     ),
     "LLM-09": held(
         "Each agent has an identity, and limits that the operator may set tighter than those of all.",
@@ -1372,20 +1442,24 @@ PROMISES: dict[str, Promise] = {
     ),
     "CB-05": held(
         "All breached triggers are recorded and the most severe level applies.",
+        "tests/flow/test_breaker_levels.py::test_drawdowns_of_day_week_and_all_time_act_at_their_levels_whatever_is_restarted_or_paid_in",
         "tests/unit/safety/test_circuit_breaker.py::test_all_breaches_are_recorded_and_the_most_severe_applies",
     ),
     "CB-10": held(
         "The daily drawdown is measured from the day's peak, open losses included, payments excluded.",
+        "tests/flow/test_breaker_levels.py::test_drawdowns_of_day_week_and_all_time_act_at_their_levels_whatever_is_restarted_or_paid_in",
         "tests/unit/safety/test_circuit_breaker.py::test_each_fall_has_its_own_mark_and_its_own_levels",
         "tests/unit/safety/test_equity.py::test_a_withdrawal_is_no_loss_and_a_deposit_hides_none",
     ),
     "CB-11": held(
         "The weekly drawdown is measured from the peak of the week.",
+        "tests/flow/test_breaker_levels.py::test_drawdowns_of_day_week_and_all_time_act_at_their_levels_whatever_is_restarted_or_paid_in",
         "tests/unit/safety/test_circuit_breaker.py::test_each_fall_has_its_own_mark_and_its_own_levels",
         "tests/unit/safety/test_equity.py::test_each_window_has_its_own_peak_and_a_new_day_begins_where_the_old_one_ended",
     ),
     "CB-12": held(
         "The total drawdown is measured from the highest equity ever, which survives a restart.",
+        "tests/flow/test_breaker_levels.py::test_drawdowns_of_day_week_and_all_time_act_at_their_levels_whatever_is_restarted_or_paid_in",
         "tests/unit/safety/test_circuit_breaker.py::test_each_fall_has_its_own_mark_and_its_own_levels",
         "tests/unit/safety/test_equity.py::test_marks_survive_a_restart_and_a_payment_meanwhile_is_none_of_them",
     ),
@@ -1395,12 +1469,14 @@ PROMISES: dict[str, Promise] = {
         "tests/unit/safety/test_circuit_breaker.py::test_each_fall_has_its_own_mark_and_its_own_levels",
     ),
     "CB-16": held(
-        "What is lost within five minutes has levels of its own.",
+        "What is lost within five minutes has levels of its own, and a restart in between forgets none of it.",
+        "tests/flow/test_breaker_levels.py::test_what_five_minutes_lost_is_known_after_a_restart_and_under_another_boot",
         "tests/unit/safety/test_circuit_breaker.py::test_each_fall_has_its_own_mark_and_its_own_levels",
         "tests/unit/safety/test_equity.py::test_what_the_last_five_minutes_lost_is_forgotten_after_them",
     ),
     "CB-19": held(
         "Margin use is measured against the equity, and an account without equity is worse than any limit.",
+        "tests/flow/test_breaker_levels.py::test_margin_that_the_broker_raises_warns_pauses_and_stops",
         "tests/unit/safety/test_circuit_breaker.py::test_margin_is_measured_against_the_equity",
     ),
     "RM-02": held(
@@ -1410,25 +1486,36 @@ PROMISES: dict[str, Promise] = {
     ),
     "RM-05": held(
         "Reduced sizes end by themselves only after half an hour of calm.",
+        "tests/flow/test_breaker_levels.py::test_reduced_sizes_last_until_all_has_been_calm_for_long_enough_and_a_relapse_begins_anew",
         "tests/unit/safety/test_circuit_breaker.py::test_reduced_sizes_end_by_themselves_after_half_an_hour_of_calm_and_never_sooner",
     ),
     "LED-07": held(
-        "Deposits and withdrawals are neither profit nor loss nor drawdown.",
+        "Deposits, withdrawals and transfers are neither profit nor loss nor drawdown, and are recorded.",
+        "tests/flow/test_payments.py::test_a_withdrawal_of_thirty_percent_trips_nothing_and_a_loss_after_it_still_does",
         "tests/unit/safety/test_equity.py::test_a_withdrawal_is_no_loss_and_a_deposit_hides_none",
         "tests/unit/safety/test_equity.py::test_a_loss_in_the_moment_of_a_payment_is_not_swallowed_by_it",
     ),
     "CB-03": held(
-        "The breaker, its marks and counters survive a restart; a row that cannot be read is an open breaker.",
+        "The breaker, its marks, windows and counts survive a restart; a row that cannot be read is an open breaker.",
+        "tests/flow/test_breaker_levels.py::test_drawdowns_of_day_week_and_all_time_act_at_their_levels_whatever_is_restarted_or_paid_in",
+        "tests/flow/test_breaker_levels.py::test_what_five_minutes_lost_is_known_after_a_restart_and_under_another_boot",
+        "tests/flow/test_breaker_counts.py::test_an_agent_whose_profit_has_fallen_too_far_is_halted_alone_whatever_is_reported_of_it",
+        "tests/flow/test_breaker_counts.py::test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_none",
+        "tests/flow/test_breaker_counts.py::test_requests_and_orders_that_fail_pause_by_their_rate_once_there_are_enough",
+        "tests/flow/test_breaker_counts.py::test_errors_of_the_line_pause_and_stop_and_a_wrong_clock_pauses",
+        "tests/flow/test_reconciliation.py::test_difference_is_still_held_against_trading_after_a_restart",
         "tests/flow/test_circuit_breaker.py::test_after_a_loss_trading_comes_back_only_by_people_and_by_stages",
         "tests/unit/safety/test_circuit_breaker.py::test_a_row_that_cannot_be_read_is_an_open_breaker",
         "tests/unit/safety/test_equity.py::test_marks_survive_a_restart_and_a_payment_meanwhile_is_none_of_them",
     ),
     "CB-06": held(
         "When the equity is unknown or the watch silent for too long, nothing is opened.",
+        "tests/flow/test_breaker_levels.py::test_an_equity_that_nobody_tells_opens_nothing_until_it_is_told_again",
         "tests/unit/safety/test_circuit_breaker.py::test_a_watch_that_sees_nothing_or_says_nothing_for_too_long_opens_nothing",
     ),
     "RC-01": held(
         "After a loss the breaker cannot be reset before its cool-down is over.",
+        "tests/surface/test_cli_people.py::test_what_a_kill_threshold_stopped_for_lost_money_stays_stopped_until_the_next_trading_day",
         "tests/flow/test_circuit_breaker.py::test_after_a_loss_trading_comes_back_only_by_people_and_by_stages",
         "tests/surface/test_cli_breaker.py::test_the_breaker_is_reset_by_an_admin_after_the_cool_down_when_nothing_stands_against_it",
         "tests/unit/safety/test_circuit_breaker.py::test_a_reset_has_to_wait_longer_after_a_loss_than_after_a_fault",
@@ -1439,7 +1526,8 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_cli_breaker.py::test_the_breaker_is_reset_by_an_admin_after_the_cool_down_when_nothing_stands_against_it",
     ),
     "RC-03": held(
-        "After a loss trading comes back through PAPER, where nothing reaches a real broker, and parts of the size.",
+        "After a loss trading comes back through PAPER, then with parts of all limits, an agent's own among them.",
+        "tests/surface/test_operating_page.py::test_a_newcomer_follows_the_page_from_the_alarm_to_the_reset_and_back_to_full_size",
         "tests/flow/test_circuit_breaker.py::test_after_a_loss_trading_comes_back_only_by_people_and_by_stages",
     ),
     "RC-04": held(
@@ -1449,6 +1537,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "RC-05": held(
         "A person promotes a stage that the system proposed; trips and second warnings take it back by themselves.",
+        "tests/surface/test_operating_page.py::test_a_newcomer_follows_the_page_from_the_alarm_to_the_reset_and_back_to_full_size",
         "tests/unit/safety/test_circuit_breaker.py::test_a_stage_goes_back_by_itself_and_forward_only_by_proposal",
         "tests/surface/test_cli_breaker.py::test_a_stage_is_promoted_by_a_senior_when_it_has_lasted",
     ),
@@ -1458,12 +1547,14 @@ PROMISES: dict[str, Promise] = {
     ),
     "CB-14": held(
         "Losing round trips in a row, of all agents, warn and pause; one winner ends the streak.",
+        "tests/flow/test_breaker_counts.py::test_the_twentieth_loser_halts_an_agent_and_if_people_want_that_opens_the_breaker_for_all",
         "tests/flow/test_breaker_counts.py::test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_none",
         "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
         "tests/unit/safety/test_round_trips.py::test_a_win_ends_the_streak_and_break_even_leaves_it",
     ),
     "CB-15": held(
-        "An agent that wins too few of at least twenty round trips is halted.",
+        "An agent that wins too few of at least twenty round trips is halted; all together, where that is asked for.",
+        "tests/flow/test_breaker_counts.py::test_the_twentieth_loser_halts_an_agent_and_if_people_want_that_opens_the_breaker_for_all",
         "tests/unit/safety/test_round_trips.py::test_each_figure_of_an_agent_has_its_levels",
         "tests/unit/safety/test_round_trips.py::test_a_win_ends_the_streak_and_break_even_leaves_it",
     ),
@@ -1474,6 +1565,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "CB-21": held(
         "Errors of the line and the service warn, pause and stop by the minute; information counts for nothing.",
+        "tests/flow/test_scenarios.py::test_ten_minutes_of_pacing_complaints_bound_the_calls_open_the_breaker_and_lose_no_comparison",
         "tests/flow/test_breaker_counts.py::test_errors_of_the_line_pause_and_stop_and_a_wrong_clock_pauses",
         "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
     ),
@@ -1499,16 +1591,25 @@ PROMISES: dict[str, Promise] = {
     ),
     "CB-29": held(
         "Orders that stay unknown warn, pause and stop, two of them sooner.",
+        "tests/flow/test_lost_acknowledgement.py::test_two_orders_that_stay_unknown_stop_trading_after_a_minute",
         "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
         "tests/flow/test_lost_acknowledgement.py::test_order_that_stays_unknown_holds_trading_back_after_a_minute_and_stops_it_after_five",
     ),
     "CB-30": held(
         "Records that disagree with the broker's pause at once, and stop when nobody puts them right.",
+        "tests/flow/test_reconciliation.py::test_difference_is_still_held_against_trading_after_a_restart",
         "tests/flow/test_reconciliation.py::test_position_that_no_fill_explains_holds_trading_back_until_a_fill_does",
         "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
     ),
+    "SIG-10": held(
+        "The offset of the broker's clock is measured at the connect and every minute, and is a figure for Prometheus.",
+        "tests/flow/test_broker_life.py::test_the_clocks_are_compared_at_the_connect_and_at_least_every_five_minutes",
+        "tests/flow/test_broker_life.py::test_clocks_are_compared_and_the_comparison_narrows",
+        "tests/surface/test_control_process.py::test_beside_a_server_a_trigger_stops_its_orders_and_readiness_says_so",
+    ),
     "CB-31": held(
         "Clocks that are certainly apart warn and pause.",
+        "tests/flow/test_scenarios.py::test_with_a_clock_that_is_ten_minutes_off_nothing_opens_and_what_stops_or_reduces_works",
         "tests/flow/test_breaker_counts.py::test_errors_of_the_line_pause_and_stop_and_a_wrong_clock_pauses",
         "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
     ),
@@ -1519,6 +1620,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "ST-02": held(
         "An agent whose profit has fallen too far from its highest is halted.",
+        "tests/flow/test_breaker_counts.py::test_an_agent_whose_profit_has_fallen_too_far_is_halted_alone_whatever_is_reported_of_it",
         "tests/unit/safety/test_round_trips.py::test_each_figure_of_an_agent_has_its_levels",
     ),
     "ST-03": held(
@@ -1528,10 +1630,12 @@ PROMISES: dict[str, Promise] = {
     ),
     "ST-04": held(
         "An agent's share of winners has a floor, once it has closed enough.",
+        "tests/flow/test_breaker_counts.py::test_the_twentieth_loser_halts_an_agent_and_if_people_want_that_opens_the_breaker_for_all",
         "tests/unit/safety/test_round_trips.py::test_each_figure_of_an_agent_has_its_levels",
     ),
     "ST-06": held(
         "What is reported of an agent from outside can only make it stricter.",
+        "tests/flow/test_breaker_counts.py::test_an_agent_whose_profit_has_fallen_too_far_is_halted_alone_whatever_is_reported_of_it",
         "tests/flow/test_breaker_counts.py::test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_none",
     ),
     "CB-17": held(
@@ -1546,6 +1650,7 @@ PROMISES: dict[str, Promise] = {
     ),
     "CB-25": held(
         "Market data of positions that is lost while the link is up warns and pauses.",
+        "tests/flow/test_breaker_levels.py::test_an_equity_that_nobody_tells_opens_nothing_until_it_is_told_again",
         "tests/flow/test_circuit_breaker.py::test_the_market_of_what_is_held_is_watched_too",
     ),
     "CB-28": held(
@@ -1574,8 +1679,72 @@ PROMISES: dict[str, Promise] = {
     ),
     "ST-09": held(
         "An agent that a person let go on comes back at a quarter of the size, and a person promotes it.",
+        "tests/surface/test_operating_page.py::test_a_newcomer_follows_the_page_from_the_alarm_to_the_reset_and_back_to_full_size",
         "tests/flow/test_breaker_counts.py::test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_none",
         "tests/surface/test_cli_breaker.py::test_an_agent_that_was_halted_comes_back_at_a_quarter_of_the_size",
+    ),
+    "AL-01": held(
+        "Slack, e-mail and PagerDuty carry alerts; a command tries each and says what it answered.",
+        "tests/surface/test_cli_alerts.py::test_a_test_alert_reaches_the_channels_of_its_priority_and_says_what_each_answered",
+        "tests/flow/test_alerts.py::test_a_stop_reaches_every_channel_and_its_reset_resolves_what_it_opened",
+    ),
+    "AL-02": held(
+        "Each alert has one of four priorities, which decides where it goes; critical ones go everywhere.",
+        "tests/surface/test_cli_alerts.py::test_a_test_alert_reaches_the_channels_of_its_priority_and_says_what_each_answered",
+        "tests/unit/alerts/test_rules.py::test_every_event_is_told_or_silent_and_none_of_those_told_can_be_left_out_of_the_log",
+        "tests/flow/test_alert_events.py::test_agents_in_loops_raised_limits_controls_that_are_off_and_lost_links_are_told",
+    ),
+    "AL-03": held(
+        "The same alert again is counted and summed up; changes, escalations and first criticals are always sent.",
+        "tests/flow/test_alerts.py::test_a_hundred_equal_warnings_are_one_alert_and_a_summary",
+        "tests/unit/alerts/test_cooldown.py::test_changes_and_escalations_are_always_sent_and_nothing_is_lost_uncounted",
+        "tests/unit/alerts/test_cooldown.py::test_the_same_again_is_sent_when_the_cooldown_is_over_and_never_waits_for_a_clock_that_was_set_back",
+    ),
+    "AL-04": held(
+        "Alerts are durable with what they tell of, sent beside the trade and retried; none can delay or undo a stop.",
+        "tests/flow/test_alerts.py::test_a_channel_that_hangs_delays_no_halt_and_gets_the_alert_when_it_is_back",
+        "tests/contract/store/test_alerts.py::test_a_broken_outbox_takes_no_stop_back",
+        "tests/contract/store/test_alerts.py::test_an_alert_is_raised_with_its_record_and_handed_over_the_most_urgent_first",
+        "tests/surface/test_cli_alerts.py::test_a_stop_from_a_shell_without_a_server_is_told_by_the_next_one",
+        "tests/flow/test_alert_events.py::test_a_stop_that_the_store_cannot_record_is_told_all_the_same",
+    ),
+    "AL-05": held(
+        "A stop opens an incident at PagerDuty and its reset by a person resolves the same one.",
+        "tests/flow/test_alerts.py::test_a_stop_reaches_every_channel_and_its_reset_resolves_what_it_opened",
+        "tests/unit/alerts/test_rules.py::test_the_end_of_an_incident_goes_where_its_beginning_went",
+    ),
+    "AL-06": held(
+        "A critical alert that reaches nobody for a minute shows everywhere, and nothing is opened until one arrives.",
+        "tests/flow/test_alerts.py::test_a_channel_that_hangs_delays_no_halt_and_gets_the_alert_when_it_is_back",
+        "tests/contract/store/test_alerts.py::test_a_critical_alert_that_no_channel_took_is_known_until_one_takes_any",
+        "tests/flow/test_alerts.py::test_a_channel_that_refuses_for_good_is_not_asked_again_and_nobody_is_reached",
+    ),
+    "AL-07": held(
+        "The emergency contact gets critical alerts by e-mail besides the others.",
+        "tests/surface/test_cli_alerts.py::test_a_test_alert_reaches_the_channels_of_its_priority_and_says_what_each_answered",
+    ),
+    "AL-08": held(
+        "Alerts are fixed templates in which the words of others stand quoted, bounded and inert.",
+        "tests/unit/alerts/test_rules.py::test_what_others_wrote_is_quoted_in_every_text",
+        "tests/unit/alerts/test_rules.py::test_injected_markup_is_inert",
+        "tests/unit/alerts/test_rules.py::test_a_quotation_cannot_be_left_and_has_a_bound",
+        "tests/flow/test_alerts.py::test_a_stop_reaches_every_channel_and_its_reset_resolves_what_it_opened",
+    ),
+    "TM-08": held(
+        "People are told of positions without a stop before a close, and more urgently before a weekend.",
+        "tests/flow/test_alert_events.py::test_positions_without_a_stop_are_told_before_the_close_and_more_urgently_before_a_weekend",
+    ),
+    "AL-09": held(
+        "A watcher outside is called while the server lives and can do its work, so that silence is noticed.",
+        "tests/flow/test_alert_events.py::test_silence_is_noticed_by_the_watcher_that_is_called_while_the_server_lives",
+    ),
+    "SU-03": held(
+        "A position without a price holds trading back, and people are told outside.",
+        "tests/flow/test_alert_events.py::test_a_position_without_a_price_holds_trading_back_and_is_told_outside",
+    ),
+    "PERF-03": held(
+        "An alert is handed to its channels within five seconds of the event.",
+        "tests/flow/test_alerts.py::test_a_stop_reaches_every_channel_and_its_reset_resolves_what_it_opened",
     ),
     "CB-26": held(
         "A quote too old to value an order holds back that order and nothing else.",

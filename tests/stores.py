@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import Connection, make_url
 
+from ibkr_mcp_server.agents import Agent, write_agents
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.clock import Clock, ManualClock, trading_day
+from ibkr_mcp_server.domain.agents import AgentLimits
 from ibkr_mcp_server.domain.operations import Actor, ActorType
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import Intent
@@ -77,6 +80,19 @@ def an_event(**fields: Any) -> AuditEvent:
 
 def an_audit_log(database: Database, clock: Clock) -> AuditLog:
     return AuditLog(database, session_id=str(uuid4()), config_hash="c" * 64, clock=clock)
+
+
+def write_agent(path: Path, **limits: Any) -> None:
+    """The agent `momentum` with limits of its own, in the state directory that a server will open below `path`."""
+    state = path / "state"
+    state.mkdir(mode=0o700)
+    write_agents(state / "agents.json", [Agent(name="momentum", limits=AgentLimits(**limits))])
+
+
+def fill_the_disk(connection: Connection) -> None:
+    """A SQLite store may not grow any more: writes fail once the pages that are left are used up."""
+    pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
 
 @contextmanager

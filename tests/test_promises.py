@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import scenarios
 from tests.field_defects import FIELD_DEFECTS, NOT_SHOWN, NUMBER_OF_DEFECTS
-from tests.promises import LAST_OF_FAMILY, PART_1, PROMISES, Promise
+from tests.promises import FROM_OUTSIDE, LAST_OF_FAMILY, PART_1, PROMISES, Promise
+from tests.scenarios import SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN = {f"{family}-{number:02}" for family, last in LAST_OF_FAMILY.items() for number in range(1, last + 1)}
@@ -70,6 +72,14 @@ def test_every_requirement_of_part_one_is_promised() -> None:
     assert sorted(wanted - PROMISES.keys()) == []
 
 
+def test_whatever_stops_trading_by_itself_is_shown_through_the_gateway() -> None:
+    assert [
+        identity
+        for identity in sorted(expanded(FROM_OUTSIDE))
+        if not any(test.startswith(scenarios.FROM_OUTSIDE) for test in PROMISES[identity].tests)
+    ] == []
+
+
 def test_no_promise_has_an_unknown_id() -> None:
     assert sorted(PROMISES.keys() - KNOWN) == []
     assert expanded(PART_1) <= KNOWN
@@ -81,8 +91,20 @@ def test_every_known_defect_is_shown_to_be_absent_or_says_why_it_is_not() -> Non
     assert all(reason.endswith(".") for reason in NOT_SHOWN.values())
 
 
+@pytest.mark.parametrize(("number", "scenario"), SCENARIOS.items(), ids=list(SCENARIOS))
+def test_every_scenario_is_played_from_outside_by_tests_that_exist(number: str, scenario: Promise) -> None:
+    assert scenario.tests
+    assert [test for test in scenario.tests if not (test.startswith(scenarios.FROM_OUTSIDE) and exists(test))] == []
+
+
+def test_every_scenario_is_shown_or_says_why_it_is_not() -> None:
+    numbers = {f"A{number}" for number in range(1, scenarios.NUMBER_OF_SCENARIOS + 1)}
+    assert SCENARIOS.keys() | scenarios.NOT_SHOWN.keys() == numbers
+    assert SCENARIOS.keys() & scenarios.NOT_SHOWN.keys() == set()
+
+
 def test_every_promise_is_one_sentence_of_its_own() -> None:
-    sentences = [promise.says for promise in ALL.values()]
+    sentences = [promise.says for promise in (ALL | SCENARIOS).values()]
     for sentence in sentences:
         assert sentence[0].isupper()
         assert sentence.endswith(".")

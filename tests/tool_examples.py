@@ -6,10 +6,16 @@ tests call when any good call of a tool will do. A tool without one fails a test
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Any, ClassVar
+
+from ibkr_mcp_server.tools.server import SCHEMAS
+
+LISTINGS: dict[str, Any] = {entry["name"]: entry for entry in json.loads(SCHEMAS.read_text(encoding="utf-8"))}
+"""The entry of tools/list of each tool; `test_every_tool.py` holds the file against the code."""
 
 Ask = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """Calls a tool and returns its answer."""

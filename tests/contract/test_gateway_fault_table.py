@@ -530,6 +530,23 @@ async def test_commissions_first_overtake_their_executions(gateway: PaperGateway
         assert "59" in kinds
 
 
+async def test_raise_margin_asks_for_more_of_what_is_held_and_of_what_is_bought(gateway: PaperGateway) -> None:
+    gateway.add_position(ACCOUNT, "AAPL", 100, 150)
+    gateway.market.set_quote(AAPL, bid="99.99", ask="100.01", last="100.00")
+    async with connected(gateway) as ib:
+
+        async def margins() -> tuple[float, float]:
+            order = LimitOrder("BUY", 50, 1, account=ACCOUNT, tif="DAY")
+            preview = await soon(ib.whatIfOrderAsync(await ib.stock("AAPL"), order))
+            return float(preview.maintMarginBefore), float(preview.maintMarginChange)
+
+        held, bought = await margins()
+        gateway.faults.apply("raise_margin:3")
+        assert await margins() == (3 * held, 3 * bought) == (6_000, 3_000)
+        gateway.faults.clear()
+        assert await margins() == (held, bought)
+
+
 def placement(order_id: int, con_id: int) -> list[object]:
     """A market order for one share, as it looks on the wire at version 178."""
     head = [3, order_id, con_id, "AAPL", "STK", "", 0, "", "", "SMART", "", "USD", "", "", "", ""]

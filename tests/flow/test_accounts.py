@@ -10,10 +10,10 @@ import pytest
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.errors import ConfigurationError
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from tests.harness import running
-from tests.people import confirmed, people
+from tests.people import confirmed, people, proved
 
 
 @pytest.mark.parametrize("accounts", [("U1234567",), ("DU9000001", "U1234567"), ("DUMMY",)])
@@ -42,15 +42,27 @@ async def test_a_live_looking_account_blocks_every_write_and_no_read(
 async def test_an_account_argument_selects_among_the_brokers_and_cannot_name_another(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
-    """ACC-05, ACC-09."""
+    """ACC-05, ACC-09, LLM-10: in full, or as answers show it."""
     async with running(tmp_path, gateway, clock) as world:
         default = await world.buy()
         second = await world.buy(account="DU9000002")
+        shown = await world.buy(account="******002")
         other = await world.buy(account="DU7777777")
-    assert default["terms"]["account"] == "DU9000001"
-    assert second["terms"]["account"] == "DU9000002"
+    assert default["terms"]["account"] == "******001"
+    assert second["terms"]["account"] == "******002"
+    assert shown["terms"]["account"] == "******002"
     assert other["code"] == "ACCOUNT_NOT_SERVED"
-    assert [sent.terms.account for sent in gateway.received_orders] == ["DU9000001", "DU9000002"]
+    assert [sent.terms.account for sent in gateway.received_orders] == ["DU9000001", "DU9000002", "DU9000002"]
+
+
+async def test_an_account_named_as_shown_must_be_the_only_one_that_is_shown_so(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    gateway.set_accounts("DU9000001", "DU8000001")
+    async with running(tmp_path, gateway, clock) as world:
+        either = await world.buy(account="******001")
+        assert (either["code"], gateway.received_writes) == ("ACCOUNT_NOT_SERVED", [])
+        assert "name it in full" in either["next_step"]
 
 
 async def test_accounts_are_verified_again_when_the_last_word_of_the_broker_is_too_old(
@@ -103,7 +115,7 @@ async def test_verification_can_be_switched_off_only_explicitly(tmp_path: Path) 
 
 
 async def test_a_live_account_needs_every_lock_open(tmp_path: Path, gateway: PaperGateway, clock: ManualClock) -> None:
-    """CFG-05 through the whole path: the full set sends, one lock less does not."""
+    """CFG-05, A1 through the whole path: the full set sends, one lock less does not, whichever it is."""
     gateway.set_accounts("U1234567")
     live: dict[str, Any] = {
         "broker_mode": "live",
@@ -118,8 +130,22 @@ async def test_a_live_account_needs_every_lock_open(tmp_path: Path, gateway: Pap
         # A client that cannot be asked back can still take its order back (FD-12).
         assert (await world.call("cancel_order", perm_id=placed["perm_id"]))["success"]
         await world.until(lambda: not gateway.exchange.open_orders())
+        again = await world.judged_again()
+    assert {one.recorded for one in again} == {"approved", "CONFIRMATION_REQUIRED"}
+    assert [one for one in again if not one.is_equal] == []  # AUD-09, though the log has the end of the account only
     for closed in ("live_trading", "live_trading_ack", "live_accounts"):
         missing = {name: value for name, value in live.items() if name != closed}
         async with running(tmp_path, gateway, clock, **missing) as world:
             assert (await world.buy())["code"] == "LIVE_TRADING_LOCKED", closed
+    for changed, code in (
+        ({"enable_trading": False}, "TRADING_DISABLED"),
+        ({"live_accounts": "U7654321"}, "ACCOUNT_NOT_ACCEPTED"),
+    ):
+        async with running(tmp_path, gateway, clock, **{**live, **changed}) as world:
+            assert (await world.buy())["code"] == code
+    async with running(tmp_path, gateway, clock, **live, dry_run=True) as world:
+        tried = await confirmed(world, await proved(world))
+        assert (tried["success"], tried["outcome"]) == (True, "dry_run")
+        (tmp_path / "state" / "KILL").touch()
+        assert (await world.buy())["code"] == "KILL_SWITCH_ACTIVE"
     assert world.sent == 1

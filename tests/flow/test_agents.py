@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -14,30 +13,24 @@ from ibkr_mcp_server.agents import (
     Agent,
     TokenHolders,
     with_new_token,
-    write_agents,
 )
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
-from ibkr_mcp_server.domain.agents import AgentLimits, agent_tag
+from ibkr_mcp_server.domain.agents import agent_tag
 from ibkr_mcp_server.safety.identity import carries, order_ref_for
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.tools.http import http_app
 from tests.harness import running
+from tests.stores import write_agent
 
 LONG = "mean-reversion-of-pairs"
-
-
-def write(path: Path, **limits: Any) -> None:
-    state = path / "state"
-    state.mkdir(mode=0o700)
-    write_agents(state / "agents.json", [Agent(name="momentum", limits=AgentLimits(**limits))])
 
 
 async def test_an_agent_has_tighter_limits_and_another_name_does_not_escape_them(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
     """LLM-09, ST-07: what a client says of itself is kept as its claim; orders carry who placed them."""
-    write(tmp_path, max_orders_per_minute=2, max_daily_orders=3)
+    write_agent(tmp_path, max_orders_per_minute=2, max_daily_orders=3)
     async with running(tmp_path, gateway, clock, max_orders_per_minute=20) as world:
         placed = [await world.buy(client_request_id="of-default")]
         async with world.agent("momentum", says="one name") as momentum:
@@ -70,7 +63,7 @@ async def test_the_value_of_an_agents_order_is_limited(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
     """LLM-09."""
-    write(tmp_path, max_order_value_usd=500)
+    write_agent(tmp_path, max_order_value_usd=500)
     async with running(tmp_path, gateway, clock) as world, world.agent("momentum") as momentum:
         refused = await momentum.buy(5)
         assert (refused["code"], refused["limit"]) == ("AGENT_ORDER_LIMIT", "500.00 USD")

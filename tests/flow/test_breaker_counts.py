@@ -8,36 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
-
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain import scopes
 from ibkr_mcp_server.operations.risk_figures import report_strategy
-from ibkr_mcp_server.operations.risk_monitor import PEAKS
+from ibkr_mcp_server.operations.risk_memory import PEAKS
 from ibkr_mcp_server.simulator.server import PaperGateway
-from ibkr_mcp_server.store import breaker, risk_records
+from ibkr_mcp_server.store import risk_records
 from ibkr_mcp_server.store.latches import current
-from tests.flow.operator_kit import breaker_closed
-from tests.flow.test_circuit_breaker import ACCOUNT, priced, tick
-from tests.flow.test_stopping import proof
+from tests.flow.breaker_kit import ACCOUNT, SLOWLY, breaches, breaker_closed, priced, rejected, tick
 from tests.harness import World, running
-
-
-async def breaches(world: World) -> dict[str, str]:
-    """Trigger to level of everything that is breached."""
-    await tick(world)
-    await world.app.follower.settled()
-    await tick(world)  # the look after everything was written down
-    state = await world.app.desk.database.read(breaker.current)
-    return {breach.trigger: breach.level for breach in state.breaches.values()}
-
-
-async def rejected(world: World, times: int) -> None:
-    for _ in range(times):
-        await world.clock.advance(0.01)  # so that the store can tell their order
-        world.gateway.faults.reject_next_order()
-        assert (await world.buy(symbol="MSFT"))["outcome"] == "rejected"
+from tests.people import proof
+from tests.stores import fill_the_disk
 
 
 async def test_rejections_of_the_broker_count_in_a_row_and_by_the_hour(
@@ -70,26 +52,42 @@ async def test_rejections_of_the_broker_count_in_a_row_and_by_the_hour(
 async def test_requests_and_orders_that_fail_pause_by_their_rate_once_there_are_enough(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
-    """CB-20, T-29."""
-    limits: dict[str, Any] = {"error_rate_warning_pct": 5, "max_error_rate_pct": 10}
+    """CB-03, CB-20, T-29: also when the server is restarted between them."""
+    limits: dict[str, Any] = {"error_rate_warning_pct": 5, "max_error_rate_pct": 10, "max_orders_per_minute": 50}
     async with running(tmp_path, gateway, clock, **limits) as world:
         count = world.app.desk.broker.failed_operations
-        while count()[1] < 20:
+        while count()[1] < 60:
             await world.call("get_open_orders")
+            await clock.advance(0.2)
+        await rejected(world, 2)
         assert await breaches(world) == {}
-        while 100 * count()[0] <= 11 * count()[1]:
+        before = count()
+        await clock.advance(16)  # what went well is kept now and then, what failed at once
+        await tick(world)
+    async with running(tmp_path, gateway, clock, **limits) as world:
+        count = world.app.desk.broker.failed_operations
+        assert await breaches(world) == {}
+        while 100 * count()[0] <= 6 * count()[1]:
             await rejected(world, 1)
-        assert (await breaches(world))["CB-20"] == "PAUSE"
+        assert await breaches(world) == {"CB-20": "WARN"}
+        failed, operations = (now - then for now, then in zip(count(), before, strict=True))
+        assert failed > 0.1 * operations  # what this run saw would pause by itself
+        async with asyncio.timeout(10):
+            while await breaches(world) == {"CB-20": "WARN"}:
+                await rejected(world, 1)
+        assert await breaches(world) == {"CB-20": "PAUSE"}
 
 
 async def test_errors_of_the_line_pause_and_stop_and_a_wrong_clock_pauses(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
-    """CB-21, CB-31, RL-14, A6: information is no error; the clocks are compared by what is certain."""
+    """CB-03, CB-21, CB-31, RL-14, A6: information is no error; the clocks are compared by what is certain."""
     limits: dict[str, Any] = {"api_errors_warning": 2, "max_api_errors_per_minute": 3, "api_errors_kill": 10}
     async with running(tmp_path, gateway, clock, **limits) as world:
         gateway.faults.error_flood(50, 2104, "Market data farm connection is OK:usfarm")
         gateway.faults.error_flood(2, 100, "Max rate of messages per second has been exceeded.")
+        assert await breaches(world) == {}
+    async with running(tmp_path, gateway, clock, **limits) as world:  # a restart forgets none of a minute's
         assert await breaches(world) == {}
         gateway.faults.error_flood(2, 100, "Max rate of messages per second has been exceeded.")
         assert await breaches(world) == {"CB-21": "PAUSE"}
@@ -101,7 +99,7 @@ async def test_errors_of_the_line_pause_and_stop_and_a_wrong_clock_pauses(
 
         gateway.faults.clock_skew(3.5)
         async with asyncio.timeout(10):
-            while "CB-31" not in await breaches(world):
+            while (await breaches(world)).get("CB-31") != "PAUSE":
                 await clock.advance(5)
 
 
@@ -121,13 +119,14 @@ async def test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_non
     priced(gateway, "100.00")
     gateway.accounts.by_code[ACCOUNT].cash["USD"] = Decimal(10_000)
 
-    async def lose(world: World) -> None:
+    async def lose(world: World, quantity: int = 10) -> None:
         """One round trip, of which each order fills in two parts."""
-        gateway.faults.partial_fills(Decimal(5))
-        assert (await world.call("place_market_order", symbol="AAPL", action="BUY", quantity=10))["success"]
+        gateway.faults.partial_fills(Decimal(quantity) / 2)
+        bought = await world.call("place_market_order", symbol="AAPL", action="BUY", quantity=quantity)
+        assert bought["success"], str(bought.get("error"))
         await tick(world, "100.00")
         await tick(world, "99.00")
-        assert (await world.call("place_market_order", symbol="AAPL", action="SELL", quantity=10))["success"]
+        assert (await world.call("place_market_order", symbol="AAPL", action="SELL", quantity=quantity))["success"]
         await tick(world, "99.00")
         await tick(world, "100.00")
 
@@ -162,10 +161,14 @@ async def test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_non
         (agent,) = world.app.risk_monitor.metrics.strategies
         assert agent.losses_in_a_row == 7
 
+        await report_strategy(world.app.desk.database, clock, agent.name, losses_in_a_row=0)
         scope = scopes.of_strategy(agent.name)
         await world.app.desk.safety.kill_switch.clear(await proof(world), "looked into", scope=scope)
         again = await world.buy(5, symbol="MSFT", limit_price=95.0)
         assert (again["code"], again["limit"]) == ("ORDER_VALUE_LIMIT", "450.00 USD")  # 3,600 times 0.25, in REDUCE
+        await lose(world, 2)
+        assert await breaches(world) == {"CB-14": "PAUSE", "CB-27": "PAUSE", "ST-03": "WARN"}
+        assert len(await world.records(EventType.STRATEGY_HALT)) == 1  # the agent's own streak began anew
 
 
 async def test_trades_by_the_hour_and_the_same_again_and_again(
@@ -194,17 +197,114 @@ async def test_trades_by_the_hour_and_the_same_again_and_again(
         await tick(world)
         assert (await breaches(world))["CB-24"] == "PAUSE"
         halts = await world.records(EventType.STRATEGY_HALT)
+        assert (await world.call("close_position", symbol="AAPL", quantity=1))["success"]  # reducing always counts, too
+        await tick(world)
+        assert (await breaches(world))["CB-24"] == "KILL"
     assert [("CB-33" in halt.outcome["reason"], halt.outcome["first"]) for halt in halts] == [(True, True)]
+
+
+async def sampled(world: World) -> None:
+    """The prices of what is held are looked at anew, which happens every ten seconds."""
+    market = world.app.risk_monitor.market
+    taken = market.taken
+    async with asyncio.timeout(10):
+        while market.taken == taken:
+            await world.clock.advance(2)
+            await asyncio.sleep(0.002)
+    await tick(world)
+
+
+WIDE: dict[str, Any] = {
+    "daily_loss_warning_pct": 8,
+    "max_daily_loss_pct": 9,
+    "daily_loss_kill_pct": 10,
+    "daily_drawdown_warning_pct": 20,
+    "max_daily_drawdown_pct": 25,
+    "weekly_drawdown_warning_pct": 26,
+    "max_weekly_drawdown_pct": 30,
+    "max_total_drawdown_pct": 40,
+    "max_orders_per_minute": 500,
+    "max_daily_orders": 500,
+}
+"""For what single agents lose, which is small change to the account."""
+
+
+async def test_an_agent_whose_profit_has_fallen_too_far_is_halted_alone_whatever_is_reported_of_it(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """ST-02, ST-06, CB-03: prices alone bring it about, and the highest profit is known after a restart."""
+    priced(gateway, "100.00")
+    gateway.accounts.by_code[ACCOUNT].cash["USD"] = Decimal(10_000)
+    settings = SLOWLY | WIDE
+    async with running(tmp_path, gateway, clock, **settings) as world:
+        async with world.agent("alpha") as alpha:
+            bought = await alpha.call("place_market_order", symbol="AAPL", action="BUY", quantity=28)
+            assert bought["success"], bought
+        await tick(world, "100.00")
+        await tick(world, "104.00")  # 112 USD of profit, a good percent of the equity
+        await sampled(world)
+        assert await breaches(world) == {}
+    async with running(tmp_path, gateway, clock, **settings) as world, world.agent("alpha") as alpha:
+        await report_strategy(world.app.desk.database, clock, "alpha", drawdown_pct=Decimal(0))
+        await tick(world)
+        await tick(world, "87.00")  # 476 USD below it, and 4.94 % of what the equity is then
+        await sampled(world)
+        assert await world.records(EventType.STRATEGY_HALT) == []
+        await tick(world, "86.50")  # 5.09 %
+        await sampled(world)
+        (halt,) = await world.records(EventType.STRATEGY_HALT)
+        assert "ST-02 strategy drawdown of alpha" in halt.outcome["reason"]
+        refused = await alpha.buy(symbol="MSFT", limit_price=80.0)
+        assert (refused["code"], "alpha" in refused["error"]) == ("KILL_SWITCH_ACTIVE", True)
+        assert (await world.buy(symbol="MSFT", limit_price=80.0))["success"]  # the others trade on
+        assert (await alpha.call("close_position", symbol="AAPL"))["success"]
+
+
+async def test_the_twentieth_loser_halts_an_agent_and_if_people_want_that_opens_the_breaker_for_all(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """CB-14, CB-15, ST-04, T-29: nineteen say nothing; the share of all counts only where it was given a level."""
+    priced(gateway, "100.00")
+    limits = WIDE | {"consecutive_losses_warning": 21, "max_consecutive_losses": 22}
+
+    async def sold(agent: World, times: int) -> None:
+        for _ in range(times):
+            answer = await agent.call("place_market_order", symbol="AAPL", action="SELL", quantity=1)
+            assert answer["success"], answer
+        for _ in range(2):
+            await tick(agent)
+
+    async with running(tmp_path, gateway, clock, **limits) as world, world.agent("alpha") as alpha:
+        for agent in (world, alpha):
+            assert (await agent.call("place_market_order", symbol="AAPL", action="BUY", quantity=30))["success"]
+        await tick(world, "99.00")
+        await sold(world, 5)
+        await tick(world, "103.00")
+        await sold(world, 1)  # one winner ends the streak of all
+        await tick(world, "99.00")
+        await sold(alpha, 19)
+        assert await world.records(EventType.STRATEGY_HALT) == []
+        assert await breaches(world) == {}  # of all together there are twenty-five, one of them won
+        await sold(alpha, 1)
+        (halt,) = await world.records(EventType.STRATEGY_HALT)
+        assert "CB-15 win rate of alpha 0 %" in halt.outcome["reason"]
+        assert (await alpha.buy(symbol="MSFT", limit_price=90.0))["code"] == "KILL_SWITCH_ACTIVE"
+        assert (await world.buy(symbol="MSFT", limit_price=90.0))["success"]
+        await sold(world, 1)
+        assert (await breaches(world))["CB-14"] == "WARN"
+    async with running(tmp_path, gateway, clock, **limits, min_account_win_rate_pct=30) as world:
+        await tick(world)
+        assert (await world.buy(symbol="MSFT", limit_price=90.0))["code"] == "CIRCUIT_BREAKER_OPEN"
+        (trip,) = await world.records(EventType.CIRCUIT_BREAKER_TRIP)
+        assert (trip.outcome["trigger"], trip.outcome["metric"]) == ("CB-15", "win rate of all")
+        await sold(world, 1)
+        assert (await breaches(world))["CB-14"] == "PAUSE"
 
 
 async def test_a_store_that_takes_no_record_stops_trading_at_once(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
     """CB-32, A15: the order is not sent, and the stop holds however the disk recovers."""
-
-    def fill_the_disk(connection: Connection) -> None:
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
 
     async with running(tmp_path, gateway, clock) as world:
         database = world.app.desk.database

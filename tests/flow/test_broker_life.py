@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -47,6 +48,24 @@ async def test_gateway_that_talks_is_not_asked_for_a_sign_of_life(clock: ManualC
         await clock.advance(5)
         await until(lambda: questions(gateway) == before + 1)
         assert broker.link.is_up
+
+
+async def test_the_clocks_are_compared_at_the_connect_and_at_least_every_five_minutes(
+    clock: ManualClock, gateway: PaperGateway
+) -> None:
+    """SIG-10: on a line that is never silent, so that no sign of life is asked for."""
+    async with connected(gateway, clock) as broker:
+        await until(lambda: broker.link.clock_offset is not None)
+        measured = []
+        for _ in range(0, 600, 4):
+            await clock.advance(4)
+            await broker.verify_accounts()
+            assert broker.link.clock_offset is not None
+            measured.append(broker.link.clock_offset.measured_at)
+        pauses = [(after - before).total_seconds() for before, after in pairwise(dict.fromkeys(measured))]
+    assert measured[0] == clock.now() - timedelta(seconds=600)
+    assert len(pauses) >= 8
+    assert max(pauses) <= 70, "a minute, and a heartbeat"
 
 
 async def test_the_bound_of_a_dead_link_holds_whatever_the_deadline_of_requests(

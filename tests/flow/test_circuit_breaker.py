@@ -17,67 +17,19 @@ from ibkr_mcp_server.domain.operations import BY_THRESHOLD
 from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.operations.recovery import promote_stage, reset_breaker
 from ibkr_mcp_server.simulator.server import PaperGateway
-from ibkr_mcp_server.store import breaker
 from ibkr_mcp_server.store.breaker import BreakerState, Mode, Stage
 from ibkr_mcp_server.store.latches import current
-from tests.flow.test_stopping import proof
+from tests.flow.breaker_kit import ACCOUNT, SLOWLY, invested, priced, state_of, tick
 from tests.harness import World, running
-
-ACCOUNT = "DU9000001"
-SHARES = 10_000
-SLOWLY: dict[str, Any] = {
-    "loss_velocity_warning_pct": 50,
-    "max_loss_velocity_pct": 60,
-    "loss_velocity_kill_pct": 70,
-    "max_price_walk_pct": 100,
-    "max_quote_jump_pct": 100,
-}
-"""For steps of the equity in which how fast it falls is not the point."""
-
-
-def priced(gateway: PaperGateway, price: str) -> None:
-    for symbol in ("AAPL", "MSFT", "IBM"):
-        gateway.market.set_quote(gateway.con_id(symbol), bid=price, ask=price, last=price)
-
-
-def invested(gateway: PaperGateway) -> None:
-    """1,000,000 USD in cash and as much in shares of 100 USD: 1 USD is half a percent of the equity."""
-    priced(gateway, "100.00")
-    gateway.add_position(ACCOUNT, "AAPL", SHARES, 100)
-
-
-async def tick(world: World, price: str | None = None) -> float:
-    """The price moves; returns after how many seconds the watch had acted on it (A4)."""
-    if price is not None:
-        priced(world.gateway, price)
-    before, begun = world.clock.now(), world.clock.monotonic()
-    await world.clock.advance(1)
-
-    def told() -> bool:
-        pnl = world.app.desk.broker.known_pnl(ACCOUNT)
-        return pnl is not None and pnl.received_at > before
-
-    await world.until(told)
-    watch = world.app.desk.safety.breaker
-    looked = watch.looked_at
-    async with asyncio.timeout(10):
-        while watch.looked_at <= looked:
-            await world.clock.advance(0.25)
-            async with world.app.risk_monitor.working:  # what it does takes real time, and none of the clock's
-                await asyncio.sleep(0)
-    async with world.app.risk_monitor.working:
-        pass  # it has acted on what it saw
-    return world.clock.monotonic() - begun
-
-
-async def state_of(world: World) -> BreakerState:
-    return await world.app.desk.database.read(breaker.current)
+from tests.people import proof
+from tests.stores import write_agent
 
 
 async def test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
-    """A4: CB-01, CB-04, CB-05, CB-13, RM-02."""
+    """A4: CB-01, CB-04, CB-05, CB-13, RM-02, RM-03."""
+    write_agent(tmp_path, max_order_value_usd=4_000)
     invested(gateway)
     async with running(tmp_path, gateway, clock, **SLOWLY) as world:
         await tick(world)
@@ -96,6 +48,11 @@ async def test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds
         assert told["overrides"] == ["Every limit of size is multiplied by 0.5."]
         assert [one["limit"] for one in told["limits"] if one["name"] == "order_value_usd"] == ["5000"]
         assert (await world.buy(60, limit_price=95.0))["code"] == "ORDER_VALUE_LIMIT"  # RM-03
+        async with world.agent("momentum") as momentum:
+            own = await momentum.buy(30, limit_price=95.0)
+            assert (own["code"], own["limit"]) == ("AGENT_ORDER_LIMIT", "2,000.00 USD")
+            told = await momentum.call("get_safety_status")
+            assert [one["limit"] for one in told["limits"] if one["name"] == "own_order_value_usd"] == ["2000"]
 
         assert await tick(world, "93.98") <= 2  # 3.01 %
         paused = await state_of(world)
@@ -153,6 +110,7 @@ async def test_after_a_loss_trading_comes_back_only_by_people_and_by_stages(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
     """RC-01 to RC-06, CB-02, CB-03: cool-down, what stands against it, and the stages; a restart changes nothing."""
+    write_agent(tmp_path, max_order_value_usd=4_000)
     priced(gateway, "100.00")
     gateway.add_position(ACCOUNT, "AAPL", 1_000, 100)  # a tenth of the equity
     async with running(tmp_path, gateway, clock, **SLOWLY) as world:
@@ -187,10 +145,14 @@ async def test_after_a_loss_trading_comes_back_only_by_people_and_by_stages(
         assert (await world.buy(1, symbol="MSFT", limit_price=60.0))["success"]
         state = await promote_stage(*reset, "a calm day")
         assert state.stage is Stage.QUARTER
+        async with world.agent("momentum") as momentum:
+            own = await momentum.buy(20, symbol="MSFT", limit_price=60.0)
+        assert (own["code"], own["limit"]) == ("AGENT_ORDER_LIMIT", "500.00 USD")  # a quarter, in REDUCE
         sent = await world.buy(1, symbol="MSFT", limit_price=60.0)
         assert (sent["success"], sent["outcome"]) == (True, "accepted")
         status = await world.call("get_safety_status")
         stages = [record.outcome["stage"] for record in await world.records(EventType.STAGE_CHANGE)]
+        assert len(await world.records(EventType.CIRCUIT_BREAKER_RESET)) == 1
     assert world.sent == 1
     assert "RECOVERY_STAGE" in {cause["code"] for cause in status["causes"]}
     assert stages == ["PAPER", "QUARTER"]
@@ -207,6 +169,8 @@ async def test_the_market_of_what_is_held_is_watched_too(
         "max_total_exposure_usd": 61_000,
         "max_position_value_usd": 61_000,
         "exposure_drift_pause_pct": 101,
+        "feed_silence_warning_seconds": 5,
+        "max_feed_silence_seconds": 15,
     }
 
     async with running(tmp_path, gateway, clock, **SLOWLY, **limits) as world:

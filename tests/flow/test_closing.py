@@ -8,17 +8,22 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.cli.workspace import open_workspace
 from ibkr_mcp_server.clock import ManualClock, SystemClock
 from ibkr_mcp_server.domain.operations import Actor, ActorType
+from ibkr_mcp_server.operations.close_portfolio import close_portfolio
 from ibkr_mcp_server.operations.stop_coordinator import in_words
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.safety.approval_queue import SecondPersonNeeded
+from ibkr_mcp_server.safety.roles import Role
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store import stop_runs
 from ibkr_mcp_server.store.latches import KillMode
-from tests.flow.test_stopping import proof
 from tests.harness import World, running, time_passing
+from tests.people import people, queue
 from tests.private_state import private_state
 from tests.server_process import serving
 
@@ -48,7 +53,7 @@ async def until(world: World, true: Any) -> None:
 async def test_everything_is_cancelled_and_closed_and_then_the_stop_can_be_ended(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
-    """KS-02, KS-14, EM-01, T-25: longs and shorts, with their stops, at once; nobody else may trade meanwhile."""
+    """KS-02, KS-14, KS-17, EM-01, T-25: two people order it; longs and shorts, with their stops, at once."""
     gateway.add_position(ACCOUNT, "AAPL", Decimal(100), Decimal(150))
     gateway.add_position(ACCOUNT, "MSFT", Decimal(-40), Decimal(300))
     async with running(tmp_path, gateway, clock, enable_stop_loss_orders=True) as world:
@@ -57,7 +62,12 @@ async def test_everything_is_cancelled_and_closed_and_then_the_stop_can_be_ended
         entry = await world.buy(symbol="NVDA")
         assert (stop["success"], entry["success"]) == (True, True)
         gateway.faults.fill_before_cancel(2)  # the entry, which opens 1, and the stop, which closes 100 by itself
-        await closing(world)
+        managers = await people(world, rita=Role.RISK_MANAGER)
+        order = (world.app.desk.database, world.app.desk.safety.kill_switch, queue(world))
+        with pytest.raises(SecondPersonNeeded):
+            await close_portfolio(*order, managers["rita"], "out of everything")
+        assert held(gateway, "AAPL") == 100
+        await close_portfolio(*order, managers["ann"], "out of everything")
         assert (await world.call("close_position", symbol="MSFT"))["code"] == "KILL_SWITCH_ACTIVE"
         await until(world, lambda: not gateway.exchange.open_orders() and not held(gateway, "AAPL"))
         await until(world, lambda: _done(world))
@@ -69,7 +79,7 @@ async def test_everything_is_cancelled_and_closed_and_then_the_stop_can_be_ended
         status = await world.call("get_safety_status")
         assert status["kill_switch"]["progress"].startswith("done; ")
         await until(world, lambda: _compared_after_the_stop(world))
-        await world.app.desk.safety.kill_switch.clear(await proof(world), "flat, and understood")
+        await world.app.desk.safety.kill_switch.clear(managers["ann"], "flat, and understood")
         assert (await world.buy())["success"]
 
 

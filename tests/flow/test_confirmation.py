@@ -235,12 +235,14 @@ async def test_text_that_reads_like_an_instruction_holds_the_next_opening_order_
 async def test_a_client_that_says_yes_is_the_agents_second_step_and_never_a_person(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
-    """LLM-07, T-36: a client may answer by itself."""
+    """LLM-07, A11, TW-11, T-36: a client may answer by itself; a stop while it is asked outranks its yes."""
     asked: list[str] = []
-    answers = ["decline", "accept"]
+    answers = ["decline", "accept", "accept"]
 
     async def answer(context: Any, question: Any) -> ElicitResult:
         asked.append(question.message)
+        if not answers[1:]:
+            (tmp_path / "state" / "KILL").touch()
         return ElicitResult(action=answers.pop(0), content={"send": True})  # type: ignore[arg-type]  # the words of the protocol
 
     bounds = PAPER | {"human_confirm_above_usd": 6_000}
@@ -251,6 +253,7 @@ async def test_a_client_that_says_yes_is_the_agents_second_step_and_never_a_pers
         assert "action BUY, quantity 30" in asked[0]
         big = await world.buy(60)
         assert (big["code"], big["limit"], world.sent, len(asked)) == ("CONFIRMATION_REQUIRED", "person", 1, 2)
+        assert ((await world.buy(30))["code"], world.sent, len(asked)) == ("KILL_SWITCH_ACTIVE", 1, 3)
 
 
 STEPS = st.one_of(

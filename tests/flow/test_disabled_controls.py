@@ -11,7 +11,8 @@ from ibkr_mcp_server.audit.events import OF_CALLS, EventType
 from ibkr_mcp_server.audit.verify import verify
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.errors import ConfigurationError
-from ibkr_mcp_server.settings import DISABLED_CONTROLS_ACKNOWLEDGEMENT, load_settings
+from ibkr_mcp_server.settings.gates import DISABLED_CONTROLS_ACKNOWLEDGEMENT
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from tests.harness import running
 

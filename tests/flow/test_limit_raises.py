@@ -10,28 +10,20 @@ import pytest
 
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock, next_trading_day_starts
+from ibkr_mcp_server.domain.agents import AgentLimits
 from ibkr_mcp_server.errors import Refused
-from ibkr_mcp_server.operations.limit_raises import raise_limit, read_until, read_wish, restore_limit
+from ibkr_mcp_server.operations.limit_raises import read_until, read_wish, restore_limit
 from ibkr_mcp_server.safety.approval_queue import SecondPersonNeeded
 from ibkr_mcp_server.safety.limits_in_force import AS_CONFIGURED, RAISABLE, SIZE_LIMITS, LimitsInForce
-from ibkr_mcp_server.safety.operator import OperatorProof
 from ibkr_mcp_server.safety.policy import Policy
 from ibkr_mcp_server.safety.roles import Role
 from ibkr_mcp_server.safety.snapshot import Recorded
 from ibkr_mcp_server.safety.state import EffectiveState
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.simulator.server import PaperGateway
-from ibkr_mcp_server.store.limit_raises import LimitRaise
-from tests.harness import World, running
-from tests.people import people, queue
+from tests.harness import running
+from tests.people import people, raised
 from tests.unit.safety import builders
-
-
-async def raised(world: World, proof: OperatorProof, value: str, until: datetime) -> LimitRaise:
-    desk = world.app.desk
-    wish = read_wish(desk.settings, world.clock, "IBKR_MAX_ORDER_VALUE_USD", value, until)
-    parts = {"database": desk.database, "audit": desk.audit, "clock": world.clock}
-    return await raise_limit(wish, "a roll", proof, settings=desk.settings, queue=queue(world), **parts)  # type: ignore[arg-type]
 
 
 async def test_two_risk_managers_raise_a_limit_which_falls_back_by_itself(
@@ -86,6 +78,7 @@ async def test_two_risk_managers_raise_a_limit_which_falls_back_by_itself(
             clock=clock,
         )
         assert (await world.buy(40))["code"] == "ORDER_VALUE_LIMIT"
+        assert len(await world.records(EventType.LIMIT_RESTORED)) == 1
 
 
 def test_no_raise_reaches_beyond_the_ceilings_or_the_day(clock: ManualClock) -> None:
@@ -130,6 +123,11 @@ def test_the_factor_multiplies_sizes_and_a_stored_raise_beyond_the_ceiling_count
         ("enable_trading", Decimal(1)),
     ):
         assert LimitsInForce(raised=((name, value),)).of(settings) == settings
+    own = AgentLimits(max_orders_per_minute=3, max_daily_orders=5, max_order_value_usd=Decimal(4_000))
+    assert LimitsInForce(factor=Decimal("0.5")).of_agent(own) == AgentLimits(
+        max_orders_per_minute=3, max_daily_orders=2, max_order_value_usd=Decimal(2_000)
+    )
+    assert LimitsInForce(raised=(("max_order_value_usd", Decimal(20_000)),)).of_agent(own) == own
     assert set(SIZE_LIMITS) < set(RAISABLE) <= Settings.model_fields.keys()
 
     policy, seen = Policy(builders.settings()), builders.snapshot(builders.order(quantity=Decimal(60)))

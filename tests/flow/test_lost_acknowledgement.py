@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.domain.operations import BY_THRESHOLD
 from ibkr_mcp_server.domain.orders import Side
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store import breaker
@@ -29,7 +31,7 @@ async def ended(world: World) -> IntentState:
 
 async def retried(world: World) -> set[str]:
     """What an agent is told that sends the same request again and again."""
-    answers = [await world.buy(1, client_request_id=KEY, limit_price=150.0) for _ in range(5)]
+    answers = [await world.buy(1, client_request_id=KEY, limit_price=150.0) for _ in range(10)]
     return {str(answer.get("code", "OK")) for answer in answers}
 
 
@@ -37,7 +39,7 @@ async def retried(world: World) -> set[str]:
 async def test_order_whose_link_dies_before_the_acknowledgement_is_one_order_or_none(
     arrives: bool, tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
-    """Scenario A2; ID-08 to ID-10."""
+    """Scenario A2; ID-08 to ID-10: after twenty retries."""
     async with running(tmp_path, gateway, clock, auto_cancel_orders_on_disconnect=False) as world:
         gateway.faults.apply("disconnect_after_order" if arrives else "disconnect_before_order")
         told = await world.buy(1, client_request_id=KEY, limit_price=150.0)
@@ -52,6 +54,9 @@ async def test_order_whose_link_dies_before_the_acknowledgement_is_one_order_or_
         assert len(held) == int(arrives)
         sent = [order for order in gateway.received_orders if order.terms.order_ref == reference]
         assert len(sent) == 1, "what was lost is never sent again"
+        told_of = {record.event_type for record in await world.records()}
+        assert {EventType.LINK_DOWN, EventType.LINK_UP, EventType.ORDER_UNKNOWN} <= told_of
+        assert arrives or EventType.ORDER_RECONCILED in told_of  # only its absence had to be concluded
         status = await world.call("get_order_status", order_request_id=KEY)
         assert (status["order"]["perm_id"] == held[0].perm_id) if arrives else not status.get("order")
 
@@ -124,8 +129,11 @@ async def test_order_that_stays_unknown_holds_trading_back_after_a_minute_and_st
         assert (await world.call("get_safety_status"))["effective_state"] == "SAFE"
         state = await world.app.desk.database.read(breaker.current)
         assert (state.is_open, state.breaches["CB-29"].level) == (True, "PAUSE")
+        assert not (await world.call("get_safety_status"))["kill_switch_active"]
         await passing(world, 300)
-        assert (await world.call("get_safety_status"))["kill_switch_active"]
+        (activation,) = await world.records(EventType.KILL_SWITCH_ACTIVATE)
+        assert "CB-29" in activation.outcome["reason"]
+        assert activation.actor["auth"] == BY_THRESHOLD  # its end takes two people (KS-17)
         assert (await world.buy(1, symbol="SPY"))["code"] == "KILL_SWITCH_ACTIVE"
 
 
@@ -136,4 +144,5 @@ async def test_two_orders_that_stay_unknown_stop_trading_after_a_minute(
         for key in (KEY, "another-lost-order"):
             await contradicted(world, gateway, clock, key)
         await passing(world, 120)
-        assert (await world.call("get_safety_status"))["kill_switch_active"]
+        (activation,) = await world.records(EventType.KILL_SWITCH_ACTIVATE)
+        assert ("CB-29" in activation.outcome["reason"], activation.actor["auth"]) == (True, BY_THRESHOLD)

@@ -106,6 +106,17 @@ async def test_a_repeated_request_is_told_where_its_order_stands_now(run: Run) -
     assert len(world.gateway.received_orders) == 1
 
 
+async def test_a_key_is_known_eight_days_later_and_its_request_is_still_not_sent_again(run: Run) -> None:
+    """ID-05: nothing ever deletes an intent."""
+    async with run() as world:
+        placed = await world.buy(client_request_id="a-key-to-remember")
+        await world.sleep_through(8 * 86_400)
+        price = float(placed["terms"]["limit_price"])
+        again = await world.buy(client_request_id="a-key-to-remember", limit_price=price)
+        assert (again["success"], again["replayed"], again["perm_id"]) == (True, True, placed["perm_id"])
+        assert world.sent == 1
+
+
 async def test_an_order_that_the_broker_echoes_in_another_account_stops_trading(
     run: Run, gateway: PaperGateway
 ) -> None:
@@ -188,7 +199,7 @@ class _Broken:
 async def test_an_exception_anywhere_refuses_and_its_text_is_told_to_nobody(
     run: Run, gateway: PaperGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TW-07, TW-15, A7: in each check, in what is looked at, and in a read."""
+    """TW-07, TW-15, SEC-05, A7: in each check, what is looked at, a read, the store, the audit log, and the sending."""
     async with run() as world:
         table = world.app.desk.safety.policy.table
         sound = table[OperationClass.ORDER_PLACEMENT]
@@ -206,7 +217,24 @@ async def test_an_exception_anywhere_refuses_and_its_text_is_told_to_nobody(
             assert (await world.buy())["code"] == "CHECK_ERROR"
             patch.setattr(world.app.desk.broker, "account_summary", fail)
             assert (await world.call("get_account_summary"))["code"] == "INTERNAL_ERROR"
+
+        def fail_at_once(*_: Any, **__: Any) -> None:
+            raise RuntimeError(SECRET)
+
+        for part, name, failing in (
+            (world.app.desk.database, "run", fail),
+            (world.app.desk.audit, "append", fail_at_once),
+            (world.app.desk.safety, "admit", fail),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setattr(part, name, failing)
+                assert not (await world.buy())["success"], name
+        assert world.sent == 0
         assert (await world.buy())["success"]
+        sent = world.sent
+        with monkeypatch.context() as patch:
+            patch.setattr(world.app.desk.broker, "place_order", fail)
+            assert (await world.buy(symbol="MSFT"))["outcome"] == "not_sent"
         assert "canary" not in str(world.answers)
         assert "canary" not in str(await world.records())
-    assert len(gateway.received_orders) == 1
+    assert world.sent == sent == 1

@@ -12,7 +12,7 @@ from ibkr_mcp_server.app import open_app
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.safety.writer import CLAIM_SECONDS
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.state_dir import open_state_directory
 from ibkr_mcp_server.store import intents

@@ -293,6 +293,19 @@ async def test_an_order_cannot_be_changed_past_the_limits(run: Run, gateway: Pap
     ]
 
 
+async def test_less_than_a_lot_is_refused_before_it_is_sent(run: Run, gateway: PaperGateway) -> None:
+    """ORD-16: Tokyo trades a hundred shares at least, as the contract's details say."""
+    gateway.market.set_quote(gateway.con_id("7203"), bid="2499", ask="2501", last="2500")
+    toyota: dict[str, Any] = {"symbol": "7203.TSEJ.JPY", "action": "BUY", "limit_price": 2400.0}
+    async with run(enable_international_trading=True) as world:
+        for quantity in (1, 99, 150):
+            refused = await world.call("place_limit_order", **toyota, quantity=quantity)
+            assert (refused["code"], refused["limit"]) == ("QUANTITY_STEP", "100")
+        assert gateway.received_orders == []
+        placed = await world.call("place_limit_order", **toyota, quantity=100)
+        assert placed["success"], placed
+
+
 async def test_a_server_holds_one_connection_whatever_it_is_asked(run: Run, gateway: PaperGateway) -> None:
     """TW-17."""
     async with run(max_orders_per_minute=1) as world:

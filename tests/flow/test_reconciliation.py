@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,29 +13,24 @@ import pytest
 
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
+from ibkr_mcp_server.domain.operations import BY_THRESHOLD
 from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.operations.acceptance import accept_figures, report_to_accept
 from ibkr_mcp_server.safety.operator import OperatorDoor
 from ibkr_mcp_server.simulator.server import PaperGateway
-from ibkr_mcp_server.store import reconciliations
 from ibkr_mcp_server.store.breaker import Stage
 from ibkr_mcp_server.store.reconciliations import Report
 from ibkr_mcp_server.store.runs import unclean_run_before
-from tests.flow.operator_kit import breaker_closed
-from tests.flow.test_stopping import PASSPHRASE
+from tests.flow.breaker_kit import ACCOUNT, breaker_closed, looked_at
 from tests.harness import World, running
+from tests.people import PASSPHRASE
 
-ACCOUNT = "DU9000001"
+EXECUTION_DATA = 11
+"""The message of one row of a list of executions."""
 
 
 def working_ids(world: World) -> set[int]:
     return {order.perm_id for order in world.app.desk.broker.known_orders() if order.is_working}
-
-
-async def newest(world: World) -> Report:
-    report = await world.app.desk.database.read(reconciliations.newest)
-    assert report is not None
-    return report
 
 
 async def compared(world: World) -> Report:
@@ -43,7 +38,9 @@ async def compared(world: World) -> Report:
     before = world.clock.now()
     await world.clock.advance(31)
     async with asyncio.timeout(10):
-        while (report := await newest(world)).last_at <= before:  # one that was under way may have slept through it
+        while (
+            report := await world.newest_report()
+        ).last_at <= before:  # one that was under way may have slept through it
             await world.clock.advance(1)
             await asyncio.sleep(0.005)
     await world.until_quiet()
@@ -60,7 +57,7 @@ async def test_start_takes_its_steps_in_order_and_then_accepts_writes(
             "configuration", "lock", "store", "audit chain", "latches", "link", "accounts", "reconciliation",
             "invariants", "ready",
         ]  # fmt: skip
-        assert (await newest(world)).occasion == "start"
+        assert (await world.newest_report()).occasion == "start"
         assert (await world.buy())["success"]
 
 
@@ -105,12 +102,26 @@ async def test_position_that_no_fill_explains_holds_trading_back_until_a_fill_do
 async def test_difference_is_still_held_against_trading_after_a_restart(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
+    """CB-03, CB-30: and how long it has lasted is counted through it."""
     async with running(tmp_path, gateway, clock):
         pass
     gateway.add_position(ACCOUNT, "MSFT", 7, 100)
-    for _ in range(2):
-        async with running(tmp_path, gateway, clock) as world:
-            assert (await world.buy())["code"] == "RECORDS_DISAGREE"
+    async with running(tmp_path, gateway, clock) as world:
+        assert (await world.buy())["code"] == "RECORDS_DISAGREE"
+        await looked_at(world)
+        assert not (await world.call("get_safety_status"))["kill_switch_active"]
+    clock.step_wall(timedelta(seconds=260))
+    async with running(tmp_path, gateway, clock) as world:
+        await looked_at(world)
+        assert (await world.buy())["code"] == "RECORDS_DISAGREE"
+        clock.step_wall(timedelta(hours=1))  # a clock that is set is no time that has passed
+        await looked_at(world)
+        assert not (await world.call("get_safety_status"))["kill_switch_active"]
+        await clock.advance(41)
+        await looked_at(world)
+        assert (await world.buy())["code"] == "KILL_SWITCH_ACTIVE"
+        (activation,) = await world.records(EventType.KILL_SWITCH_ACTIVATE)
+        assert ("CB-30" in activation.outcome["reason"], activation.actor["auth"]) == (True, BY_THRESHOLD)
 
 
 async def test_trade_by_hand_is_explained_by_its_fill_and_counted(
@@ -126,6 +137,21 @@ async def test_trade_by_hand_is_explained_by_its_fill_and_counted(
         assert (await world.call("get_safety_status"))["effective_state"] == "NORMAL"
         preview = await world.call("check_order", symbol="AAPL", action="SELL", quantity=5, order_type="MKT")
         assert preview["would_be_approved"]
+
+
+async def test_a_fill_that_one_list_lost_does_not_count_twice_when_the_next_list_has_it(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """ID-13, ID-15: figures once explained by a fill stay explained, also when a later answer misses its row."""
+    async with running(tmp_path, gateway, clock) as world:
+        await world.call("place_market_order", symbol="AAPL", action="BUY", quantity=2)
+        with_fill = await compared(world)
+        assert (with_fill.clean, with_fill.report["executions"]) == (True, 1)
+        gateway.faults.drop_next_message(EXECUTION_DATA)
+        without_it = await compared(world)
+        assert (without_it.clean, without_it.report["executions"]) == (True, 0)
+        with_fill = await compared(world)
+        assert (with_fill.report["differences"], with_fill.report["executions"]) == ([], 1)
 
 
 async def test_cash_follows_from_the_fills_and_what_does_not_is_told_once(
@@ -188,7 +214,7 @@ async def test_entry_orders_survive_an_outage_where_that_is_configured(
         gateway.disconnect_all()
         await world.until(lambda: not world.app.desk.broker.link.is_up)
         await world.reconnected()
-        assert (await newest(world)).occasion == "link restored"
+        assert (await world.newest_report()).occasion == "link restored"
         assert len(world.working_orders()) == 1
 
 

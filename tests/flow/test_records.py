@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ibkr_mcp_server.audit.chain import ChainReader
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.audit.log import AuditRecord, tail
-from ibkr_mcp_server.audit.verify import verify_database
-from ibkr_mcp_server.broker.base import LinkState, LinkStatus
+from ibkr_mcp_server.audit.verify import records_of_store, verify_database
 from ibkr_mcp_server.clock import ManualClock
-from ibkr_mcp_server.domain.instruments import Instrument, SecType, TradingSession
-from ibkr_mcp_server.domain.operations import Actor, ActorType, Operation, OperationClass
-from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderStatus, OrderType, Side, TimeInForce
-from ibkr_mcp_server.domain.quotes import MarketDataType, Quote
-from ibkr_mcp_server.safety.policy import Policy
-from ibkr_mcp_server.safety.portfolio import Portfolio
-from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
-from ibkr_mcp_server.safety.state import Action, EffectiveState
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.safety.replay import READ, Replay, Replayed
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store.database import Database
-from ibkr_mcp_server.store.intents import DayOfMessages, Opening
 from ibkr_mcp_server.tools.server import SCHEMAS
 from tests.harness import running
 
@@ -101,6 +91,28 @@ async def test_a_fill_is_recorded_once_over_restarts_reconnects_and_servers(
     assert {record.broker_ids["perm_id"] for record in records} == {placed["perm_id"]}
 
 
+async def test_each_step_of_an_order_is_recorded_under_its_own_type(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """AUD-01, AUD-07: reserved, sent and placed; changed, cancelled, and refused by the broker."""
+    async with running(tmp_path, gateway, clock) as world:
+        placed = await world.buy(2)
+        await world.call("modify_order", perm_id=placed["perm_id"], quantity=1)
+        await world.call("cancel_order", perm_id=placed["perm_id"])
+        gateway.faults.reject_next_order()
+        assert (await world.buy(1, symbol="MSFT"))["success"] is False
+        told = [record.event_type for record in await world.records() if record.intent_id is not None]
+    assert list(dict.fromkeys(told)) == [
+        EventType.DECISION,
+        EventType.INTENT_RESERVED,
+        EventType.ORDER_SENT,
+        EventType.ORDER_PLACED,
+        EventType.ORDER_MODIFIED,
+        EventType.ORDER_CANCELLED,
+        EventType.ORDER_ATTEMPT,
+    ]
+
+
 async def test_a_decision_is_stored_with_its_verdict_and_every_check(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
@@ -118,191 +130,100 @@ async def test_a_decision_is_stored_with_its_verdict_and_every_check(
     assert verdicts["order_value"]["limit"] == "10,000.00 USD"
 
 
-async def test_a_recorded_decision_judged_again_gives_the_same_verdict(
+ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("place_limit_order", {}),
+    ("place_limit_order", {"quantity": 1001}),
+    ("place_limit_order", {"quantity": 51, "limit_price": 200.0}),
+    ("place_limit_order", {"limit_price": 206.01}),
+    ("place_limit_order", {"limit_price": 199.005, "quantity": 1.5, "tif": "GTC"}),
+    ("place_limit_order", {"action": "SELL", "limit_price": 193.98}),
+    ("place_limit_order", {"symbol": "SAP.IBIS.EUR", "quantity": 9, "limit_price": 40.0}),
+    ("place_limit_order", {"symbol": "EUR.USD", "quantity": 1000}),
+    ("place_limit_order", {"symbol": "NOBODY"}),
+    ("place_limit_order", {"account": "DU9999999"}),
+    ("place_limit_order", {"client_request_id": "mine"}),
+    ("place_limit_order", {"client_request_id": "mine"}),
+    ("place_limit_order", {"client_request_id": "mine", "quantity": 2}),
+    ("place_limit_order", {}),
+    ("place_limit_order", {}),
+)
+"""Changes of a good order: allowed, repeated, and refused by the form, the price, the value, the flags and the pace."""
+
+
+async def test_every_recorded_decision_judged_again_gives_the_same_verdict(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:
-    """AUD-09: from the records alone. Only the account check is left out, because account numbers are masked."""
+    """AUD-09: from the log alone; a value that was changed shows, be it of the decision, its contract or its limits."""
     gateway.market.set_quote(gateway.con_id("AAPL"), bid="199.98", ask="200.00")
     buy: dict[str, Any] = {"symbol": "AAPL", "action": "BUY", "quantity": 1, "limit_price": 199.0}
-    asked: list[tuple[str, dict[str, Any]]] = [
-        ("place_limit_order", buy),
-        ("place_limit_order", buy | {"quantity": 1001}),
-        ("place_limit_order", buy | {"quantity": 51, "limit_price": 200.0}),
-        ("place_limit_order", buy | {"limit_price": 206.01}),
-        ("place_limit_order", buy | {"limit_price": 199.005, "quantity": 1.5, "tif": "GTC"}),
-        ("place_limit_order", buy | {"action": "SELL", "limit_price": 193.98}),
-        ("place_limit_order", buy | {"symbol": "SAP.IBIS.EUR", "quantity": 9, "limit_price": 40.0}),
-        ("place_market_order", {"symbol": "EUR.USD", "action": "BUY", "quantity": 1000}),
-        ("place_market_order", {"symbol": "AAPL", "action": "BUY", "quantity": 1}),
-        ("place_limit_order", buy),
-        ("place_limit_order", buy),
-    ]
-    async with running(tmp_path, gateway, clock, max_orders_per_minute=3, max_daily_orders=3,
-                       daily_orders_warning=1) as world:  # fmt: skip
-        answers = [await world.call(tool, **arguments) for tool, arguments in asked]
-        [configured] = await world.records(EventType.CONFIG_LOADED)
-        stored = {record.decision_id: record for record in await world.records(EventType.DECISION)}
-    shown = {name: value for name, value in configured.outcome["config"].items() if value and "*" not in value}
-    policy = Policy(load_settings(environ=shown))
-    codes = []
+    async with running(tmp_path, gateway, clock, max_orders_per_minute=3, max_daily_orders=3, daily_orders_warning=1,
+                       max_order_value_usd="10000.00") as world:  # fmt: skip
+        answers = [await world.call(tool, **buy | change) for tool, change in ASKED]
+        answers.append(await world.call("preview_order", **buy))
+        answers.append(await world.call("prepare_order", tool="place_limit_order", arguments=buy))
+        answers.append(await world.call("cancel_order", perm_id=answers[0]["perm_id"]))
+        answers.append(await world.call("get_market_data", symbols=["AAPL"]))
+        again = {one.decision_id: one for one in await world.judged_again()}
+        stored = await world.app.desk.database.read(lambda c: list(records_of_store(c, ChainReader(), READ)))
     for answer in answers:
-        record = stored[answer["decision_id"]]
-        again = policy.review(*_as_it_was(record))
-        told = [f"{found.code}: {found.message}" for check, found in again.failures if check != "account"]
-        assert told == record.validation_result["errors"]
-        assert list(again.warnings) == record.validation_result["warnings"]
-        codes.append(answer.get("code"))
-    assert len(set(codes)) >= 7, codes
+        one = again[answer["decision_id"]]
+        assert one.differences == ()
+        assert one.recorded.partition(",")[0] == ("approved" if answer["success"] else answer["code"])
+    assert len({answer.get("code") for answer in answers}) >= 12
+    assert "DU9000001" not in str(stored)
+    assert [one["event_type"] for one in stored].count("CONTRACT_RULES") >= 3
+
+    first = answers[0]["decision_id"]
+    for change in TAMPERING:
+        assert _first_after(stored, change, first).differences, change.__name__
+    assert _first_after(stored, lambda record: None, first).is_equal
 
 
-def _as_it_was(record: AuditRecord) -> tuple[Operation, Snapshot]:
-    """The operation and the snapshot that a DECISION record describes."""
-    seen, order = record.validation_result, _order(record)
-    verified = seen["accounts_verified_at"]
-    observed = Observed(
-        taken_at=_time(seen["taken_at"]),
-        link=LinkStatus(
-            state=LinkState.UP, venue="paper", address="", client_id=17, since=_time(verified),
-            accounts=(order.account,), accounts_verified_at=_time(verified),
-        ),
-        order=order,
-        quote=_quote(seen["quote"]),
-        usd_per_unit=_number(seen["usd_per_unit"]),
-        action=Action(seen["action"]),
-        reference_price=_number(seen["reference_price"]),
-        earlier_price=_number(seen["earlier_price"]),
-        working=tuple(_working(told, order) for told in seen["working"]),
-        value_usd=_number(seen["worst_case_value_usd"]),
-        timeout_seconds=float(seen["timeout_seconds"]),
-        portfolio=_portfolio(seen["portfolio"]),
-    )  # fmt: skip
-    assert (seen["state"], seen["unresolved"]) == ("NORMAL", [])
-    stored = Recorded(
-        state=EffectiveState(),
-        opening_ages_seconds=(0.0,) * seen["opening_last_minute"],
-        opening_today=seen["opening_today"],
-        messages=DayOfMessages(**seen["messages"]),
-        openings=tuple(_opening(told) for told in seen["openings"]),
-        modification_ages_seconds=tuple(map(float, seen["modification_ages_seconds"])),
-    )
-    assert record.tool is not None
-    operation = Operation(
-        tool=record.tool,
-        operation_class=OperationClass(str(record.operation_type)),
-        actor=Actor(type=ActorType.AGENT, id="", auth=""),
-        arguments=record.order_data["arguments"],
-    )
-    return operation, Snapshot(observed=observed, recorded=stored)
+def _first_after(stored: list[dict[str, Any]], change: Callable[[dict[str, Any]], None], decision_id: str) -> Replayed:
+    """One decision, judged again after something was changed in all records."""
+    records = copy.deepcopy(stored)
+    for record in records:
+        change(record)
+    log = Replay()
+    judged = [log.take(record) for record in records]
+    [found] = [one for one in judged if one is not None and one.decision_id == decision_id]
+    return found
 
 
-_AMOUNTS = (
-    "equity_usd", "symbol_usd", "gross_usd", "shorted", "strategy_usd", "sector_usd", "cash_usd", "outlay_usd",
-    "at_risk_usd",
-)  # fmt: skip
+def _value(record: dict[str, Any]) -> None:
+    if record["event_type"] == "DECISION":
+        record["validation_result"]["observed"]["value_usd"] = "10000.01"
 
 
-def _portfolio(told: dict[str, Any] | None) -> Portfolio | None:
-    if told is None:
-        return None
-    numbers = {name: _number(told[name]) for name in _AMOUNTS}
-    age = told["equity_age_seconds"]
-    return Portfolio(
-        **{
-            **told,
-            **numbers,
-            "equity_age_seconds": None if age is None else float(age),
-            "unknown": tuple(told["unknown"]),
-        }
-    )
+def _age_of_the_quote(record: dict[str, Any]) -> None:
+    if record["event_type"] == "DECISION":
+        record["validation_result"]["observed"]["taken_at"] = "2026-11-20T20:59:00.000000Z"
 
 
-def _opening(told: dict[str, Any]) -> Opening:
-    numbers = {name: _number(told[name]) for name in ("quantity", "limit_price", "stop_price", "value_usd")}
-    return Opening(**{**told, **numbers, "age_seconds": float(told["age_seconds"])})
+def _a_stop(record: dict[str, Any]) -> None:
+    if record["event_type"] == "DECISION":
+        cause = {"state": "HALT", "code": "KILL_SWITCH_ACTIVE", "reason": "Stopped.", "is_latch": True}
+        record["validation_result"]["recorded"]["state"] = {"causes": [cause]}
 
 
-def _working(told: dict[str, Any], judged: Order) -> BrokerOrder:
-    order = replace(
-        judged,
-        instrument=replace(judged.instrument, con_id=told["con_id"]),
-        side=Side(told["side"]),
-        quantity=Decimal(told["quantity"]),
-        order_type=OrderType(told["order_type"]),
-        limit_price=_number(told["limit_price"]),
-        cap_price=None,
-    )
-    return BrokerOrder(
-        order=order,
-        perm_id=told["perm_id"],
-        order_id=1,
-        client_id=17,
-        status=OrderStatus.SUBMITTED,
-        filled=Decimal(0),
-        remaining=order.quantity,
-        average_fill_price=None,
-        placed_here=told["placed_here"],
-        parent_perm_id=told["parent_perm_id"],
-    )
+def _the_verdict(record: dict[str, Any]) -> None:
+    if record["event_type"] == "DECISION":
+        record["outcome"]["approved"] = not record["outcome"]["approved"]
 
 
-def _order(record: AuditRecord) -> Order:
-    told = record.order_data["order"]
-    is_pair = told["sec_type"] == SecType.CASH
-    instrument = Instrument(
-        con_id=told["con_id"],
-        symbol=told["instrument"].partition(".")[0],
-        sec_type=SecType(told["sec_type"]),
-        exchange=told["exchange"],
-        primary_exchange=told["primary_exchange"],
-        currency=told["currency"],
-        local_symbol=told["instrument"] if is_pair else "",
-        multiplier=_number(told["multiplier"]),
-        min_tick=_number(told["price_increment"]),
-        price_magnifier=told["price_magnifier"],
-        size_increment=_number(told["size_increment"]),
-        min_size=_number(told["min_size"]),
-        time_zone_id=told["time_zone_id"],
-        hours_known_until=_time(told["hours_known_until"]),
-        liquid_hours=_sessions(told["liquid_hours"]),
-        trading_hours=_sessions(told["trading_hours"]),
-    )
-    return Order(
-        instrument=instrument,
-        account=told["account"],
-        side=Side(told["side"]),
-        quantity=Decimal(told["quantity"]),
-        order_type=OrderType(told["order_type"]),
-        limit_price=_number(told["limit_price"]),
-        stop_price=_number(told["stop_price"]),
-        cap_price=_number(told["cap_price"]),
-        time_in_force=TimeInForce(told["time_in_force"]),
-        outside_rth=told["outside_rth"],
-    )
+def _a_check(record: dict[str, Any]) -> None:
+    if record["event_type"] == "DECISION":
+        record["validation_result"]["safety_checks"].pop()
 
 
-def _sessions(told: list[dict[str, str]]) -> tuple[TradingSession, ...]:
-    return tuple(TradingSession(start=_time(one["start"]), end=_time(one["end"])) for one in told)
+def _the_rules_of_the_contract(record: dict[str, Any]) -> None:
+    if record["event_type"] == "CONTRACT_RULES":
+        record["order_data"]["contract"]["min_tick"] = "0.02"
 
 
-def _quote(told: Mapping[str, Any] | None) -> Quote | None:
-    if told is None:
-        return None
-    return Quote(
-        con_id=told["con_id"],
-        received_at=_time(told["received_at"]),
-        data_type=MarketDataType(told["data_type"]),
-        bid=_number(told["bid"]),
-        ask=_number(told["ask"]),
-        last=_number(told["last"]),
-        average_volume=_number(told["average_volume"]),
-        shortable=_number(told["shortable"]),
-        shortable_shares=_number(told["shortable_shares"]),
-    )
+def _a_limit(record: dict[str, Any]) -> None:
+    if record["event_type"] == "CONFIG_LOADED":
+        record["outcome"]["config"]["IBKR_MAX_ORDER_VALUE_USD"] = "100"
 
 
-def _number(told: str | int | None) -> Decimal | None:
-    return None if told is None else Decimal(told)
-
-
-def _time(told: str) -> datetime:
-    return datetime.fromisoformat(told)
+TAMPERING = (_value, _age_of_the_quote, _a_stop, _the_verdict, _a_check, _the_rules_of_the_contract, _a_limit)

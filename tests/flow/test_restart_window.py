@@ -22,14 +22,14 @@ async def test_order_in_the_restart_window_is_refused_until_its_end_and_a_cancel
     ):
         resting = await world.buy()
         assert resting["success"]
-        await clock.advance(6 * 60)
+        await world.sleep_through(6 * 60)
         refused = await world.buy()
         assert refused["code"] == "RESTART_WINDOW"
         assert "before 00:10 New York time" in refused["error"]
         assert world.sent == 1
         cancelled = await world.call("cancel_order", perm_id=resting["perm_id"])
         assert cancelled["success"]
-        await clock.advance(25 * 60)
+        await world.sleep_through(25 * 60)
         assert (await world.buy())["success"]
 
 

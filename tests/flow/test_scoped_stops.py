@@ -19,8 +19,8 @@ from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.intents import IntentState
 from ibkr_mcp_server.store.latches import KillMode
-from tests.flow.test_stopping import proof
 from tests.harness import World, running, time_passing
+from tests.people import proof
 
 HUMAN = Actor(type=ActorType.HUMAN, id="olivia", auth="local-shell")
 
@@ -124,6 +124,8 @@ async def test_an_agent_halts_and_nothing_more_and_nobody_elses_strategy(
             activation = await switch.activate(KillMode.LOCKDOWN, "please", agent)
             assert activation.latch is not None
             assert activation.latch.mode is KillMode.HALT_ONLY
+            assert (activation.durable, activation.nothing_in_flight) == (True, True)
+            assert activation.latch.activated_at == clock.now(), "the one that hangs delayed the latch"
             await world.until(lambda: told)
         finally:
             release.set()

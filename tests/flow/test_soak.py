@@ -119,13 +119,17 @@ async def _settle(world: World) -> None:
     _mend(world.gateway)
     if world.app.desk.broker.link.state is LinkState.BROKER_OFFLINE:
         world.gateway.faults.connectivity_restored()
-    readiness = world.app.desk.safety.readiness
-    async with asyncio.timeout(60), time_passing(world.clock):
-        while True:
-            unknown = await world.app.desk.database.read(intents.unresolved)
-            if world.app.desk.broker.link.is_up and readiness.is_settled and not unknown and not readiness.findings:
-                break
-            await asyncio.sleep(0.02)
+    desk, readiness = world.app.desk, world.app.desk.safety.readiness
+    unknown: list[intents.Intent] = []
+    try:
+        async with asyncio.timeout(60), time_passing(world.clock):
+            while True:
+                unknown = await desk.database.read(intents.unresolved)
+                if desk.broker.link.is_up and readiness.is_settled and not unknown and not readiness.findings:
+                    return
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        pytest.fail(f"not settled: {desk.broker.link}, {readiness.findings}, settled {readiness.is_settled}, {unknown}")
 
 
 async def _assert_equal(world: World) -> None:

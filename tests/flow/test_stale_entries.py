@@ -29,8 +29,7 @@ async def test_an_aged_entry_is_cancelled_and_a_stop_that_needed_no_quota_is_kep
                                 stop_price=round(price * 0.8, 2))  # fmt: skip
         assert stop["success"], stop
         clock.step_wall(timedelta(minutes=20))
-        await clock.advance(600)
-        await world.until_up()
+        await world.sleep_through(600)
         assert len(world.working_orders()) == 2
     await clock.advance(200)
     async with running(tmp_path, gateway, clock, **settings) as world:

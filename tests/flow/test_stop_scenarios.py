@@ -17,10 +17,9 @@ from ibkr_mcp_server.safety.send_gate import SendGate
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.latches import KillMode
-from tests.flow.operator_kit import breaker_closed
-from tests.flow.test_breaker_counts import breaches, rejected
-from tests.flow.test_stopping import proof
+from tests.flow.breaker_kit import breaches, breaker_closed, rejected
 from tests.harness import World, running, time_passing
+from tests.people import proof
 from tests.stores import an_audit_log
 
 HUMAN = Actor(type=ActorType.HUMAN, id="olivia", auth="local-shell")

@@ -14,21 +14,12 @@ from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.operations import Actor, ActorType
 from ibkr_mcp_server.errors import Refused
-from ibkr_mcp_server.safety.operator import OperatorDoor, OperatorProof
+from ibkr_mcp_server.operations.entries import cancel_entries, working_entries
+from ibkr_mcp_server.safety.operator import OperatorDoor
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store.latches import KillMode
 from tests.harness import World, running
-
-PASSPHRASE = "correct horse battery staple"
-
-
-async def proof(world: World) -> OperatorProof:
-    """The operator proves themselves, as `reset` makes them do at the terminal."""
-    desk = world.app.desk
-    door = OperatorDoor(path=world.state.operator, database=desk.database, audit=desk.audit, clock=world.clock)
-    if not door.has_passphrase:
-        await door.set_passphrase(PASSPHRASE, claimed_name="olivia")
-    return await door.open(PASSPHRASE, claimed_name="olivia")
+from tests.people import PASSPHRASE, proof
 
 
 async def test_after_the_agent_stops_no_opening_order_reaches_the_gateway_and_entries_are_cancelled(
@@ -189,7 +180,7 @@ async def test_five_wrong_passphrases_lock_the_door_for_fifteen_minutes_also_acr
     async with running(tmp_path, gateway, clock) as world:
         with pytest.raises(Refused, match="OPERATOR_LOCKED"):
             await door_of(world).open(PASSPHRASE, claimed_name="olivia")
-        await clock.advance(15 * 60 + 1)
+        await world.sleep_through(15 * 60 + 1)
         await world.until_up()
         await proof(world)
         assert len(await world.records(EventType.AUTH_FAILED)) == 5
@@ -301,6 +292,19 @@ async def test_a_stop_cancels_entries_and_keeps_what_protects_a_position(
         assert stopped["cancelled_perm_ids"] == [entry["perm_id"]]
         assert stopped["protective_perm_ids"] == [stop["perm_id"]]
     assert [order.perm_id for order in gateway.exchange.open_orders()] == [stop["perm_id"]]
+
+
+async def test_an_entry_that_the_watch_cancelled_first_is_told_as_cancelled_by_the_stop(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """KS-12: the watch over stops and the stop itself cancel side by side, and one of them is first."""
+    async with running(tmp_path, gateway, clock) as world:
+        first, second = await world.buy(), await world.buy()
+        before, _ = await working_entries(world.app.desk)
+        assert (await world.call("cancel_order", perm_id=first["perm_id"]))["success"]  # as the watch would
+        told = await cancel_entries(world.app.desk, before=before)
+    assert told.cancelled == (first["perm_id"], second["perm_id"])
+    assert told.left == ()
 
 
 async def test_no_tool_resets_resumes_approves_or_configures(

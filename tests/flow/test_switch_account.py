@@ -7,20 +7,23 @@ from ibkr_mcp_server.simulator.requests import ReqContractDetails
 from tests.harness import running
 
 FIRST, SECOND = "DU9000001", "DU9000002"
+ONE, TWO = "******001", "******002"
+"""As agents see and name them (LLM-10)."""
 
 
 async def test_later_calls_mean_the_new_account_until_they_name_another() -> None:
     async with running() as world:
         world.gateway.add_position(SECOND, "MSFT", 5, "20.00")
-        told = await world.call("switch_account", account=SECOND)
-        assert (told["account"], told["previous_account"]) == (SECOND, FIRST)
+        told = await world.call("switch_account", account=TWO)
+        assert (told["account"], told["previous_account"]) == (TWO, ONE)
 
-        assert (await world.call("get_account_summary"))["account"] == SECOND
-        assert [held["account"] for held in (await world.call("get_portfolio"))["positions"]] == [SECOND]
-        assert (await world.buy())["terms"]["account"] == SECOND
-        assert (await world.buy(account=FIRST))["terms"]["account"] == FIRST
+        assert (await world.call("get_account_summary"))["account"] == TWO
+        assert [held["account"] for held in (await world.call("get_portfolio"))["positions"]] == [TWO]
+        assert (await world.buy())["terms"]["account"] == TWO
+        assert (await world.buy(account=ONE))["terms"]["account"] == ONE
+        assert [order.terms.account for order in world.gateway.received_orders] == [SECOND, FIRST]
         entries = (await world.call("get_accounts"))["accounts"]
-        assert [(one["account"], one["is_default"]) for one in entries] == [(FIRST, False), (SECOND, True)]
+        assert [(one["account"], one["is_default"]) for one in entries] == [(ONE, False), (TWO, True)]
 
 
 async def test_what_is_closed_is_the_position_of_the_chosen_account() -> None:
@@ -29,7 +32,7 @@ async def test_what_is_closed_is_the_position_of_the_chosen_account() -> None:
         assert (await world.call("close_position", symbol="MSFT"))["code"] == "NO_POSITION"
         await world.call("switch_account", account=SECOND)
         closed = await world.call("close_position", symbol="MSFT")
-        assert (closed["outcome"], closed["filled"], closed["terms"]["account"]) == ("filled", "5", SECOND), closed
+        assert (closed["outcome"], closed["filled"], closed["terms"]["account"]) == ("filled", "5", TWO), closed
 
 
 async def test_account_that_the_broker_does_not_list_is_refused_and_the_old_one_stays() -> None:
@@ -37,7 +40,7 @@ async def test_account_that_the_broker_does_not_list_is_refused_and_the_old_one_
     async with running() as world:
         refused = await world.call("switch_account", account="DU1234567")
         assert (refused["code"], refused["check"]) == ("ACCOUNT_NOT_SERVED", "account")
-        assert (await world.call("get_account_summary"))["account"] == FIRST
+        assert (await world.call("get_account_summary"))["account"] == ONE
 
 
 async def test_nothing_is_switched_on_a_link_with_an_account_that_may_not_be_traded() -> None:
@@ -45,7 +48,7 @@ async def test_nothing_is_switched_on_a_link_with_an_account_that_may_not_be_tra
     async with running(simulator_accounts=(FIRST, "U1234567")) as world:
         for account in ("U1234567", FIRST):
             assert (await world.call("switch_account", account=account))["code"] == "ACCOUNT_NOT_ACCEPTED"
-        assert (await world.call("get_account_summary"))["account"] == FIRST
+        assert (await world.call("get_account_summary"))["account"] == ONE
 
 
 async def test_switch_is_verified_afresh_recorded_and_forgets_what_was_known_of_contracts() -> None:

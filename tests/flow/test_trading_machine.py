@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 
 from tests.flow.trading_world import AGENTS, SYMBOLS, TradingWorld
 
-EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "2"))
 STEPS = int(os.environ.get("MACHINE_STEPS", "12"))
 IS_CAMPAIGN = "MACHINE_EXAMPLES" in os.environ
 

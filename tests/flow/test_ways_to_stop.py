@@ -18,8 +18,8 @@ from ibkr_mcp_server.kill_switch import KillSwitchMode, get_kill_switch
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store import intents, latches
 from ibkr_mcp_server.store.database import Database
-from tests.flow.test_stopping import proof
 from tests.harness import running, time_passing
+from tests.people import proof
 from tests.private_state import private_state
 from tests.server_process import serving
 from tests.stores import REDIS

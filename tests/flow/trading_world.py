@@ -25,7 +25,7 @@ from ibkr_mcp_server.domain.operations import Actor, ActorType
 from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.safety.operator import OperatorProof
 from ibkr_mcp_server.safety.roles import Role
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.simulator.orders import OrderEvent
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.state_dir import open_state_directory
@@ -33,7 +33,7 @@ from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.intents import Intent, IntentState
 from ibkr_mcp_server.store.schema import intents as intents_table
 from ibkr_mcp_server.tools import calls
-from tests.harness import PATIENCE_SECONDS, WITHOUT_PAUSES, time_passing
+from tests.harness import PATIENCE_SECONDS, WITHOUT_PAUSES, judged_again, time_passing
 
 ACCOUNT = "DU9000001"
 AGENTS = ("alpha", "beta")
@@ -242,25 +242,31 @@ class TradingWorld:
         """Both sides hold the same once nothing goes wrong any more."""
         await self.until_settled()
         desk = self.app.desk
-        async with asyncio.timeout(PATIENCE_SECONDS), time_passing(self.clock):
-            while await desk.database.read(intents.unresolved) or desk.safety.readiness.findings:
-                await desk.broker.wait_until_up(0.02)
-                await self.app.follower.settled()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS), time_passing(self.clock):
+                while await desk.database.read(intents.unresolved) or desk.safety.readiness.findings:
+                    await desk.broker.wait_until_up(0.02)
+                    await self.app.follower.settled()
+        except TimeoutError:
+            unresolved = desk.database.read_blocking(intents.unresolved)
+            raise AssertionError(f"not settled: {unresolved}, {desk.safety.readiness.findings}") from None
         self.gateway.faults.freeze_quotes()
         for symbol in SYMBOLS:
             self.gateway.halt(symbol, True)
         async with asyncio.timeout(PATIENCE_SECONDS), time_passing(self.clock):
+            positions = await desk.broker.positions(None)
             await desk.broker.open_orders()
             while self._differing():  # the end of a cancellation that was not told comes with the lists
                 await desk.broker.open_orders()
                 await self.app.follower.settled()
-            positions = await desk.broker.positions(None)
         await self.check()
+        again = desk.database.read_blocking(judged_again)
+        assert again
+        assert [one for one in again if not one.is_equal] == [], "another verdict from the same record"
         account = self.gateway.accounts.by_code[ACCOUNT]
         assert {held.instrument.con_id: held.quantity for held in positions} == {
             con_id: held.quantity for con_id, held in account.positions.items() if held.quantity
         }
-        assert self._differing() == []
 
     def _differing(self) -> list[object]:
         """Orders of the gateway whose record says something else."""

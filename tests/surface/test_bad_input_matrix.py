@@ -14,13 +14,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.registry import Tool
 from tests.harness import World, running
+from tests.surface.answers import ARGUMENTS, REFUSAL
 from tests.surface.shell import Shell
-from tests.surface.test_tools_answers import ARGUMENTS, REFUSAL
+from tests.tool_examples import LISTINGS
 
 HOSTILE_TEXTS: tuple[Any, ...] = ("A\x00B", "AAPL\r\nX", "\x1b[31mAAPL", "AAPL\u202e", "\ud83d\udca5", "A" * 100_000)
 """Control characters, an escape sequence, a reversal of direction, a picture, and far too much."""
@@ -46,12 +46,29 @@ with_instruments = pytest.mark.parametrize(
 )
 
 
+def _first_tools() -> dict[tuple[str, str], str]:
+    """The first tool that has an argument of such a name and schema: the others read it by the same code."""
+    first: dict[tuple[str, str], str] = {}
+    for tool in PARTICULAR:
+        for name, schema in LISTINGS[tool.name]["inputSchema"]["properties"].items():
+            first.setdefault((name, json.dumps(schema, sort_keys=True)), tool.name)
+    return first
+
+
+FIRST_TOOLS = _first_tools()
+
+
 def _bad(tool: Tool) -> Iterator[tuple[str, Any]]:
-    """Each argument with each value that its schema does not admit, and an argument that there is not."""
+    """Each argument with each value that its schema does not admit, and an argument that there is not.
+
+    Where another tool had the very same argument, the first two of them do.
+    """
     yield "nonsense", 1
     yield "AAPL\x00", {}
-    for name, schema in tool.listing()["inputSchema"]["properties"].items():
-        yield from ((name, value) for value in WRONG[schema["type"]] if not _admits(schema, value))
+    for name, schema in LISTINGS[tool.name]["inputSchema"]["properties"].items():
+        wrong = [value for value in WRONG[schema["type"]] if not _admits(schema, value)]
+        is_first = FIRST_TOOLS[name, json.dumps(schema, sort_keys=True)] == tool.name
+        yield from ((name, value) for value in (wrong if is_first else wrong[:2]))
         if "enum" in schema:
             yield name, schema["enum"][0].lower() + "x"
         if "maximum" in schema:
@@ -83,9 +100,10 @@ async def test_every_wrong_value_of_every_argument_is_a_structured_refusal(tool:
             assert codes & expected, (name, value, answer)
             asked += 1
         assert world.gateway.received_writes == []
-        decisions = [record for record in await world.records(EventType.DECISION) if record.tool == tool.name]
+        decisions = [record for record in await world.decisions() if record.tool == tool.name]
         assert len(decisions) == asked
         assert not any(record.outcome["approved"] for record in decisions if record.outcome["codes"])
+        assert [one for one in await world.judged_again() if not one.is_equal] == []  # AUD-09
         good = await world.call_with(tool.name, ARGUMENTS[tool.name])
         assert good.get("code") not in ("INVALID_ARGUMENTS", "INTERNAL_ERROR", "UNKNOWN_ARGUMENT")
         assert (await world.call("get_connection_status"))["link"]["is_up"] is True

@@ -6,7 +6,7 @@ import pytest
 
 from ibkr_mcp_server.agents import TokenHolders, load_agents, read_agents, token_hash
 from ibkr_mcp_server.errors import ConfigurationError
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.settings.loading import load_settings
 from tests.surface.shell import Shell
 
 

@@ -92,11 +92,11 @@ def test_an_export_never_overwrites_by_itself_and_needs_a_name(used: Shell, expo
     assert len((used.state / "audit.jsonl").read_text().splitlines()) == RECORDS
 
 
-def test_reading_commands_make_no_store(shell: Shell) -> None:
+def test_reading_commands_make_no_store(first_shell: Shell) -> None:
     for command in (["audit", "tail"], ["audit", "verify"], ["status"]):
-        done = shell.call(*command)
+        done = first_shell.call(*command)
         assert (done.returncode, "STORE_MISSING" in done.stderr) == (1, True)
-    assert not list(shell.state.iterdir())
+    assert not list(first_shell.state.iterdir())
 
 
 def test_verify_holds_the_log_and_an_export_against_the_signed_checkpoints(used: Shell, export: Path) -> None:

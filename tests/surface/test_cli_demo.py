@@ -10,9 +10,10 @@ from tests.surface.shell import Shell
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo terminals")
-def test_the_demo_proves_every_step_and_leaves_nothing_behind(shell: Shell) -> None:
+def test_the_demo_proves_every_step_and_leaves_nothing_behind(first_shell: Shell) -> None:
     """Its own settings and state: the caller's are neither used nor touched."""
-    done = shell.run("demo", XDG_STATE_HOME=str(shell.state), IBKR_SAFE_MODE="true")
+    before = list(first_shell.state.iterdir())
+    done = first_shell.run("demo", XDG_STATE_HOME=str(first_shell.state), IBKR_SAFE_MODE="true")
 
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "steps came out as expected" in done.stdout
@@ -24,4 +25,4 @@ def test_the_demo_proves_every_step_and_leaves_nothing_behind(shell: Shell) -> N
         "An order passes again",
     ):
         assert told in done.stdout
-    assert not list(shell.state.iterdir())
+    assert list(first_shell.state.iterdir()) == before

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 
+from ibkr_mcp_server.clock import SystemClock
 from ibkr_mcp_server.operations.drills import Drilled
+from ibkr_mcp_server.simulator.server import PaperGateway
 from tests.stores import NOON
+from tests.surface.people import as_person, first_admin
 from tests.surface.shell import Shell
 
 
@@ -36,6 +40,30 @@ def test_a_drill_is_overdue_after_thirty_days() -> None:
     drill = Drilled(at=NOON, passed=True, against="simulator")
     assert drill.overdue(NOON + timedelta(days=30)) is None
     assert "31 days ago" in (drill.overdue(NOON + timedelta(days=31)) or "")
+
+
+async def test_a_drill_against_paper_halts_the_paper_account_and_leaves_the_reset_to_people(shell: Shell) -> None:
+    """KS-23: the paper gateway plays the account; entries of one share are placed, stopped and cancelled."""
+    await asyncio.to_thread(first_admin, shell)
+    async with PaperGateway(clock=SystemClock(), market_always_open=True) as gateway:
+        settings = {
+            "IBKR_BROKER_MODE": "paper",
+            "IBKR_PORT": str(gateway.port),
+            "IBKR_ENABLE_TRADING": "true",
+            "IBKR_ALLOW_WEEKEND_TRADING": "true",
+            "IBKR_RESTART_WINDOWS": "",  # the real clock may stand in one
+            "IBKR_DECISION_TIMEOUT_SECONDS": "4",
+        }
+        done = await asyncio.to_thread(as_person, shell, "ann", "drill", "--against", "paper", **settings)
+        assert done.returncode in (0, 1), done.stderr
+        rows = [line for line in done.stdout.splitlines() if line.startswith(("pass", "FAIL"))]
+        assert ["the stop is durable" in rows[0], "3 entries are cancelled" in rows[1]] == [True, True], done.stdout
+        assert [order.terms.quantity for order in gateway.received_orders] == [1, 1, 1]
+        assert gateway.exchange.open_orders() == []
+    status = await asyncio.to_thread(shell.call, "status")
+    assert (status.returncode, "against the paper" in status.stdout) == (2, True)
+    refused = await asyncio.to_thread(as_person, shell, "ann", "reset", "--reason", "the drill is over")
+    assert "were not compared with the broker's since the stop" in refused.stderr
 
 
 def test_a_drill_against_paper_needs_the_paper_mode(shell: Shell) -> None:

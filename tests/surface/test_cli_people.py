@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
 from ibkr_mcp_server.clock import SystemClock, next_trading_day_starts
 from ibkr_mcp_server.domain.operations import BY_THRESHOLD, Actor, ActorType
 from ibkr_mcp_server.safety import credentials
-from ibkr_mcp_server.store import latches
+from ibkr_mcp_server.store import breaker, latches
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.latches import KillMode
 from tests.surface.people import added, as_person, first_admin
@@ -65,20 +67,95 @@ def test_in_live_mode_a_reset_takes_two_admins(shell: Shell) -> None:
     assert as_person(shell, "ann", "reset", "--reason", "one is enough on paper").returncode == 0
 
 
-def test_a_stop_made_by_a_kill_threshold_takes_two_admins_on_paper_too(shell: Shell) -> None:
-    """KS-17."""
-    first_admin(shell)
-    added(shell, "ben", "admin")
+def by_threshold(shell: Shell, scope: str, reason: str) -> None:
+    """What the circuit breaker does at a KILL level."""
     store = Database.open(shell.state / "state.db")
     breaker = Actor(type=ActorType.SYSTEM, id="circuit breaker", auth=BY_THRESHOLD)
     now = SystemClock().now()
     store.run_blocking(
-        lambda c: latches.activate(c, mode=KillMode.HALT_ONLY, actor=breaker, reason="daily loss 5.1 %", now=now)
+        lambda c: latches.activate(c, mode=KillMode.HALT_ONLY, actor=breaker, reason=reason, now=now, scope=scope)
     )
     store.close()
+
+
+def test_a_stop_made_by_a_kill_threshold_takes_two_admins_on_paper_too(shell: Shell) -> None:
+    """KS-17."""
+    first_admin(shell)
+    added(shell, "ben", "admin")
+    by_threshold(shell, "account", "daily loss 5.1 %")
     assert "SECOND_PERSON_NEEDED" in as_person(shell, "ann", "reset", "--reason", "seen").stderr
     assert as_person(shell, "ben", "reset", "--reason", "seen too").returncode == 0
     assert shell.call("status").returncode == 0
+
+
+def test_what_a_kill_threshold_stopped_for_lost_money_stays_stopped_until_the_next_trading_day(shell: Shell) -> None:
+    """KS-15, RC-01: the remaining time is told; a stop that a person made has no cool-down."""
+    first_admin(shell)
+    added(shell, "ben", "admin")
+    now = SystemClock().now()
+    cools_until = next_trading_day_starts(now)
+    store = Database.open(shell.state / "state.db")
+
+    def cooling(until: datetime) -> None:
+        store.run_blocking(
+            lambda c: breaker.store(c, replace(breaker.current(c), is_open=True, earliest_reset=until), now)
+        )
+
+    cooling(cools_until)
+    shell.call("portfolio-halt")
+    assert as_person(shell, "ann", "reset", "--reason", "my own stop").returncode == 0
+    by_threshold(shell, "account", "daily loss 5.1 %")
+    early = as_person(shell, "ann", "reset", "--reason", "seen")
+    assert (early.returncode, "COOLING_DOWN" in early.stderr) == (1, True)
+    assert f"until {cools_until:%Y-%m-%d %H:%M} UTC, another" in early.stderr
+    cooling(now)
+    identity = request_of(as_person(shell, "ann", "reset", "--reason", "seen"))
+    cooling(cools_until)  # it tripped once more
+    assert "COOLING_DOWN" in as_person(shell, "ben", "approve", identity).stderr
+    assert shell.json("status")["kill_switch_active"] is True
+    store.close()
+
+
+def test_an_approval_ends_the_stop_that_was_asked_for_and_no_other(shell: Shell) -> None:
+    """KS-03, KS-17: of a strategy and of an instrument, while all trading is stopped as well."""
+    first_admin(shell)
+    added(shell, "sue", "senior")
+    added(shell, "ben", "admin")
+    shell.call("portfolio-halt")
+    by_threshold(shell, "strategy:momentum", "drawdown 5.1 %")
+    by_threshold(shell, "instrument:265598", "too wild")
+    for scope, command, words in (
+        ("strategy:momentum", ("resume", "momentum"), "The stop of the strategy 'momentum' is off, reset by ann and"),
+        ("instrument:265598", ("reset", "--scope", "instrument:265598"), "in the contract 265598 is off, reset by ann"),
+    ):
+        second = "sue" if command[0] == "resume" else "ben"
+        once = as_person(shell, "ann", *command, "--reason", "looked into")
+        done = as_person(shell, second, "approve", request_of(once))
+        assert (done.returncode, words in done.stdout) == (0, True), (scope, done.stdout, done.stderr)
+        assert scope not in [one["scope"] for one in shell.json("status")["halted_scopes"]]
+        assert shell.json("status")["kill_switch_active"] is True
+
+
+def test_closing_everything_takes_two_risk_managers_and_the_second_word_does_it(shell: Shell) -> None:
+    """KS-17, KS-19: unless a threshold had stopped trading, and then one is enough."""
+    first_admin(shell)
+    for name, role in (("rita", "risk_manager"), ("sue", "senior")):
+        added(shell, name, role)
+    once = as_person(shell, "ann", "portfolio-close", "--reason", "out of everything")
+    assert (once.returncode, "SECOND_PERSON_NEEDED" in once.stderr) == (1, True)
+    identity = request_of(once)
+    assert "SAME_PERSON" in as_person(shell, "ann", "portfolio-close", "--reason", "out of everything").stderr
+    assert "ROLE_TOO_LOW" in as_person(shell, "sue", "approve", identity).stderr
+    assert shell.json("status")["kill_switch_active"] is False
+    done = as_person(shell, "rita", "approve", identity)
+    assert (done.returncode, "closes every position, ordered by ann and rita" in done.stdout) == (0, True), done.stderr
+    latch = shell.json("status")["kill_switch"]
+    assert (latch["active"], latch["mode"], latch["reason"]) == (True, "CLOSE_POSITIONS", "out of everything")
+
+    assert as_person(shell, "ann", "reset", "--reason", "and again").returncode == 0
+    by_threshold(shell, "account", "daily loss 5.1 %")
+    assert as_person(shell, "rita", "portfolio-close", "--reason", "enough").returncode == 0
+    assert shell.json("status")["kill_switch"]["mode"] == "CLOSE_POSITIONS"
 
 
 def test_a_limit_is_raised_by_two_people_at_the_shell(shell: Shell) -> None:

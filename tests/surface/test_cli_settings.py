@@ -13,9 +13,9 @@ from tests.surface.shell import Shell
 
 
 @pytest.mark.parametrize("command", ["serve", "status", "config check"])
-def test_wrong_settings_refuse_every_command_naming_each_variable(shell: Shell, command: str) -> None:
+def test_wrong_settings_refuse_every_command_naming_each_variable(first_shell: Shell, command: str) -> None:
     """CFG-10, CFG-11, CFG-12: all mistakes at once, exit code 78, and nothing on stdout."""
-    done = shell.call(
+    done = first_shell.call(
         *command.split(),
         IBKR_ENABLE_TRADNG="true",
         IBKR_MAX_ORDER_VALUE_USD="nan",
@@ -27,7 +27,7 @@ def test_wrong_settings_refuse_every_command_naming_each_variable(shell: Shell, 
     assert "IBKR_MAX_ORDER_VALUE_USD is 'nan'" in done.stderr
     assert "IBKR_DAILY_ORDERS_WARNING is 60" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not list(shell.state.iterdir())
+    assert not list(first_shell.state.iterdir())
 
 
 def test_safety_mode_is_off_only_with_the_simulator(shell: Shell) -> None:

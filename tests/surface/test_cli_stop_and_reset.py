@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+from typing import Any
 
 import pytest
 
 from ibkr_mcp_server.clock import SystemClock
-from ibkr_mcp_server.store import operator_attempts
+from ibkr_mcp_server.store import intents, operator_attempts, reconciliations
 from ibkr_mcp_server.store.database import Database
+from tests.stores import an_intent
+from tests.surface.people import as_person, first_admin
 from tests.surface.shell import Shell
 
 PASSPHRASE = "correct horse battery"
@@ -153,6 +156,42 @@ def test_reset_is_refused_while_the_audit_log_does_not_verify(shell: Shell) -> N
 
     assert (refused.returncode, "NOT_RESUMABLE" in refused.stderr, "Record 2" in refused.stderr) == (1, True, True)
     assert shell.call("status").returncode == 2
+
+
+def test_reset_is_refused_until_a_comparison_after_the_stop_found_both_sides_alike(shell: Shell) -> None:
+    """KS-15: no comparison since, a difference, an invariant that does not hold, a lost order; each is named."""
+    first_admin(shell)
+    store = Database.open(shell.state / "state.db")
+
+    def refusal() -> str:
+        refused = as_person(shell, "ann", "reset", "--reason", "all is well")
+        assert (refused.returncode, "NOT_RESUMABLE" in refused.stderr) == (1, True)
+        return refused.stderr
+
+    def compared(*, clean: bool, **report: list[object]) -> None:
+        kept: dict[str, Any] = {"differences": [], "broken_invariants": [], **report}
+        about: dict[str, Any] = {"session_id": "s", "venue": "paper", "occasion": "after a stop", "anchors": None}
+        now = SystemClock().now()
+        store.run_blocking(
+            lambda c: reconciliations.add(c, now=now, clean=clean, report=kept, may_repeat=False, **about)
+        )
+
+    compared(clean=True)
+    shell.call("portfolio-halt")
+    assert "were not compared with the broker's since the stop" in refusal()
+    compared(clean=False, differences=[{"text": "AAPL: 10 here, 12 at the broker."}])
+    assert "disagree: AAPL: 10 here, 12 at the broker." in refusal()
+    compared(clean=True, broken_invariants=["The account is not served."])
+    assert "An invariant of the start does not hold: The account is not served." in refusal()
+    compared(clean=True)
+    lost = an_intent(SystemClock(), request_key="lost-order")
+    store.run_blocking(lambda c: intents.reserve(c, lost))
+    assert "The outcome of an order is unknown: BUY 10 AAPL (RESERVED, client_request_id lost-order)" in refusal()
+    store.run_blocking(lambda c: intents.release(c, lost.intent_id, "never sent", SystemClock().now()))
+    assert "REASON_MISSING" in as_person(shell, "ann", "reset", "--reason", " ").stderr
+    done = as_person(shell, "ann", "reset", "--reason", "all is well")
+    store.close()
+    assert done.returncode == 0, done.stderr
 
 
 def test_status_tells_by_its_exit_code_whether_all_is_well(shell: Shell) -> None:

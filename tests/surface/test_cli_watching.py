@@ -22,6 +22,8 @@ def test_monitor_shows_the_state_again_and_again_until_a_signal_ends_it(
     shell: Shell, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """MON-03: what changes meanwhile is seen, and the exit is clean."""
+    for part in shell.state.glob("state.db*"):
+        part.unlink()  # no server has ever run
     looked = []
     look = monitor_command._look
 

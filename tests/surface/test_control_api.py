@@ -20,9 +20,12 @@ from ibkr_mcp_server.domain.operations import Actor, ActorType
 from ibkr_mcp_server.errors import ConfigurationError
 from ibkr_mcp_server.safety.operator import OperatorProof
 from ibkr_mcp_server.safety.roles import Role
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.store.latches import KillMode
 from tests.control_kit import KEYS, RESET_SECRET, STATUS_SECRET, TRIGGER_SECRET, alone, calling, signed
+from tests.surface.shell import REPOSITORY
+
+PACKAGE = REPOSITORY / "ibkr_mcp_server"
 
 PERSON = OperatorProof(actor=Actor(type=ActorType.HUMAN, id="root", auth="passphrase"), role=Role.ADMIN)
 UNAUTHORIZED = (401, {"error": "Unauthorized."})
@@ -236,6 +239,13 @@ async def test_metrics_and_health_are_offered_unless_switched_off_and_a_store_al
     async with alone(tmp_path, enable_performance_monitoring=False, enable_health_checks=False) as house:
         for path in (paths.METRICS, paths.HEALTH, paths.READY):
             assert (await house.caller.ask("GET", path, headers={})).status_code == 404
+    switches = ("enable_performance_monitoring", "enable_health_checks")
+    readers = {
+        file.relative_to(PACKAGE).as_posix()
+        for file in PACKAGE.rglob("*.py")
+        if any(name in file.read_text(encoding="utf-8") for name in switches)
+    }
+    assert readers == {"settings/control.py", "control/api.py"}, "something else than these pages looks at the switches"
 
 
 def keys_with(**settings: Any) -> list[str]:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.control import paths
+from ibkr_mcp_server.control.key_watch import BAD_KEY, NO_KEY, tell_of_bad_keys
 from ibkr_mcp_server.control.server import beside
+from ibkr_mcp_server.operations.overrides import CONTROL_API
 from ibkr_mcp_server.simulator.server import PaperGateway
 from tests.control_kit import KEYS, STATUS_SECRET, TRIGGER_SECRET, Caller
 from tests.harness import running, time_passing
+from tests.private_state import private_state
 from tests.surface.shell import REPOSITORY, Shell
 
 PAGE = REPOSITORY / "docs" / "control-api.md"
@@ -122,6 +128,7 @@ async def test_beside_a_server_a_trigger_stops_its_orders_and_readiness_says_so(
         assert figures["ibkr_limit_used", "opening_orders_per_minute"] == 1
         assert figures["ibkr_control_refused_total", "unsigned"] == 1
         assert figures["ibkr_pacing_complaints_total",] == 0
+        assert abs(figures["ibkr_clock_offset_seconds",]) <= 1
         dashboard = json.loads((REPOSITORY / "docs" / "grafana-dashboard.json").read_text(encoding="utf-8"))
         shown = {
             name for panel in dashboard["panels"] for name in re.findall(r"ibkr_\w+", json.dumps(panel["targets"]))
@@ -129,3 +136,40 @@ async def test_beside_a_server_a_trigger_stops_its_orders_and_readiness_says_so(
         there = {name for name, *_ in figures}
         assert shown <= there, "an empty panel"
         assert {re.sub("_(count|sum|created)$", "_bucket", name) for name in there} - shown == {"ibkr_info"}
+
+
+async def test_a_missing_a_weak_and_an_expired_key_show_in_every_status_and_in_the_log(
+    gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """SIG-05, CFG-18, invariant 10: in general words, since agents read it too; trading goes on."""
+    key = '[[key]]\nid = "pager"\nrole = "trigger"\nsecret = "{}"\nnot_after = 2026-11-20T15:05:00Z\n'
+    with private_state() as place:
+        file = place / "keys.toml"
+        file.write_text(key.format(TRIGGER_SECRET))
+        file.chmod(0o600)
+        async with running(place, gateway, clock, control_port=0, control_keys_file=str(file)) as world:
+            desk, shell = world.app.desk, Shell(place / "state")
+
+            async def told() -> tuple[str, str]:
+                of_the_shell = await asyncio.to_thread(shell.json, "status")
+                return " ".join((await world.call("get_safety_status"))["warnings"]), str(of_the_shell["concerns"])
+
+            async with beside(world.app):
+                assert "warnings" not in await world.call("get_safety_status")
+                await clock.advance(361)
+                await world.until(desk.notices.told)
+                for words in await told():
+                    assert "No trigger key of the control API is in force" in words
+            weak: dict[str, object] = {"control_keys_file": None, "kill_switch_secret": SecretStr("canary")}
+            for changes, sentence in ((weak, BAD_KEY), ({"control_keys_file": None}, NO_KEY)):
+                changed = replace(desk, settings=desk.settings.model_copy(update=changes))
+                async with beside(replace(world.app, desk=changed)):
+                    for words in await told():
+                        assert sentence in words
+                        assert "canary" not in words
+            desk.notices.tell(CONTROL_API, None)
+            await tell_of_bad_keys(replace(desk, settings=desk.settings.model_copy(update=weak)))  # over stdio
+            assert BAD_KEY in (await told())[0]
+            assert (await world.buy())["success"]
+            recorded = [record.outcome["reason"] for record in await world.records(EventType.CONTROL_DISABLED)]
+    assert [text.partition(" ")[0] for text in recorded] == ["No", "The", "The", "The"]

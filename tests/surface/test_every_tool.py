@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,8 +17,8 @@ from mcp import Client, StdioServerParameters
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.server import SCHEMAS
 from tests.harness import WITHOUT_PAUSES, running, time_passing
+from tests.surface.answers import fits
 from tests.surface.shell import Shell, serving_http
-from tests.surface.test_tools_answers import fits
 from tests.tool_examples import EXAMPLES, call_examples
 
 OPEN: dict[str, Any] = {
@@ -49,27 +50,54 @@ def test_schemas_are_those_that_were_reviewed() -> None:
 @ERAS
 async def test_in_memory(era: str) -> None:
     async with running(mode=era, **OPEN) as world, time_passing(world.clock):
-        await _all_succeed(world.client)
+        await _all_succeed(world.client, str(world.state.path))
+        again = await world.judged_again()
+    assert {one.tool for one in again} >= EXAMPLES.keys()
+    assert [one for one in again if not one.is_equal] == []  # AUD-09
 
 
 @ERAS
-async def test_over_stdio(shell: Shell, era: str) -> None:
+async def test_over_stdio(shell: Shell, era: str, tmp_path: Path) -> None:
+    """AUD-09: afterwards every decision is judged again, from the store and from an export, by a command of its own."""
     child = StdioServerParameters(
         command=sys.executable, args=["-m", "ibkr_mcp_server", "serve"], env=shell.environment | ENVIRONMENT
     )
     with anyio.fail_after(PATIENCE_SECONDS):
         async with Client(child, mode=era) as client:
-            await _all_succeed(client)
+            await _all_succeed(client, str(shell.state))
+    if era == "auto":  # the records say nothing of it
+        _judged_again_by_commands(shell, tmp_path / "export.jsonl")
+
+
+def _judged_again_by_commands(shell: Shell, export: Path) -> None:
+    again = shell.call("audit", "replay", "--all", "--json")
+    told = [json.loads(line) for line in again.stdout.splitlines()]
+    assert (again.returncode, {one["tool"] for one in told} >= EXAMPLES.keys()) == (0, True), again.stderr
+    assert {tuple(one["differences"]) for one in told} == {()}
+    shell.call("audit", "export", "--output", str(export))
+    assert shell.call("audit", "replay", "--all", "--file", str(export), "--json").stdout == again.stdout
+    [bought, *_] = [one for one in told if one["tool"] == "place_limit_order"]
+    one = shell.call("audit", "replay", bought["decision_id"])
+    assert f"{bought['seq']}  {bought['decision_id']}  place_limit_order  equal: recorded approved" in one.stdout
+    export.write_text(
+        export.read_text().replace('"IBKR_MAX_ORDER_VALUE_USD":"10000"', '"IBKR_MAX_ORDER_VALUE_USD":"1"')
+    )
+    changed = shell.call("audit", "replay", str(bought["seq"]), "--file", str(export))
+    assert (changed.returncode, "DIFFERENT: recorded approved, again ORDER_VALUE_LIMIT" in changed.stdout) == (1, True)
+    assert "The chain of the log does NOT hold." in changed.stderr
+    assert shell.call("audit", "replay", "no-such-decision").returncode == 1
+    assert shell.call("audit", "replay").returncode == 2
 
 
 @ERAS
 async def test_over_http(shell: Shell, era: str) -> None:
     with anyio.fail_after(PATIENCE_SECONDS):
         async with serving_http(shell, TOKEN, mode=era, **ENVIRONMENT) as client:
-            await _all_succeed(client)
+            await _all_succeed(client, str(shell.state), TOKEN)
 
 
-async def _all_succeed(client: Client) -> None:
+async def _all_succeed(client: Client, *hidden: str) -> None:
+    """Each tool answers as its schema says, and no answer holds a whole account number or what is `hidden`."""
     listed = {tool.name: tool for tool in (await client.list_tools()).tools}
     assert set(listed) == set(EXAMPLES)
 
@@ -86,3 +114,5 @@ async def _all_succeed(client: Client) -> None:
     for name, answer in (await call_examples(ask)).items():
         assert answer["success"] is True, (name, answer)
         fits(name, answer)
+        told = json.dumps(answer)
+        assert not [secret for secret in ("DU9000001", "DU9000002", *hidden) if secret in told], name  # LLM-10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ibkr_mcp_server.safety.policy import Policy
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.documentation import page_of
 from ibkr_mcp_server.tools.registry import Tool

@@ -10,58 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 from mcp import Client
 
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.errors import Unavailable
-from ibkr_mcp_server.safety.decision import CODES
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.tools.catalogue import TOOLS
-from ibkr_mcp_server.tools.server import AppLike, TradingServer, listing
+from ibkr_mcp_server.tools.server import AppLike, TradingServer
 from tests.harness import World, running, time_passing
-from tests.tool_examples import EXAMPLES, Lookup
-
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    name: {key: value.without_gateway if isinstance(value, Lookup) else value for key, value in arguments.items()}
-    for name, arguments in EXAMPLES.items()
-}
-"""With values that need no gateway."""
-ANSWERS = {entry["name"]: Draft202012Validator(entry["outputSchema"]) for entry in listing()}
-"""Made once: `jsonschema.validate` would check the schema itself at each call, which takes longer than the call."""
-
-REFUSAL = Draft202012Validator(
-    {
-        "type": "object",
-        "required": ["success", "venue", "at", "error", "code", "next_step"],
-        "properties": {
-            "success": {"const": False},
-            "venue": {"enum": ["simulator", "paper", "live"]},
-            "at": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT.*Z$"},
-            "error": {"type": "string", "minLength": 10, "maxLength": 600},
-            "code": {"enum": [str(code) for code in CODES]},
-            "check": {"type": "string"},
-            "limit": {"type": "string"},
-            "observed": {"type": "string"},
-            "next_step": {"type": "string", "minLength": 10},
-            "decision_id": {"type": "string"},
-            "details": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-            "warnings": {"type": "array", "items": {"type": "string"}},
-            "retry_after_s": {"type": "number", "minimum": 0},
-        },
-    }
-)
-"""TW-05."""
-
-
-def fits(name: str, answer: dict[str, Any]) -> None:
-    """The answer fits the tool's listed schema and, if it is one, the shape of refusals."""
-    if name in ANSWERS:
-        ANSWERS[name].validate(answer)
-    if not answer["success"]:
-        REFUSAL.validate(answer)
+from tests.surface.answers import ARGUMENTS, fits
 
 
 async def _ask_all(world: World) -> dict[str, dict[str, Any]]:
@@ -78,12 +37,16 @@ async def _ask_all(world: World) -> dict[str, dict[str, Any]]:
 async def test_each_call_is_one_decision_record_with_its_class() -> None:
     """TW-01."""
     async with running() as world:
-        before = len(await world.records(EventType.DECISION))
+        before = len(await world.decisions())
         answers = await _ask_all(world)
         unknown = await world.call("place_option_order", symbol="AAPL")
         fits("place_option_order", unknown)
 
-        records = (await world.records(EventType.DECISION))[before:]
+        records = (await world.decisions())[before:]
+        prices = {str(OperationClass.MARKET_DATA), str(OperationClass.FOREX)}  # AUD-07
+        for record in records:
+            wanted = EventType.MARKET_DATA_REQUEST if record.operation_type in prices else EventType.DECISION
+            assert record.event_type is wanted
         recorded = {
             record.decision_id: (record.tool, record.operation_type)
             for record in records

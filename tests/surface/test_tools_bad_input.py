@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibkr_mcp_server.audit.events import EventType
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.tools.arguments import LARGEST_NUMBER, number
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.order_arguments import LimitOrderArguments

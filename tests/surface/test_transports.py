@@ -29,13 +29,13 @@ PATIENCE_SECONDS = 60
 # ---- stdio
 
 
-@pytest.mark.parametrize(("mode", "options"), [("auto", []), ("legacy", []), ("auto", ["--legacy-stdio"])])
-async def test_stdio_lists_and_calls(shell: Shell, mode: str, options: list[str]) -> None:
+async def test_stdio_lists_and_calls_for_hosts_that_know_the_older_protocol_alone(shell: Shell) -> None:
+    """The two eras without the option are in `test_every_tool.py`."""
     child = StdioServerParameters(
-        command=sys.executable, args=["-m", "ibkr_mcp_server", "serve", *options], env=shell.environment
+        command=sys.executable, args=["-m", "ibkr_mcp_server", "serve", "--legacy-stdio"], env=shell.environment
     )
     with anyio.fail_after(PATIENCE_SECONDS):
-        async with Client(child, mode=mode) as client:
+        async with Client(child) as client:
             assert len((await client.list_tools()).tools) == len(TOOLS)
             status = (await client.call_tool("get_safety_status", {})).structured_content
             assert isinstance(status, dict)
@@ -62,7 +62,7 @@ def test_signal_closes_the_app_before_the_process_ends(shell: Shell, number: sig
         assert b"kill_switch_active" in process.stdout.readline()
         process.send_signal(number)
         assert process.wait(PATIENCE_SECONDS) == -number
-    assert "SERVER_STOP" in shell.run("audit", "tail", "--json").stdout
+    assert "SERVER_STOP" in shell.call("audit", "tail", "--json").stdout
 
 
 INITIALIZE = (
@@ -145,12 +145,11 @@ def test_empty_or_short_token_protects_nothing_and_is_not_accepted() -> None:
             token_hash(token)
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_http_serves_clients_with_the_token_and_ends_in_order(shell: Shell, mode: str) -> None:
+async def test_http_serves_clients_with_the_token_and_ends_in_order(shell: Shell) -> None:
     with anyio.fail_after(PATIENCE_SECONDS):
-        async with serving_http(shell, TOKEN, mode=mode) as client:
+        async with serving_http(shell, TOKEN, mode="auto") as client:
             assert len((await client.list_tools()).tools) == len(TOOLS)
             told = (await client.call_tool("get_safety_status", {})).structured_content
             assert isinstance(told, dict)
             assert told["success"] is True
-    assert "SERVER_STOP" in shell.run("audit", "tail", "--json").stdout
+    assert "SERVER_STOP" in shell.call("audit", "tail", "--json").stdout

@@ -34,7 +34,7 @@ def test_end_of_the_window_is_the_next_one() -> None:
 
 @pytest.mark.parametrize("text", ["", "23:40", "24:00-01:00", "23:40-23:40", "23:60-00:10", "a-b"])
 def test_text_that_is_no_window_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - settings.py tells what is allowed
+    with pytest.raises(ValueError):  # noqa: PT011 - the rule of the setting tells what is allowed
         DailyWindow.read(text)
 
 

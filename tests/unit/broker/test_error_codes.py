@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ibkr_mcp_server.broker import error_codes
 from ibkr_mcp_server.broker.error_codes import KNOWN_CODES, Kind, explain, order_rejected, quoted, request_error
 from ibkr_mcp_server.errors import Refused, Unavailable
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 
 SENDERS = {"replies.error", "OrderRefusal", "OrderMessage"}
 ERRORS = {"Refused", "Unavailable", "Fault", "OutcomeUnknown", "Refusal"}

@@ -18,7 +18,8 @@ from ibkr_mcp_server.safety.policy import Policy
 from ibkr_mcp_server.safety.portfolio import Portfolio
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded, Snapshot
 from ibkr_mcp_server.safety.state import Action, EffectiveState
-from ibkr_mcp_server.settings import Settings, load_settings
+from ibkr_mcp_server.settings.loading import load_settings
+from ibkr_mcp_server.settings.model import Settings
 
 NOON = datetime(2026, 11, 20, 17, 0, tzinfo=UTC)
 """12:00 in New York on a Friday."""

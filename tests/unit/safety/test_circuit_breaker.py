@@ -20,7 +20,7 @@ from ibkr_mcp_server.safety.circuit_breaker import STAGE_FACTORS, Applied, Circu
 from ibkr_mcp_server.safety.state import SafetyState
 from ibkr_mcp_server.safety.triggers.base import AccountFigures, Level, Metrics, Reading
 from ibkr_mcp_server.safety.triggers.table import triggers_of
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.store import breaker
 from ibkr_mcp_server.store.breaker import BreakerState, Mode, Stage
 from ibkr_mcp_server.store.database import Database
@@ -311,3 +311,21 @@ def test_without_a_person_nothing_but_the_end_of_reduce_becomes_milder(
                 assert after.is_open or worst < Level.PAUSE
             bench.pass_time(minutes=minutes)
         database.close()
+
+
+def test_what_nobody_could_judge_was_not_calm(bench: Bench) -> None:
+    """RM-05, invariant 5: neither while the watch sees nothing nor while it lacks the equity."""
+    for blind in (bench.breaker.sees_nothing, lambda: bench.breaker.lacks("the equity is not known")):
+        bench.see(reading(Level.WARN, 2.1))
+        bench.see(reading(Level.NONE, 0.1))
+        bench.pass_time(minutes=29)
+        blind()
+        bench.see()
+        bench.pass_time(minutes=2)
+        bench.see(reading(Level.NONE, 0.1))
+        modes = [bench.state.mode]
+        bench.breaker.lacks(None)
+        bench.see(reading(Level.NONE, 0.1))
+        bench.pass_time(minutes=30)
+        bench.see(reading(Level.NONE, 0.1))
+        assert [*modes, bench.state.mode] == [Mode.REDUCE, Mode.NORMAL]

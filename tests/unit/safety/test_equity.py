@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary
+from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, Position
 from ibkr_mcp_server.domain.money import Money
 from ibkr_mcp_server.safety.equity import EquityMeter, Marks
+from tests.unit.safety import builders
 
 START = datetime(2026, 11, 18, 15, 0, tzinfo=UTC)  # a Wednesday
 
@@ -47,11 +48,12 @@ class Desk:
     def __init__(self, meter: EquityMeter | None = None) -> None:
         self.meter = meter or EquityMeter(account="DU1")
         self.now = START
+        self.held: tuple[Position, ...] = ()
 
     def tell(self, told: AccountSummary | None = None, profit: AccountPnl | None = None, *, after: float = 1) -> Marks:
         self.now += timedelta(seconds=after)
         monotonic = (self.now - START).total_seconds()
-        self.meter.observe(now=self.now, monotonic=monotonic, balances=told, pnl=profit, positions=())
+        self.meter.observe(now=self.now, monotonic=monotonic, balances=told, pnl=profit, positions=self.held)
         assert self.meter.marks is not None
         return self.meter.marks
 
@@ -102,6 +104,37 @@ def test_a_jump_that_no_cash_explains_counts_as_a_loss() -> None:
     marks = desk.balance(700, 500)
     assert desk.meter.paid == 0
     assert marks.day_start == 1000
+
+
+def shares(units: int, price: int | None) -> tuple[Position, ...]:
+    value = None if price is None else Decimal(units * price)
+    held = builders.instrument()
+    return (Position(account="DU1", instrument=held, quantity=Decimal(units), average_cost=None, market_value=value),)
+
+
+def test_holdings_that_come_in_wait_for_their_price_and_then_are_no_profit() -> None:
+    """LED-07: for a minute; what has no price after that is taken for the profit that it looks like."""
+    desk = Desk()
+    desk.balance(1000, 500)
+    desk.held = shares(10, None)
+    assert desk.balance(1400, 500).high_water == 1000
+    assert desk.meter.equity == 1000
+    desk.held = shares(10, 40)
+    assert desk.balance(1400, 500).high_water == 1400
+    assert desk.meter.equity == 1400
+    [moved] = desk.meter.payments
+    assert moved.amount == moved.holdings == 400
+    assert moved.is_of_holdings
+
+    desk.held = shares(20, None)  # it had a price, which is good enough
+    assert desk.balance(1800, 500).day_start == 1800
+    other = Desk()
+    other.balance(1000, 500)
+    other.held = shares(10, None)
+    other.balance(1400, 500)
+    marks = other.tell(balances(other.now, 1400, 500), after=61)
+    assert [marks.day_start, marks.high_water] == [1000, 1400]
+    assert not other.meter.payments
 
 
 def test_when_tws_begins_a_new_day_of_profit_nothing_is_lost() -> None:

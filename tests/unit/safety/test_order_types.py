@@ -12,7 +12,7 @@ import pytest
 from ibkr_mcp_server.domain.order_types import CAPPED_AS, ORDER_TERMS, Term
 from ibkr_mcp_server.domain.orders import OrderType, Side, TimeInForce
 from ibkr_mcp_server.safety import valuation
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.state import Action
 from tests.unit.safety import builders as world
 

@@ -21,7 +21,8 @@ from ibkr_mcp_server.domain.orders import OrderStatus, OrderType, Side, TimeInFo
 from ibkr_mcp_server.domain.quotes import MarketDataType
 from ibkr_mcp_server.safety import valuation
 from ibkr_mcp_server.safety.checks import Check
-from ibkr_mcp_server.safety.decision import Code, Findings
+from ibkr_mcp_server.safety.codes import Code
+from ibkr_mcp_server.safety.decision import Findings
 from ibkr_mcp_server.safety.exposure import Holdings
 from ibkr_mcp_server.safety.observation import classified
 from ibkr_mcp_server.safety.policy import SWITCHES, Policy, Rule

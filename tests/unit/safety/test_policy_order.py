@@ -14,7 +14,7 @@ import pytest
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.domain.orders import OrderType
-from ibkr_mcp_server.safety.decision import Code, problem
+from ibkr_mcp_server.safety.codes import Code, problem
 from ibkr_mcp_server.safety.snapshot import Given, Recorded
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
 from ibkr_mcp_server.store.intents import Intent, IntentState

@@ -17,12 +17,12 @@ from ibkr_mcp_server.domain.instruments import SecType
 from ibkr_mcp_server.domain.money import Money
 from ibkr_mcp_server.domain.orders import BrokerOrder, Order, OrderType, Side
 from ibkr_mcp_server.errors import ConfigurationError
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.exposure import Holdings
 from ibkr_mcp_server.safety.policy import Policy
 from ibkr_mcp_server.safety.portfolio import Portfolio, project
 from ibkr_mcp_server.safety.state import Action
-from ibkr_mcp_server.settings import LIVE_TRADING_ACKNOWLEDGEMENT
+from ibkr_mcp_server.settings.gates import LIVE_TRADING_ACKNOWLEDGEMENT
 from ibkr_mcp_server.store.agent_positions import AgentPosition
 from ibkr_mcp_server.store.intents import Opening
 from tests.stores import an_intent

@@ -11,7 +11,7 @@ import pytest
 from ibkr_mcp_server.safety.round_trips import book_of, losses_in_a_row, win_rate_pct
 from ibkr_mcp_server.safety.triggers.base import Level, Metrics, StrategyFigures
 from ibkr_mcp_server.safety.triggers.table import strategy_triggers_of, triggers_of
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.store.trades import Trade
 from tests.stores import NOON
 

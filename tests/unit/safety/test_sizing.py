@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibkr_mcp_server.domain.orders import Side
-from ibkr_mcp_server.safety.decision import Code, Findings, Validation, Verdict, problem
+from ibkr_mcp_server.safety.codes import Code, problem
+from ibkr_mcp_server.safety.decision import Findings, Validation, Verdict
 from ibkr_mcp_server.safety.policy import Policy
 from ibkr_mcp_server.safety.sizing import Judge, size
 from tests.unit.safety import builders as world

@@ -14,7 +14,7 @@ from ibkr_mcp_server.domain.accounts import Position
 from ibkr_mcp_server.domain.operations import COORDINATOR, SYSTEM, Actor, ActorType
 from ibkr_mcp_server.domain.orders import BrokerOrder, OrderStatus, OrderType, Side, TimeInForce
 from ibkr_mcp_server.safety.checks.safety_state import party_of
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.exposure import action_of, exposure_of, is_protective, opens_more, weakens_protection
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, Party, Permission, SafetyState
 from tests.unit.safety import builders as world

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ibkr_mcp_server.domain.orders import Exits, OrderType, Side
-from ibkr_mcp_server.safety.decision import Code
+from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.state import Action
 from tests.unit.safety import builders as world
 

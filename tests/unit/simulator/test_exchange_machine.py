@@ -330,7 +330,7 @@ class ExchangeMachine(RuleBasedStateMachine):
 
 ExchangeMachine.TestCase.settings = settings(
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink so long a story takes minutes
-    max_examples=20,
+    max_examples=10,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
