@@ -14,6 +14,9 @@ BIN    := $(VENV)/bin
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)
 STAMP  := $(VENV)/.made-from-pyproject
 
+# The tests start some hundred processes: without byte code each of them would compile the package anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup check test test-ib-insync soak demo docs bench mutations crashes fuzz-control statemachine
 
 setup: $(STAMP)

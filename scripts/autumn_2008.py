@@ -23,7 +23,7 @@ from typing import Any
 from ibkr_mcp_server.app import App, open_app
 from ibkr_mcp_server.clock import NEW_YORK, ManualClock
 from ibkr_mcp_server.safety.triggers.base import Level
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.state_dir import open_state_directory
 from ibkr_mcp_server.store import breaker, latches

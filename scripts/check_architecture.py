@@ -19,40 +19,37 @@ ARROWS: dict[str, set[str]] = {
     "waits": {"clock"},
     "__init__": set(),
     "domain": set(),
-    "setting_rules": {"domain", *LEAVES},
-    "risk_settings": {"setting_rules", *LEAVES},
-    "thresholds_file": set(),
-    "settings": {"domain", "setting_rules", "risk_settings", "state_dir", "thresholds_file", *LEAVES},
-    "settings_pages": {"settings", "setting_rules", *LEAVES},
+    "settings": {"domain", "state_dir", *LEAVES},
     "state_dir": LEAVES,
     "agents": {"domain", "settings", "state_dir", *LEAVES},
     "log": {"audit", "state_dir", *LEAVES},
     "store": {"domain", "state_dir", *LEAVES},
     "audit": {"store", "domain", *LEAVES},
+    "alerts": {"audit", "store", "domain", "settings", "log", *LEAVES},
     "broker": {"domain", "log", *LEAVES},
     "simulator": {"clock"},
     "safety": {
-        "broker.base", "audit", "store", "domain", "settings", "setting_rules", "state_dir", "log", *LEAVES
+        "broker.base", "audit", "store", "domain", "settings", "state_dir", "log", *LEAVES
     },
     "operations": {
-        "safety", "broker.base", "broker.reconcile", "audit", "store", "domain", "settings", "setting_rules", "log",
-        *LEAVES,
+        "safety", "alerts", "broker.base", "broker.reconcile", "audit", "store", "domain", "settings",
+        "log", *LEAVES,
     },
     "tools": {
         "agents", "app", "operations", "safety", "broker.base", "store", "audit", "domain", "settings", "state_dir",
         "log", *LEAVES,
     },
     "control": {
-        "app", "operations", "safety", "broker.base", "store", "audit", "domain", "settings", "setting_rules", "log",
-        *LEAVES,
-    },
-    "app": {
-        "agents", "operations", "safety", "broker", "simulator", "audit", "store", "domain", "settings", "state_dir",
+        "app", "operations", "safety", "alerts", "broker.base", "store", "audit", "domain", "settings",
         "log", *LEAVES,
     },
+    "app": {
+        "agents", "operations", "safety", "alerts", "broker", "simulator", "audit", "store", "domain", "settings",
+        "state_dir", "log", *LEAVES,
+    },
     "cli": {
-        "agents", "app", "control", "tools", "operations", "safety", "broker.base", "simulator", "audit", "store",
-        "domain", "settings", "settings_pages", "setting_rules", "state_dir", "log", *LEAVES,
+        "agents", "app", "control", "tools", "operations", "safety", "alerts", "broker.base", "simulator", "audit",
+        "store", "domain", "settings", "state_dir", "log", *LEAVES,
     },
     "kill_switch": {"cli", "safety", "store", "domain", *LEAVES},
     "__main__": {"cli", *LEAVES},

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ibkr_mcp_server.settings_pages import env_example, settings_page
+from ibkr_mcp_server.settings.pages import env_example, settings_page
 from ibkr_mcp_server.tools.catalogue import schemas_page
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.pages import broker_codes_page, paper_gateway_page, refusals_page, safety_page, tools_page
+from scripts.pages import alerts_page, broker_codes_page, paper_gateway_page, refusals_page, safety_page, tools_page
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES: dict[Path, Callable[[], str]] = {
@@ -26,6 +26,7 @@ PAGES: dict[Path, Callable[[], str]] = {
     Path("docs/safety.md"): safety_page,
     Path("docs/broker-codes.md"): broker_codes_page,
     Path("docs/paper-gateway.md"): paper_gateway_page,
+    Path("docs/alerts.md"): alerts_page,
 }
 
 

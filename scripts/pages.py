@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from ibkr_mcp_server.alerts.rules import RULES
 from ibkr_mcp_server.broker.error_codes import known_codes
 from ibkr_mcp_server.domain.operations import OperationClass
-from ibkr_mcp_server.safety.decision import CODES, Code
+from ibkr_mcp_server.safety.codes import CODES, Code
 from ibkr_mcp_server.safety.policy import Policy, Rule
 from ibkr_mcp_server.safety.state import Action, Permission, SafetyState, row
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.simulator.faults import FAULTS, parameters_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,6 +78,22 @@ def paper_gateway_page() -> str:
     """`docs/paper-gateway.md` with its table of faults brought up to date; the prose is written there."""
     text = (ROOT / "docs" / "paper-gateway.md").read_text(encoding="utf-8")
     return _with_block(text, "faults", faults_table)
+
+
+def alerts_page() -> str:
+    """`docs/alerts.md` with its table of events brought up to date; the prose is written there."""
+    text = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
+    return _with_block(text, "alerts", alerts_table)
+
+
+def alerts_table() -> str:
+    lines = ["| Event | When | Priority | What it says | Held back for a while |", "|---|---|---|---|---|"]
+    for event, rules in RULES.items():
+        for rule in rules:
+            held = "never" if rule.is_change else "in the same state" if rule.state else "yes"
+            when = rule.told_when or ("always" if len(rules) == 1 else "otherwise")
+            lines.append(f"| `{event}` | {when} | {rule.priority} | {rule.title} | {held} |")
+    return "\n".join(lines)
 
 
 def faults_table() -> str:

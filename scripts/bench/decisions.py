@@ -28,7 +28,7 @@ from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.safety.policy import Policy
 from ibkr_mcp_server.safety.snapshot import Recorded, Snapshot
 from ibkr_mcp_server.safety.state import EffectiveState
-from ibkr_mcp_server.settings import load_settings
+from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.state_dir import open_state_directory
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import Opening

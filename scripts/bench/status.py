@@ -1,4 +1,4 @@
-"""The safety status: how long it takes, and what a hundred of them in a second do to an order beside them."""
+"""The safety status: how long it takes, and what a hundred of them in a second do to an order beside them (MON-09)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Any
 
-from scripts.bench.kit import EMPTY_SERVER, META, Bench, RawStdio, row, timed
+from scripts.bench.kit import EMPTY_SERVER, META, OPEN_LIMITS, OURS, Bench, RawStdio, row, timed
 from scripts.bench.placement import PAUSE_SECONDS, limit_order_server
 
 ORDERS = 60
@@ -31,15 +31,28 @@ def status_figures(bench: Bench) -> None:
         row("empty MCP tool over stdio", tool, anchor)
         row("get_safety_status over stdio", status, anchor)
         price = round(float(server.call("get_market_data", symbols=["AAPL"])["quotes"][0]["bid"]) * 0.9, 2)
-        crowd = Crowd(server)
-        quiet = crowd.orders(price)
-        crowd.begin()
-        busy = crowd.orders(price)
-        answered, seconds = crowd.end()
+        second = another_client(bench, port)
+        mine, others = Crowd(server), Crowd(second)
+        quiet = mine.orders(price)
         anchor = statistics.median(quiet)
         row("an order, nobody asks for the status", quiet, anchor)
-        row(f"an order, {answered / seconds:.0f} status calls/s", busy, anchor)
+        for crowd, whose in ((others, "another client"), (mine, "the same client")):
+            crowd.begin()
+            busy = mine.orders(price)
+            asked, seconds = crowd.end()
+            row(f"an order, {asked / seconds:.0f} looks/s by {whose}", busy, anchor)
+        second.close()
         server.close()
+
+
+def another_client(bench: Bench, port: int) -> RawStdio:
+    """A second server on the same state, as a host starts one for each conversation; it serves reads."""
+    server = RawStdio(OURS, bench.environment("status", IBKR_BROKER_MODE="paper", IBKR_PORT=str(port), **OPEN_LIMITS))
+    for _ in range(500):
+        if server.call("get_safety_status")["link"]["is_up"]:
+            return server
+        time.sleep(0.02)
+    raise RuntimeError("the link of the second server did not come up")
 
 
 class Crowd:

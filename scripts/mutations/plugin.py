@@ -15,7 +15,7 @@ from ibkr_mcp_server.safety.checks import Check
 from ibkr_mcp_server.safety.decision import PASSED, Findings
 from ibkr_mcp_server.safety.policy import Policy
 from ibkr_mcp_server.safety.snapshot import Snapshot
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 
 
 @dataclass(frozen=True, kw_only=True)

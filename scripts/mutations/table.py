@@ -7,7 +7,7 @@ its promise in `tests/promises.py`, through the real parts where one shows this 
 from __future__ import annotations
 
 from ibkr_mcp_server.safety.policy import Policy
-from ibkr_mcp_server.settings import Settings
+from ibkr_mcp_server.settings.model import Settings
 
 RULES = "tests/flow/test_order_rules.py::"
 PATH = "tests/flow/test_order_path.py::"
