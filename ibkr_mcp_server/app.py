@@ -173,7 +173,7 @@ async def open_app(settings: Settings, state: StateDirectory, *, clock: Clock) -
         follower, coordinator = OrderFollower(desk), StopCoordinator(desk)
         stop_watch, risk_monitor = StopWatch(desk, coordinator), RiskMonitor(desk, follower)
         database.on_trouble = risk_monitor.wake
-        follower.on_recorded = safety.settlement.on_settled = risk_monitor.news
+        follower.on_recorded, safety.settlement.on_settled = risk_monitor.recorded, risk_monitor.settled
         places = settings.checkpoint_places(state)
         checkpoints = CheckpointFile(path=places[0], key=places[1])
         checkpointer, session_limit = Checkpointer(desk, checkpoints), SessionLimit(desk)

@@ -56,7 +56,7 @@ class OrderFollower:
         self._look = asyncio.Event()
         self._probing = asyncio.Lock()
         self._noted: set[str] = set()
-        self.on_recorded: Callable[[], None] = lambda: None
+        self.on_recorded: Callable[[BrokerEvent], None] = lambda event: None
         """Called when what an event told was written down."""
         self._compared: dict[str, _Word] = {}
         """What the lists said of each of our references when its record was last compared with them."""
@@ -71,7 +71,7 @@ class OrderFollower:
             event = await self._events.get()
             try:
                 await self._apply(event)
-                self.on_recorded()
+                self.on_recorded(event)
             except (ProductError, OSError):
                 _log.exception("a broker event could not be recorded", kind=event.kind)
             finally:

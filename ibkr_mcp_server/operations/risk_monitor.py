@@ -14,9 +14,11 @@ from datetime import datetime
 from decimal import Decimal
 
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
+from ibkr_mcp_server.broker.error_codes import Kind, explain
 from ibkr_mcp_server.domain import scopes
 from ibkr_mcp_server.domain.accounts import Position, masked
 from ibkr_mcp_server.domain.operations import BREAKER, SYSTEM
+from ibkr_mcp_server.domain.orders import OrderStatus
 from ibkr_mcp_server.errors import ProductError
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations import risk_figures
@@ -33,6 +35,7 @@ from ibkr_mcp_server.safety.triggers.store_failure import StoreFailure
 from ibkr_mcp_server.safety.triggers.table import strategy_triggers_of, triggers_of
 from ibkr_mcp_server.store import breaker, risk_records
 from ibkr_mcp_server.store.breaker import BreakerState, Stage
+from ibkr_mcp_server.store.intents import IntentState
 from ibkr_mcp_server.store.latches import KillMode
 from ibkr_mcp_server.waits import sleep_or_wake
 
@@ -47,15 +50,7 @@ TELL_SECONDS = 5.0
 WAKE_SECONDS = 0.01
 """After an event; several that come together are judged together."""
 
-_WAKING = frozenset(
-    {
-        BrokerEventKind.EXECUTION,
-        BrokerEventKind.COMMISSION,
-        BrokerEventKind.ORDER_CHANGED,
-        BrokerEventKind.NOTICE,
-        BrokerEventKind.LINK_UP,
-    }
-)
+_WAKING = frozenset({BrokerEventKind.EXECUTION, BrokerEventKind.COMMISSION, BrokerEventKind.LINK_UP})
 _log = get_logger(__name__)
 
 
@@ -88,12 +83,23 @@ class RiskMonitor:
         if event.kind is BrokerEventKind.EXECUTION and event.execution is not None:
             for meter in self._meters.values():
                 meter.filled(event.execution)
-        if event.kind in _WAKING:  # an answer that this event brought leaves first
-            asyncio.get_running_loop().call_later(WAKE_SECONDS, self._wake.set)
+        if _is_pressing(event):
+            self._wake_soon()
 
-    def news(self) -> None:
-        """Something was recorded that the figures are computed from."""
+    def recorded(self, event: BrokerEvent) -> None:
+        """What an event told was written down, where the figures are computed from."""
         self._recorded_at = None
+        if _is_pressing(event):
+            self._wake_soon()
+
+    def settled(self, state: IntentState) -> None:
+        """The outcome of an order was written down."""
+        self._recorded_at = None
+        if state in (IntentState.REJECTED, IntentState.UNKNOWN):
+            self._wake_soon()
+
+    def _wake_soon(self) -> None:
+        """An answer that brought the news leaves first."""
         asyncio.get_running_loop().call_later(WAKE_SECONDS, self._wake.set)
 
     def wake(self) -> None:
@@ -357,6 +363,17 @@ class RiskMonitor:
         except (ProductError, OSError) as error:
             _log.warning("the watch got no balances", error=str(error))
         self._wake.set()
+
+
+def _is_pressing(event: BrokerEvent) -> bool:
+    """A fill, a rejection or an error. That an order works or was taken back moves no figure that cannot wait for the
+    second's look, and an agent that places many orders would otherwise have them all wait for as many looks.
+    """
+    if event.kind is BrokerEventKind.ORDER_CHANGED and event.order is not None:
+        return event.order.status is OrderStatus.INACTIVE or bool(event.order.filled)
+    if event.kind is BrokerEventKind.NOTICE:
+        return event.code is None or explain(event.code).kind is not Kind.INFO
+    return event.kind in _WAKING
 
 
 def _warning(reading: Reading) -> Reading:

@@ -49,8 +49,8 @@ class Settlement:
         self._let_through: dict[str, Intent] = {}
         """By id: what may be on its way to the broker and is not settled."""
         self._stops: set[asyncio.Task[object]] = set()
-        self.on_settled: Callable[[], None] = lambda: None
-        """Called when an outcome was recorded."""
+        self.on_settled: Callable[[IntentState], None] = lambda state: None
+        """Called when an outcome was recorded: where the intent then stands."""
         self.on_lost: Callable[[], None] = lambda: None
         """Called when an outcome was lost, so that the order is looked for."""
 
@@ -93,7 +93,7 @@ class Settlement:
             state, _ = state_of(passed.kind, outcome)
             return replace(passed, state=state, **broker_fields(outcome))
         settled = await self._database.run(work)
-        self.on_settled()
+        self.on_settled(settled.state)
         if settled.state is IntentState.UNKNOWN:
             self.on_lost()
         return settled
@@ -103,7 +103,8 @@ class Settlement:
 
     def _recorded(self, done: asyncio.Future[object]) -> None:
         if done.cancelled() or (error := done.exception()) is None:
-            self.on_settled()
+            if not done.cancelled() and isinstance(recorded := done.result(), Intent):
+                self.on_settled(recorded.state)
             return
         # The broker may hold an order that the store cannot record: nothing more may be opened (CB-32).
         _log.critical("an outcome could not be recorded", error=str(error))

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.store.prepared import Prepared
 from ibkr_mcp_server.store.schema import IntentState, intents
 
 LOOKED_BACK = 200
 
 _FAILED = frozenset({IntentState.REJECTED, IntentState.UNKNOWN})
 _SUCCEEDED = frozenset({IntentState.ACCEPTED, IntentState.FILLED, IntentState.CANCELLED})
-_NEWEST = (
+_NEWEST = Prepared(
     select(intents.c.state, intents.c.created_at, intents.c.monotonic, intents.c.boot_id)
-    .where(intents.c.kind == "place", intents.c.state.in_(sorted(_FAILED | _SUCCEEDED)))
+    .where(intents.c.kind == "place", or_(*(intents.c.state == state for state in sorted(_FAILED | _SUCCEEDED))))
     .order_by(intents.c.created_at.desc(), intents.c.intent_id.desc())
     .limit(LOOKED_BACK)
 )
@@ -36,7 +37,7 @@ def failures(connection: Connection, clock: Clock, since: datetime | None) -> Or
     now, monotonic = clock.now(), clock.monotonic()
     in_a_row = in_the_hour = 0
     is_row = True
-    for row in connection.execute(_NEWEST):
+    for row in _NEWEST.records(connection):
         if since is not None and row.created_at <= since:
             break
         failed = row.state in _FAILED

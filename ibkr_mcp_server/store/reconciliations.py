@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
 
 from ibkr_mcp_server.errors import Fault
+from ibkr_mcp_server.store.prepared import Prepared
 from ibkr_mcp_server.store.schema import reconciliations
 
 
@@ -96,13 +97,8 @@ def newest_anchored(connection: Connection, venue: str) -> Report | None:
 
 def disagreeing_since(connection: Connection, venue: str) -> datetime | None:
     """Since when every comparison at `venue` found something that holds trading back; None if the newest did not."""
-    here = reconciliations.c.venue == venue
-    settled = _first(connection, here, reconciliations.c.clean | reconciliations.c.accepted_by.is_not(None))
-    later = select(func.min(reconciliations.c.first_at)).where(here)
-    if settled is not None:
-        later = later.where(reconciliations.c.seq > settled.seq)
-    since: datetime | None = connection.execute(later).scalar_one()
-    return since
+    ((since,),) = _DISAGREEING_SINCE.rows(connection, venue=venue)
+    return since  # type: ignore[no-any-return]  # of the column's type
 
 
 def was_clean(connection: Connection, session_id: str) -> bool:
@@ -123,6 +119,17 @@ def accept(connection: Connection, seq: int, *, by: str, reason: str) -> Report:
         update(reconciliations).where(reconciliations.c.seq == seq).values(accepted_by=by, accepted_reason=reason)
     )
     return _get(connection, seq)
+
+
+_HERE = reconciliations.c.venue == bindparam("venue")
+_SETTLED = select(func.max(reconciliations.c.seq)).where(
+    _HERE, reconciliations.c.clean | reconciliations.c.accepted_by.is_not(None)
+)
+_DISAGREEING_SINCE = Prepared(
+    select(func.min(reconciliations.c.first_at)).where(
+        _HERE, reconciliations.c.seq > func.coalesce(_SETTLED.scalar_subquery(), 0)
+    )
+)
 
 
 def _first(connection: Connection, *conditions: Any) -> Report | None:

@@ -13,9 +13,10 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
+from ibkr_mcp_server.store.prepared import Prepared
 from ibkr_mcp_server.store.schema import risk_records
 
-_BY_NAME = select(risk_records).where(risk_records.c.name == bindparam("name"))
+_BY_NAME = Prepared(select(risk_records).where(risk_records.c.name == bindparam("name")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,9 @@ class RiskRecord:
 
 
 def read(connection: Connection, name: str) -> RiskRecord | None:
-    row = connection.execute(_BY_NAME, {"name": name}).one_or_none()
-    return None if row is None else RiskRecord(record=json.loads(row.record), updated_at=row.updated_at)
+    for row in _BY_NAME.records(connection, name=name):
+        return RiskRecord(record=json.loads(row.record), updated_at=row.updated_at)
+    return None
 
 
 def write(connection: Connection, name: str, record: Mapping[str, Any], now: datetime) -> None:

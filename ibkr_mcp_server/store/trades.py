@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from ibkr_mcp_server.store.prepared import Prepared
 from ibkr_mcp_server.store.schema import trades
 
 EXTERNAL = "external"
@@ -19,7 +20,7 @@ NEWEST = 3_000
 """How many fills are looked back upon."""
 
 _BY_FILL = select(trades.c.revision, trades.c.strategy).where(trades.c.fill == bindparam("fill"))
-_NEWEST = select(trades).order_by(trades.c.executed_at.desc(), trades.c.fill.desc()).limit(NEWEST)
+_NEWEST = Prepared(select(trades).order_by(trades.c.executed_at.desc(), trades.c.fill.desc()).limit(NEWEST))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,4 +70,4 @@ def charge(connection: Connection, fill: str, commission: Decimal | None, curren
 
 def newest(connection: Connection) -> list[Trade]:
     """The newest fills, the oldest first."""
-    return [Trade(**row) for row in reversed(connection.execute(_NEWEST).mappings().all())]
+    return [Trade(**row) for row in reversed(_NEWEST.mappings(connection))]
