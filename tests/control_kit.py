@@ -27,6 +27,7 @@ from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.state_dir import open_state_directory
 from ibkr_mcp_server.store.database import Database
+from tests.private_state import with_tables
 
 TRIGGER_SECRET = "5b1f0a" * 9 + "c94e7d2836"
 STATUS_SECRET = "whsec_" + base64.b64encode(bytes(range(40, 72))).decode()
@@ -128,7 +129,7 @@ class Alone:
 @asynccontextmanager
 async def alone(tmp_path: Path, **settings: Any) -> AsyncIterator[Alone]:
     clock = ManualClock()
-    state = open_state_directory(tmp_path / "state", allow_temporary=True)
+    state = with_tables(open_state_directory(tmp_path / "state", allow_temporary=True))
     configured: Settings = load_settings(environ={}, **{**KEYS, **settings})
     database = Database.open(configured.store_location(state))
     try:

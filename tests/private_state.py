@@ -31,13 +31,20 @@ def private_state(prefix: str = "test-") -> Iterator[Path]:
 
 
 def with_tables(state: StateDirectory) -> StateDirectory:
-    """The same directory with an empty database in it: to lay out its tables anew for each test would take a tenth
-    of the suite's time. The tests of `store/` begin without one, and so do those of a first start.
-    """
+    """The same directory with an empty database in it."""
     if not state.database.exists():
-        state.database.touch(mode=0o600)
-        state.database.write_bytes(_empty_database())
+        lay_tables(state.database)
     return state
+
+
+def lay_tables(path: Path) -> Path:
+    """Make an empty database at `path`: to lay out its tables anew for each test would take a tenth of the suite's
+    time. Tests of a first start begin without one.
+    """
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_bytes(_empty_database())
+    return path
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, insert, make_url, select
 
 from ibkr_mcp_server.agents import Agent, write_agents
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
@@ -22,6 +22,7 @@ from ibkr_mcp_server.domain.agents import AgentLimits
 from ibkr_mcp_server.domain.operations import Actor, ActorType
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import Intent
+from ibkr_mcp_server.store.schema import metadata
 
 POSTGRESQL = os.environ.get("IBKR_TEST_POSTGRESQL_URL", "postgresql://127.0.0.1:5432/test")
 REDIS = os.environ.get("IBKR_TEST_REDIS_URL", "redis://127.0.0.1:6379/0")
@@ -111,3 +112,37 @@ def own_schema() -> Iterator[str]:
             yield url.render_as_string(hide_password=False)
         finally:
             server.execute(f"DROP SCHEMA {name} CASCADE")
+
+
+class SharedStore:
+    """A store on PostgreSQL that is emptied for each test: to lay out its tables takes half a second.
+
+    A test that changes the tables themselves needs a store of its own.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._database = Database.open(url)
+        self._first_rows = self._database.read_blocking(
+            lambda connection: [(table, connection.execute(select(table)).mappings().all()) for table in TABLES]
+        )
+
+    def emptied(self) -> str:
+        """Its URL, once it holds what a new store does."""
+        self._database.run_blocking(self._empty)
+        return self.url
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _empty(self, connection: Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE audit_log DISABLE TRIGGER USER")  # nothing else deletes records
+        for table in reversed(TABLES):
+            connection.execute(table.delete())
+        connection.exec_driver_sql("ALTER TABLE audit_log ENABLE TRIGGER USER")
+        for table, rows in self._first_rows:
+            if rows:
+                connection.execute(insert(table), [dict(row) for row in rows])
+
+
+TABLES = metadata.sorted_tables

@@ -10,11 +10,32 @@ import pytest
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.store.database import Database
-from tests.stores import NOON, an_audit_log, own_schema
+from tests.private_state import lay_tables
+from tests.stores import NOON, SharedStore, an_audit_log, own_schema
+
+on_each_kind = pytest.fixture(params=["sqlite", "postgresql"])
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def on_postgresql() -> Iterator[SharedStore]:
+    with own_schema() as schema:
+        store = SharedStore(schema)
+        yield store
+        store.close()
+
+
+@on_each_kind
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A store in which nothing has happened yet."""
+    if request.param == "sqlite":
+        return str(lay_tables(tmp_path / "state" / "store.db"))
+    shared: SharedStore = request.getfixturevalue("on_postgresql")
+    return shared.emptied()
+
+
+@on_each_kind
+def first_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A place without a store, for tests of a first start and for those that change the tables."""
     if request.param == "sqlite":
         yield str(tmp_path / "state" / "store.db")
     else:

@@ -87,11 +87,13 @@ async def test_a_critical_alert_that_no_channel_took_is_known_until_one_takes_an
     assert await unreached() is None
 
 
-async def test_a_broken_outbox_takes_no_stop_back(database: Database, clock: ManualClock) -> None:
+async def test_a_broken_outbox_takes_no_stop_back(first_url: str, clock: ManualClock) -> None:
     """AL-04."""
+    database = Database.open(first_url)
     await database.run(lambda connection: connection.execute(text("DROP TABLE alerts")))
     log = log_of(database, clock)
     await log.record(event(EventType.KILL_SWITCH_ACTIVATE, **STOP))
     await log.record(AuditEvent(type=EventType.SERVER_STOP, actor=SYSTEM))
     kept = await database.read(lambda connection: tail(connection, 10))
     assert [record.event_type for record in kept] == [EventType.KILL_SWITCH_ACTIVATE, EventType.SERVER_STOP]
+    database.close()

@@ -135,14 +135,16 @@ async def test_a_closed_database_says_so(database: Database) -> None:
         await database.run(notes)
 
 
-async def test_a_migrated_database_equals_the_metadata(database: Database) -> None:
+async def test_a_migrated_database_equals_the_metadata(first_url: str) -> None:
     def differences(connection: Connection) -> list[object]:
         found: list[object] = compare_metadata(
             MigrationContext.configure(connection, opts={"compare_type": True}), metadata
         )
         return found
 
+    database = Database.open(first_url)
     assert await database.read(differences) == []
+    database.close()
     assert ScriptDirectory.from_config(configuration()).get_current_head() == HEAD
 
 
@@ -150,34 +152,34 @@ FIRST_TABLES = {"audit_log", "intents", "latches", "operator_attempts", "meta"}
 """Those of migration 0001."""
 
 
-def test_a_database_of_an_earlier_version_is_brought_up_to_date_and_keeps_what_it_held(url: str) -> None:
-    earlier = Database.open(url)
+def test_a_database_of_an_earlier_version_is_brought_up_to_date_and_keeps_what_it_held(first_url: str) -> None:
+    earlier = Database.open(first_url)
     earlier.run_blocking(lambda connection: note("kept", connection))
     for table in sorted(metadata.tables.keys() - FIRST_TABLES):
         drop = text(f"DROP TABLE {table}")
         earlier.run_blocking(lambda connection, drop=drop: connection.execute(drop).rowcount)  # type: ignore[misc]  # the loop's table
     earlier.run_blocking(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '0001'")))
     earlier.close()
-    database = Database.open(url)
+    database = Database.open(first_url)
     assert "kept" in database.read_blocking(notes)
     assert database.read_blocking(lambda connection: inspect(connection).has_table("fills"))
     database.close()
 
 
-def test_a_newer_database_is_refused(url: str) -> None:
-    newer = Database.open(url)
+def test_a_newer_database_is_refused(first_url: str) -> None:
+    newer = Database.open(first_url)
     newer.run_blocking(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
     newer.close()
     with pytest.raises(StoreUnreadable, match="version 9999"):
-        Database.open(url)
+        Database.open(first_url)
 
 
-def test_a_foreign_database_is_refused(url: str) -> None:
-    foreign = Database.open(url)
+def test_a_foreign_database_is_refused(first_url: str) -> None:
+    foreign = Database.open(first_url)
     foreign.run_blocking(lambda connection: connection.execute(text("DROP TABLE alembic_version")))
     foreign.close()
     with pytest.raises(StoreUnreadable, match="not ours"):
-        Database.open(url)
+        Database.open(first_url)
 
 
 def test_a_database_that_lost_its_id_is_refused(url: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.store.database import Database
+from tests.private_state import lay_tables
 from tests.stores import NOON, an_audit_log
 
 
@@ -20,7 +21,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database.open(tmp_path / "state" / "store.db")
+    database = Database.open(lay_tables(tmp_path / "state" / "store.db"))
     yield database
     database.close()
 

@@ -24,6 +24,7 @@ from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.store import breaker
 from ibkr_mcp_server.store.breaker import BreakerState, Mode, Stage
 from ibkr_mcp_server.store.database import Database
+from tests.private_state import lay_tables
 from tests.stores import NOON, an_audit_log
 
 SETTINGS = load_settings(environ={})
@@ -64,7 +65,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    database = Database.open(tmp_path / "state" / "store.db")
+    database = Database.open(lay_tables(tmp_path / "state" / "store.db"))
     yield Bench(database, ManualClock(NOON))
     database.close()
 
@@ -288,7 +289,7 @@ def test_without_a_person_nothing_but_the_end_of_reduce_becomes_milder(
     """Invariant 3, QA-03: whatever the figures do, the breaker never closes, and no stage goes up."""
     order = list(Stage)
     with TemporaryDirectory() as directory:
-        database = Database.open(Path(directory) / "state" / "store.db")
+        database = Database.open(lay_tables(Path(directory) / "state" / "store.db"))
         bench = Bench(database, ManualClock(NOON))
         bench.set(enter(bench.state, stage, NOON))
         calm_since: float | None = None

@@ -21,6 +21,7 @@ from ibkr_mcp_server.safety.approval_queue import DUAL_SECONDS, ApprovalQueue, S
 from ibkr_mcp_server.safety.operator import OperatorDoor, OperatorProof
 from ibkr_mcp_server.safety.roles import LEAST, Power, Role, may
 from ibkr_mcp_server.store.database import Database
+from tests.private_state import lay_tables
 from tests.stores import an_audit_log
 
 WORDS = "correct horse battery {}"
@@ -32,7 +33,7 @@ class House:
     def __init__(self, path: Path) -> None:
         self.clock = ManualClock()
         self.path = path / "operator.json"
-        self.database = Database.open(path / "state.db")
+        self.database = Database.open(lay_tables(path / "state.db"))
         self.audit = an_audit_log(self.database, self.clock)
         self.door = OperatorDoor(path=self.path, database=self.database, audit=self.audit, clock=self.clock)
         self.queue = ApprovalQueue(database=self.database, audit=self.audit, clock=self.clock)

@@ -22,6 +22,7 @@ from ibkr_mcp_server.store import intents, latches
 from ibkr_mcp_server.store.columns import rfc3339
 from ibkr_mcp_server.store.database import Database, StoreUnavailable, StoreUnreadable
 from ibkr_mcp_server.store.schema import metadata
+from tests.private_state import lay_tables
 from tests.stores import NOON, an_audit_log, an_event, an_intent
 
 
@@ -32,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def database(path: Path) -> Iterator[Database]:
-    database = Database.open(path)
+    database = Database.open(lay_tables(path))
     yield database
     database.close()
 
@@ -96,6 +97,7 @@ def test_replacing_a_record_is_refused_too(database: Database) -> None:
 
 @pytest.mark.parametrize("remove", ["move", "delete", "replace", "directory"])
 def test_writing_to_a_file_that_is_no_longer_there_fails(path: Path, database: Database, remove: str) -> None:
+    database.run_blocking(reserve_one)  # so that it is in use
     if remove == "move":
         path.rename(path.with_suffix(".old"))
     elif remove == "delete":
@@ -158,7 +160,7 @@ except StoreUnavailable as error:
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="the system cannot limit file sizes")
 def test_a_disk_that_stops_taking_writes_is_told_and_keeps_what_was_committed(path: Path) -> None:
-    Database.open(path).close()
+    lay_tables(path)
     limit = str(path.stat().st_size + 300_000)
     run = subprocess.run([sys.executable, "-c", DISK_THAT_STOPS, path, limit], capture_output=True, text=True)
     done, code = run.stdout.split()

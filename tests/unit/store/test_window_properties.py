@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from ibkr_mcp_server.clock import ManualClock, next_trading_day_starts, trading_day
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.database import Database
+from tests.private_state import lay_tables
 from tests.stores import NOON, OtherBoot, an_intent
 
 
@@ -24,7 +25,7 @@ class Undo(Exception):
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    database = Database.open(Path(tmp_path_factory.mktemp("store")) / "state" / "store.db")
+    database = Database.open(lay_tables(Path(tmp_path_factory.mktemp("store")) / "state" / "store.db"))
     yield database
     database.close()
 
