@@ -127,7 +127,7 @@ class ManualClock:
                 wake.set_result(None)
                 await _let_others_run()
         self._move_to(end)
-        await _let_others_run()
+        await self._settle()
 
     async def leap(self, seconds: float) -> None:
         """Move time on at one blow, as on a machine that was suspended: all sleepers that fell due wake at the end."""
@@ -137,6 +137,10 @@ class ManualClock:
     def _move_to(self, monotonic: float) -> None:
         self._now += timedelta(seconds=monotonic - self._monotonic)
         self._monotonic = monotonic
+
+    async def _settle(self) -> None:
+        """Let what was woken run before `advance` returns."""
+        await _let_others_run()
 
 
 async def _let_others_run() -> None:

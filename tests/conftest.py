@@ -18,6 +18,7 @@ from ibkr_mcp_server.broker.base import client_library
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.safety import credentials
 from ibkr_mcp_server.simulator.server import PaperGateway
+from tests.quiescence import until_idle, watch_threads
 
 # The same examples in every run, and no time limit for one: what is found is found again, on a loaded machine too.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
@@ -34,6 +35,13 @@ structlog.configure(
 LIBRARY, _ = client_library()
 if LIBRARY != "ib_async":  # `make test-ib-insync`: tests that say `ib_async` mean the library that takes its place
     sys.modules["ib_async"] = library.ib_async
+
+
+@pytest.fixture(autouse=True, scope="session")
+def clocks_wait_for_what_they_set_off() -> None:
+    """Time never outruns the sockets and threads of a test, however loaded the machine is."""
+    watch_threads()
+    ManualClock._settle = staticmethod(until_idle)  # type: ignore[method-assign,assignment]
 
 
 @pytest.fixture

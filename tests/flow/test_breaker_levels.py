@@ -226,7 +226,8 @@ async def test_reduced_sizes_last_until_all_has_been_calm_for_long_enough_and_a_
 ) -> None:
     """RM-05: below the warning is not calm yet, and a figure that goes to and fro does not flap."""
     invested(gateway)
-    async with running(tmp_path, gateway, clock, **SLOWLY, reduce_ends_after_minutes=1) as world:
+    settings = SLOWLY | {"volatility_warning": 999, "max_volatility_ratio": 1_000, "reduce_ends_after_minutes": 1}
+    async with running(tmp_path, gateway, clock, **settings) as world:
 
         async def modes() -> list[str]:
             return [record.outcome["mode"] for record in await world.records(EventType.MODE_CHANGE)]
