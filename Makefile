@@ -5,6 +5,8 @@
 # crashes  kill a server 200 times at every step of the order path and print what was checked
 # statemachine  let agents, market, gateway and people play 200 long games, and check the invariants after each move
 # mutations  disable each check of the policy in turn and print which test notices
+# scan    look the pinned dependencies up in the database of known vulnerabilities; needs the network
+# lock    pin the newest dependencies that pyproject.toml allows, with their hashes
 # fuzz-control  let schemathesis look for what the control API answers that its description does not say
 # test-ib-insync   the adapter's suite with the archived ib_insync in place of ib_async, in an environment of its own
 PYTHON ?= python3
@@ -17,14 +19,14 @@ STAMP  := $(VENV)/.made-from-pyproject
 # The tests start some hundred processes: without byte code each of them would compile the package anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup check test test-ib-insync soak demo docs bench mutations crashes fuzz-control statemachine
+.PHONY: setup check test test-ib-insync soak demo docs bench mutations crashes fuzz-control statemachine scan lock
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[postgresql]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 check: setup
@@ -73,6 +75,13 @@ crashes: setup
 
 statemachine: setup
 	MACHINE_EXAMPLES=200 MACHINE_STEPS=50 $(BIN)/python -m pytest --timeout 0 -p no:xdist -q tests/flow/test_trading_machine.py
+
+scan: setup
+	$(BIN)/python scripts/scan.py $(SCAN_FLAGS)
+
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--extra postgresql --group dev --upgrade --output-file requirements.lock pyproject.toml
 
 fuzz-control: setup
 	$(BIN)/python scripts/fuzz_control.py --max-examples 200

@@ -1018,6 +1018,11 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_settings_take_effect.py::test_the_process_log_hides_secrets_and_account_numbers_wherever_they_stand",
         "tests/flow/test_broker_link.py::test_client_library_logs_no_account_ids",
     ),
+    "SEC-08": held(
+        "All that `make setup` installs is pinned with hashes; a pin that is known to be vulnerable fails the scan.",
+        "tests/surface/test_vulnerability_scan.py::test_a_vulnerable_pin_fails_and_a_database_out_of_reach_is_never_taken_for_none",
+        "tests/surface/test_vulnerability_scan.py::test_every_pin_has_a_hash_and_every_dependency_is_pinned",
+    ),
     # ---- status
     "MON-01": held(
         "The safety status shows switch, limits with what is left, refusals, link and causes, in every state.",

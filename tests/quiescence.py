@@ -31,9 +31,9 @@ def watch_threads() -> None:
     def noted(item: Any, future: Any, fn: Any, *rest: Any) -> None:
         made(item, future, fn, *rest)
         of_store = isinstance(getattr(fn, "__self__", None), _Lane)  # others may run a command that waits for the clock
-        AT_WORK[item] = time.monotonic() + (PATIENCE_SECONDS if of_store else PATIENCE_SECONDS / 20)
+        AT_WORK[item] = time.perf_counter() + (PATIENCE_SECONDS if of_store else PATIENCE_SECONDS / 20)
 
-    thread._WorkItem.__init__ = noted  # type: ignore[method-assign]
+    thread._WorkItem.__init__ = noted  # type: ignore[method-assign,assignment]
 
 
 async def until_idle() -> None:
@@ -41,8 +41,8 @@ async def until_idle() -> None:
     if threading.current_thread() is not threading.main_thread():
         return  # a loop inside of what a pool does, which would wait for itself
     loop: Any = asyncio.get_running_loop()
-    began = time.monotonic()
-    while (now := time.monotonic()) < began + PATIENCE_SECONDS:
+    began = time.perf_counter()
+    while (now := time.perf_counter()) < began + PATIENCE_SECONDS:
         await asyncio.sleep(0)
         if loop._ready or loop._selector.select(0):
             continue

@@ -68,6 +68,10 @@ SCENARIOS: dict[str, Promise] = {
         "tests/flow/test_take_over.py::test_when_the_writer_is_killed_a_reader_takes_over_with_all_counters_and_latches",
         "tests/surface/test_cli_beside_a_server.py::test_a_server_that_must_write_ends_with_75_when_another_one_does",
     ),
+    "A10": held(
+        "A dependency pinned at a version with a known vulnerability fails the scan, and what was not scanned says so.",
+        "tests/surface/test_vulnerability_scan.py::test_a_vulnerable_pin_fails_and_a_database_out_of_reach_is_never_taken_for_none",
+    ),
     "A11": held(
         "A stop in any wait of an order (a yes, the pace, the gate, a bracket, a lost link) leaves nothing that opens.",
         "tests/flow/test_confirmation.py::test_a_client_that_says_yes_is_the_agents_second_step_and_never_a_person",
@@ -106,9 +110,3 @@ SCENARIOS: dict[str, Promise] = {
         "tests/flow/test_stop_scenarios.py::test_the_stop_comes_before_the_breaker_and_the_breaker_before_the_limits",
     ),
 }
-
-NOT_SHOWN: dict[str, str] = {
-    "A10": "Whether a pinned dependency is vulnerable is told by a public database that changes every day; no test "
-    "leaves the machine, and no scan is part of the suite (SEC-08).",
-}
-"""Scenarios that no test shows, and why."""

@@ -109,7 +109,7 @@ def stored_rows(connection: Connection) -> Iterator[Sequence[Any]]:
     name = ("audit_rows",) if connection.dialect.name == "postgresql" else ()
     cursor = connection.connection.cursor(*name)
     try:
-        cursor.execute(f"SELECT {', '.join(StoredRecord._fields)}, hash FROM audit_log ORDER BY seq")
+        cursor.execute(f"SELECT {', '.join(StoredRecord._fields)}, hash FROM audit_log ORDER BY seq")  # noqa: S608 - our own column names
         while rows := cursor.fetchmany(_ROWS_AT_ONCE):
             yield from rows
     finally:

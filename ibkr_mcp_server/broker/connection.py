@@ -138,7 +138,7 @@ class Link:
         self._highest_id = 0
         self._client_id = settings.client_id
         self._pausing = False
-        self._jitter = random.Random(settings.jitter_seed)
+        self._jitter = random.Random(settings.jitter_seed)  # noqa: S311 - so that many do not come back at once
         self._offset = OffsetMeter()
         self.status = LinkStatus(
             state=LinkState.CLOSED,

@@ -51,7 +51,7 @@ def at_terminal(
         ) from error
     ours, theirs = pty.openpty()
     try:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-c", _TAKE_TERMINAL, *arguments],
             stdin=theirs,
             stdout=theirs,
