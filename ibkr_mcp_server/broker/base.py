@@ -146,6 +146,8 @@ class BrokerEvent:
     text: str = ""
     """Untrusted text of the broker, or our sentence about the link."""
     accounts: tuple[str, ...] = field(default=())
+    only_informs: bool = False
+    """A notice of nothing that went wrong, such as that an order was cancelled."""
 
 
 EventListener = Callable[[BrokerEvent], None]

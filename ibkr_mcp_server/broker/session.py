@@ -26,7 +26,7 @@ from typing import Any, Protocol, cast
 from ibkr_mcp_server.broker.answers import Answer, Enough
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.broker.book import Book
-from ibkr_mcp_server.broker.error_codes import Kind, is_pacing, quoted, request_error
+from ibkr_mcp_server.broker.error_codes import Kind, explain, is_pacing, quoted, request_error
 from ibkr_mcp_server.broker.hearing import Hearing, Remark
 from ibkr_mcp_server.broker.library import UNSET_INTEGER, Client, ib_async, quieten, time_zone_of_naive_fills
 from ibkr_mcp_server.broker.pacing import Lane, Pacer
@@ -521,7 +521,16 @@ class Session(ReadMessages):
             self._notice(remark.code, remark.text)
 
     def _notice(self, code: int, text: str) -> None:
-        self._emit(BrokerEvent(kind=BrokerEventKind.NOTICE, at=self._clock.now(), code=code, text=quoted(text)))
+        only_informs = explain(code).kind is Kind.INFO
+        self._emit(
+            BrokerEvent(
+                kind=BrokerEventKind.NOTICE,
+                at=self._clock.now(),
+                code=code,
+                text=quoted(text),
+                only_informs=only_informs,
+            )
+        )
 
     def _unreadable(self) -> None:
         error, trace = sys.exc_info()[0], traceback.extract_tb(sys.exc_info()[2])

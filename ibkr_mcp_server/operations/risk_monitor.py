@@ -14,7 +14,6 @@ from datetime import datetime
 from decimal import Decimal
 
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
-from ibkr_mcp_server.broker.error_codes import Kind, explain
 from ibkr_mcp_server.domain import scopes
 from ibkr_mcp_server.domain.accounts import Position, masked
 from ibkr_mcp_server.domain.operations import BREAKER, SYSTEM
@@ -50,7 +49,9 @@ TELL_SECONDS = 5.0
 WAKE_SECONDS = 0.01
 """After an event; several that come together are judged together."""
 
-_WAKING = frozenset({BrokerEventKind.EXECUTION, BrokerEventKind.COMMISSION, BrokerEventKind.LINK_UP})
+_WAKING = frozenset(
+    {BrokerEventKind.EXECUTION, BrokerEventKind.COMMISSION, BrokerEventKind.NOTICE, BrokerEventKind.LINK_UP}
+)
 _log = get_logger(__name__)
 
 
@@ -371,9 +372,7 @@ def _is_pressing(event: BrokerEvent) -> bool:
     """
     if event.kind is BrokerEventKind.ORDER_CHANGED and event.order is not None:
         return event.order.status is OrderStatus.INACTIVE or bool(event.order.filled)
-    if event.kind is BrokerEventKind.NOTICE:
-        return event.code is None or explain(event.code).kind is not Kind.INFO
-    return event.kind in _WAKING
+    return event.kind in _WAKING and not event.only_informs
 
 
 def _warning(reading: Reading) -> Reading:
