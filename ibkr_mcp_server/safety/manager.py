@@ -205,7 +205,7 @@ class TradingSafetyManager:
                 # is decided or settled meanwhile is either among them or stands in the store before this is read.
                 holdings = self._holdings(observed)
                 admission = await self._database.run(
-                    lambda c: self._decide_write(c, decision_id, operation, observed, holdings)
+                    lambda c: self._decide_write(c, decision_id, operation, observed, holdings), at_once=True
                 )
                 if admission.approval is not None and admission.decision.seen.opens:
                     self.caution.spent(operation.actor.id)

@@ -1,7 +1,9 @@
 """The database and its transactions; what is in it is told by the modules next to this one.
 
 Work is a plain function of a connection. It runs on a thread of its own, as one transaction: all of it is durable when
-the call returns, or none of it happened and the call raises. Only `soon` returns before.
+the call returns, or none of it happened and the call raises. Only `soon` returns before. What an order waits for
+(`at_once`, `look`) is done by the event loop itself when nothing else comes first: it has nothing better to do than the
+order, and a thread that shares the interpreter with it waits for its turn at each statement (decision 20).
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 
 from ibkr_mcp_server.errors import ConfigurationError, Fault
-from ibkr_mcp_server.store.errors import StoreUnavailable, StoreUnreadable, translated
+from ibkr_mcp_server.store.errors import NotAtOnce, StoreUnavailable, StoreUnreadable, translated
 from ibkr_mcp_server.store.schema import HEAD, meta
 from ibkr_mcp_server.store.sqlite import SQLiteFile
 from ibkr_mcp_server.store.writer_lock import WriterLock
@@ -44,8 +47,19 @@ class Kind(Protocol):
 
     def engine(self, *, reader: bool) -> Engine: ...
 
+    is_local: bool
+    """A statement waits for this machine alone."""
+
     def begin_write(self, connection: Connection) -> None:
         """Become the only writer, waiting at most `BUSY_SECONDS`."""
+        ...
+
+    def begin_write_at_once(self, connection: Connection) -> None:
+        """Become the only writer, if that takes no waiting.
+
+        Raises:
+            NotAtOnce: it would.
+        """
         ...
 
     def begin_read(self, connection: Connection) -> None:
@@ -68,11 +82,11 @@ class Database:
         self.trouble: str | None = None
         """The last write that failed, busy moments excepted (CB-32); whoever acted on it sets it back."""
         self.on_trouble: Callable[[], None] = lambda: None
-        self._writer = _Lane("store-writer", kind, kind.begin_write, reader=False)
+        self._writer = _Lane("store-writer", kind, kind.begin_write, kind.begin_write_at_once, reader=False)
         # A lane of its own, so that a long read never stands before an order.
-        self._reader = _Lane("store-reader", kind, kind.begin_read, reader=True)
+        self._reader = _Lane("store-reader", kind, kind.begin_read, kind.begin_read, reader=True)
         # And one for the last look before a send, so that no long read stands before that either.
-        self._gate = _Lane("store-gate", kind, kind.begin_read, reader=True)
+        self._gate = _Lane("store-gate", kind, kind.begin_read, kind.begin_read, reader=True)
         self._waiting: list[_Waiting] = []
         self._newest_batch: Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -99,10 +113,12 @@ class Database:
         """The file or the server, for people; without secrets."""
         return self._kind.where
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
+    async def run(self, work: Callable[[Connection], T], *, at_once: bool = False) -> T:
         """Do `work` as the only writer, in one transaction that is synced to the disk when this returns.
 
         If the caller is cancelled the transaction is finished all the same, and only then the cancellation goes on.
+        `at_once` is for short work that an order waits for: where nobody else writes just now, the event loop itself
+        does it, and stands still until it is on the disk.
 
         Raises:
             StoreUnavailable: busy, full, not writable or out of reach; treat it as not written. (A link that breaks
@@ -111,6 +127,9 @@ class Database:
         """
         self._begin_waiting()
         try:
+            if at_once and not self._read_only:
+                with suppress(NotAtOnce):
+                    return self._writer.at_once(work)
             return await _finished(self._submit_write(work))
         except (StoreUnavailable, StoreUnreadable) as error:
             if error.code != BUSY:
@@ -137,6 +156,8 @@ class Database:
 
     async def look(self, work: Callable[[Connection], T]) -> T:
         """As `read`, for the last look before a send: nothing that waits to be recorded is waited for."""
+        with suppress(NotAtOnce):
+            return self._gate.at_once(work)
         return await _finished(self._gate.submit(work))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -243,23 +264,53 @@ class _Waiting:
 class _Lane:
     """One thread with one connection: what is submitted is done in turn, each as one transaction."""
 
-    def __init__(self, name: str, kind: Kind, begin: Callable[[Connection], None], *, reader: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        kind: Kind,
+        begin: Callable[[Connection], None],
+        begin_at_once: Callable[[Connection], None],
+        *,
+        reader: bool,
+    ) -> None:
         self._kind = kind
         self._begin = begin
+        self._begin_at_once = begin_at_once
         self._reader = reader
         self._connection: Connection | None = None
+        self._in_use = Lock()
+        self._newest: Future[Any] | None = None
+        """The last that was submitted; when it is done, all are."""
+        self._is_closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     def submit(self, work: Callable[[Connection], T]) -> Future[T]:
         try:
-            return self._thread.submit(self._transaction, work)
+            submitted = self._thread.submit(self._transaction, work)
         except RuntimeError as error:
             raise Fault("STORE_CLOSED", f"The database {self._kind.where} is closed already.") from error
+        self._newest = submitted
+        return submitted
+
+    def at_once(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` on the caller's thread.
+
+        Raises:
+            NotAtOnce: something else comes first, or it might take long to begin; nothing was done.
+        """
+        is_free = self._newest is None or self._newest.done()
+        if self._is_closed or not self._kind.is_local or not is_free or not self._in_use.acquire(blocking=False):
+            raise NotAtOnce
+        try:
+            return self._within(work, self._begin_at_once)
+        finally:
+            self._in_use.release()
 
     def submit_all(self, waiting: Sequence[_Waiting]) -> Future[None]:
         """All of them in one transaction, or each in its own when one of them fails; the future never raises."""
         try:
-            return self._thread.submit(self._batch, waiting)
+            submitted = self._newest = self._thread.submit(self._batch, waiting)
+            return submitted
         except RuntimeError:
             for one in waiting:
                 one.done.set_exception(Fault("STORE_CLOSED", f"The database {self._kind.where} is closed already."))
@@ -281,11 +332,15 @@ class _Lane:
             one.done.set_result(result)
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
+        with self._in_use:
+            return self._within(work, self._begin)
+
+    def _within(self, work: Callable[[Connection], T], begin: Callable[[Connection], None]) -> T:
         try:
             if self._connection is None:
                 self._connection = self._kind.engine(reader=self._reader).connect()
             with self._connection.begin():
-                self._begin(self._connection)
+                begin(self._connection)
                 result = work(self._connection)
                 self._kind.before_commit(self._connection)
             return result
@@ -305,6 +360,7 @@ class _Lane:
                 connection.close()
 
     def close(self) -> None:
+        self._is_closed = True
         with suppress(RuntimeError):
             self._thread.submit(self._hang_up)
         self._thread.shutdown(wait=True)

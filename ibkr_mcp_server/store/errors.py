@@ -20,6 +20,10 @@ class StoreUnavailable(Unavailable):
     """The database could not take part just now; the transaction left nothing behind."""
 
 
+class NotAtOnce(Exception):
+    """The work would have had to wait; nothing was begun. Never leaves `store/`."""
+
+
 _CODES = {
     "SQLITE_BUSY": "STORE_BUSY",
     "SQLITE_LOCKED": "STORE_BUSY",

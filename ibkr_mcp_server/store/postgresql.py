@@ -8,7 +8,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from ibkr_mcp_server.errors import ConfigurationError
-from ibkr_mcp_server.store.errors import BUSY_SECONDS, StoreUnreadable
+from ibkr_mcp_server.store.errors import BUSY_SECONDS, NotAtOnce, StoreUnreadable
 from ibkr_mcp_server.store.writer_lock import SessionWriterLock
 
 _WRITERS = 0x1B4B  # the first half of the advisory lock's key: our own; the second is the schema's name, hashed
@@ -24,6 +24,8 @@ _SETTINGS = (
 
 class PostgreSQLServer:
     """How to reach and guard one schema on a server."""
+
+    is_local = False
 
     def __init__(self, url: URL, *, read_only: bool) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
@@ -58,6 +60,9 @@ class PostgreSQLServer:
     def begin_write(self, connection: Connection) -> None:
         # Read committed: what runs after the lock was granted sees all that its former holder committed.
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS}, hashtext(current_schema()))")
+
+    def begin_write_at_once(self, connection: Connection) -> None:
+        raise NotAtOnce
 
     def begin_read(self, connection: Connection) -> None:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from ibkr_mcp_server.store.errors import BUSY_SECONDS, StoreUnreadable
+from ibkr_mcp_server.store.errors import BUSY_SECONDS, NotAtOnce, StoreUnreadable
 from ibkr_mcp_server.store.file_systems import network_file_system
 from ibkr_mcp_server.store.writer_lock import FileWriterLock
 
@@ -30,6 +30,8 @@ _SETTINGS = (
 
 class SQLiteFile:
     """How to reach and guard one database file."""
+
+    is_local = True
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path = path.absolute()
@@ -109,6 +111,14 @@ class SQLiteFile:
             else:
                 return
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def begin_write_at_once(self, connection: Connection) -> None:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise NotAtOnce from error
 
     def begin_read(self, connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")

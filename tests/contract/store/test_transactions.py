@@ -109,6 +109,52 @@ async def test_a_cancelled_caller_hears_of_it_only_when_the_commit_is_done(datab
     assert "finished" in await database.read(notes)
 
 
+async def test_work_at_once_comes_after_what_waits_to_be_recorded(database: Database) -> None:
+    database.soon(lambda connection: note("before", connection))
+    assert "before" in await database.run(notes, at_once=True)
+
+    async def begun_earlier() -> None:
+        await database.run(lambda connection: note("begun earlier", connection))
+
+    earlier = asyncio.create_task(begun_earlier())
+    await asyncio.sleep(0)
+    assert "begun earlier" in await database.run(notes, at_once=True)
+    await earlier
+
+
+async def test_work_at_once_that_raises_leaves_nothing_behind_and_what_comes_next_goes_well(database: Database) -> None:
+    def work(connection: Connection) -> None:
+        note("half", connection)
+        raise RuntimeError("changed my mind")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="changed my mind"):
+            await database.run(work, at_once=True)
+    assert "half" not in await database.run(notes, at_once=True)
+    await database.run(lambda connection: note("whole", connection), at_once=True)
+    assert "whole" in await database.read(notes)
+
+
+async def test_work_at_once_lets_the_loop_go_on_while_another_process_writes(url: str, database: Database) -> None:
+    other = Database.open(url)
+    writing, go_on = threading.Event(), threading.Event()
+
+    def hold(connection: Connection) -> None:
+        writing.set()
+        assert go_on.wait(30)
+        note("held", connection)
+
+    async with asyncio.timeout(20):
+        holder = asyncio.create_task(other.run(hold))
+        await asyncio.to_thread(writing.wait, 10)
+        waiting = asyncio.create_task(database.run(notes, at_once=True))
+        await asyncio.sleep(0)  # were it to wait here, nobody would let the other go
+        go_on.set()
+        assert "held" in await waiting
+        await holder
+    other.close()
+
+
 async def test_writers_of_two_processes_take_turns_and_the_wait_is_bounded(url: str, database: Database) -> None:
     other = Database.open(url)
     writing, go_on = threading.Event(), threading.Event()
@@ -131,8 +177,9 @@ async def test_writers_of_two_processes_take_turns_and_the_wait_is_bounded(url: 
 
 async def test_a_closed_database_says_so(database: Database) -> None:
     database.close()
-    with pytest.raises(Fault, match="closed already"):
-        await database.run(notes)
+    for at_once in (False, True):
+        with pytest.raises(Fault, match="closed already"):
+            await database.run(notes, at_once=at_once)
 
 
 async def test_a_migrated_database_equals_the_metadata(first_url: str) -> None:
