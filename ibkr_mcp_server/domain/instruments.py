@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 EQUITY_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9 .\-]{0,15}")
@@ -133,22 +134,22 @@ class Instrument:
     industry: str | None = None
     """IBKR's word for the sector, untrusted text; empty when it has none, None before it described the contract."""
 
-    @property
+    @cached_property
     def is_forex(self) -> bool:
         return self.sec_type is SecType.CASH
 
-    @property
+    @cached_property
     def is_international(self) -> bool:
         """Not a US-dollar instrument (CFG-03); foreign exchange has its own gate (CFG-02)."""
         # Derivatives have no primary exchange: they are listed where they trade.
         listed_at = self.primary_exchange or self.exchange
         return not self.is_forex and (self.currency != "USD" or listed_at in NON_US_EXCHANGES)
 
-    @property
+    @cached_property
     def is_option(self) -> bool:
         return self.sec_type in OPTION_TYPES
 
-    @property
+    @cached_property
     def label(self) -> str:
         """How a person names it: `AAPL`, `EUR.USD`, `VOD.LSE.GBP`, `AAPL 20261218 270 C`."""
         if self.is_forex:
@@ -178,16 +179,18 @@ class Instrument:
 
     def regular_session(self, moment: datetime) -> TradingSession | None:
         """The regular session at `moment`; sessions that follow one another without a pause are one."""
-        sessions = self.liquid_hours or ()
-        found = next((session for session in sessions if session.contains(moment)), None)
-        if found is None:
-            return None
-        start, end = found.start, found.end
-        for session in sorted(sessions, key=lambda one: one.start):
-            end = session.end if session.start <= end < session.end else end
-        for session in sorted(sessions, key=lambda one: one.end, reverse=True):
-            start = session.start if session.start < start <= session.end else start
-        return TradingSession(start=start, end=end)
+        return next((session for session in self._regular_sessions if session.contains(moment)), None)
+
+    @cached_property
+    def _regular_sessions(self) -> tuple[TradingSession, ...]:
+        """Those of `liquid_hours` in their order, without seams."""
+        joined: list[TradingSession] = []
+        for session in sorted(self.liquid_hours or (), key=lambda one: one.start):
+            if joined and session.start <= joined[-1].end:
+                before = joined.pop()
+                session = TradingSession(start=before.start, end=max(before.end, session.end))
+            joined.append(session)
+        return tuple(joined)
 
     def next_regular_start(self, moment: datetime) -> datetime | None:
         """When the next regular session after `moment` begins; None when the broker tells of none."""

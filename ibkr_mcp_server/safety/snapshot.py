@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 
 from ibkr_mcp_server.broker.base import LinkStatus
 from ibkr_mcp_server.domain.accounts import AccountSummary, MarginPreview
@@ -117,11 +118,12 @@ class Snapshot:
     observed: Observed
     recorded: Recorded
 
-    @property
+    # Kept, because every check asks for them.
+    @cached_property
     def order(self) -> Order | None:
         return self.observed.order
 
-    @property
+    @cached_property
     def placed(self) -> tuple[tuple[str, Order], ...]:
         """Every order that would be sent, with what to call it beside others; empty when there is none."""
         order, exits = self.observed.order, self.observed.exits
@@ -131,11 +133,11 @@ class Snapshot:
             return (("", order),)
         return (("", order), ("take-profit: ", exits.take_profit), ("stop-loss: ", exits.stop_loss))
 
-    @property
+    @cached_property
     def now(self) -> datetime:
         return self.observed.taken_at
 
-    @property
+    @cached_property
     def opens(self) -> bool:
         """Whether the operation can increase a position; only such operations use quotas."""
         return self.observed.action is Action.OPEN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from ibkr_mcp_server.domain.accounts import has_accepted_prefix, masked
 from ibkr_mcp_server.domain.operations import Operation, Problem
@@ -36,7 +36,7 @@ class AccountCheck:
             limit = f"{self.max_age_seconds:.0f} s"
             return refuses(problem(Code.ACCOUNT_UNVERIFIED, text, observed=f"{age:.0f} s", limit=limit))
         found: list[Problem] = []
-        strange = [account for account in link.accounts if not self.accepts(account)]
+        strange = self._strange(link.accounts)
         if strange:
             names = ", ".join(masked(account) for account in strange)
             text = (
@@ -48,7 +48,18 @@ class AccountCheck:
             served = ", ".join(masked(account) for account in link.accounts)
             text = f"The broker does not list the account {masked(wanted)}; this link serves {served}."
             found.append(problem(Code.ACCOUNT_NOT_SERVED, text, observed=masked(wanted), limit=served))
-        return Findings(problems=tuple(found), observed=", ".join(map(masked, link.accounts)), limit=self._rule)
+        return Findings(problems=tuple(found), observed=_shown(link.accounts), limit=self._rule)
+
+    def _strange(self, accounts: tuple[str, ...]) -> list[str]:
+        """Those that may not be traded; the same accounts are asked about at every decision."""
+        known = self._judged.get(accounts)
+        if known is None:
+            known = self._judged[accounts] = [account for account in accounts if not self.accepts(account)]
+        return known
+
+    @cached_property
+    def _judged(self) -> dict[tuple[str, ...], list[str]]:
+        return {}
 
     def accepts(self, account: str) -> bool:
         """Whether `account` may be traded under this configuration."""
@@ -63,3 +74,8 @@ class AccountCheck:
         if self.verify_prefix:
             return f"only paper accounts ({', '.join(self.accepted_prefixes)} and then a digit) are accepted"
         return "any account of the simulator is accepted"
+
+
+@lru_cache(maxsize=64)
+def _shown(accounts: tuple[str, ...]) -> str:
+    return ", ".join(map(masked, accounts))

@@ -75,11 +75,15 @@ class SumInDollars:
         total = None if portfolio is None else self.sum_of(portfolio)
         if total is None:
             return PASSED
-        observed, limit = f"{total:,.2f} USD", f"{self.most_usd:,.2f} USD"
+        observed, limit = f"{total:,.2f} USD", self._limit
         if total <= self.most_usd:
             return Findings(observed=observed, limit=limit)
         text = f"{self.what} would come to {observed}; the limit is {limit}."
         return beyond(problem(self.code, text, observed=observed, limit=limit))
+
+    @cached_property
+    def _limit(self) -> str:
+        return f"{self.most_usd:,.2f} USD"
 
 
 @dataclass(frozen=True, kw_only=True)

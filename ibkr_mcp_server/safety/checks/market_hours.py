@@ -68,13 +68,20 @@ class TradingHours:
     def _limit(self) -> str:
         return f"not in the first {self.first_minutes} and the last {self.last_minutes} min of regular hours"
 
+    @cached_property
+    def _first(self) -> timedelta:
+        return timedelta(minutes=self.first_minutes)
+
+    @cached_property
+    def _last(self) -> timedelta:
+        return timedelta(minutes=self.last_minutes)
+
     def _edges(self, instrument: Instrument, now: datetime) -> Findings:
         session = instrument.regular_session(now)
         if session is None:
             return PASSED
         limit = self._limit
-        opens = session.start + timedelta(minutes=self.first_minutes)
-        closes = session.end - timedelta(minutes=self.last_minutes)
+        opens, closes = session.start + self._first, session.end - self._last
         observed = f"{now.time().isoformat('seconds')} UTC in {_hours(session.start, session.end)} UTC"
         if opens <= now < closes:
             return Findings(observed=observed, limit=limit)
@@ -84,7 +91,7 @@ class TradingHours:
         else:
             text = f"The regular hours of {instrument.label} end at {session.end:%H:%M} UTC."
             upcoming = instrument.next_regular_start(now)
-            again = None if upcoming is None else upcoming + timedelta(minutes=self.first_minutes)
+            again = None if upcoming is None else upcoming + self._first
         wait = None if again is None else (again - now).total_seconds()
         return beyond(problem(Code.SESSION_EDGE, text, observed=observed, limit=limit, retry_after_seconds=wait))
 

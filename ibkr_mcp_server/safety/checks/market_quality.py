@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 
 from ibkr_mcp_server.domain.instruments import SecType
 from ibkr_mcp_server.domain.operations import Operation
@@ -25,7 +26,7 @@ class Liquidity:
             return PASSED  # without a usable quote order_price refuses
         if order.instrument.is_option:
             return PASSED  # wide by nature
-        limit = f"{self.max_spread_pct:f} % of the middle"
+        limit = self._limit
         if quote.bid is None or quote.ask is None or quote.bid <= 0 or quote.ask <= 0:
             text = f"{order.instrument.label} is quoted on one side only (bid {quote.bid}, ask {quote.ask})."
             return beyond(problem(Code.ILLIQUID, text, limit=limit))
@@ -38,6 +39,10 @@ class Liquidity:
             problems=(problem(Code.ILLIQUID, text, observed=observed, limit=limit),), observed=observed, limit=limit
         )
 
+    @cached_property
+    def _limit(self) -> str:
+        return f"{self.max_spread_pct:f} % of the middle"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AverageVolume:
@@ -49,7 +54,7 @@ class AverageVolume:
         quote, order = seen.observed.quote, seen.order
         if order is None or quote is None or not seen.opens or order.instrument.sec_type is not SecType.STK:
             return PASSED
-        limit = f"{self.max_pct:f} % of the average daily volume"
+        limit = self._limit
         average = quote.average_volume
         if average is None:
             text = f"The broker does not tell the average daily volume of {order.instrument.label}: not checked."
@@ -61,6 +66,10 @@ class AverageVolume:
         return Findings(
             problems=(problem(Code.ILLIQUID, text, observed=observed, limit=limit),), observed=observed, limit=limit
         )
+
+    @cached_property
+    def _limit(self) -> str:
+        return f"{self.max_pct:f} % of the average daily volume"
 
 
 @dataclass(frozen=True, kw_only=True)

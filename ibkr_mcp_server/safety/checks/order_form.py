@@ -79,16 +79,18 @@ def _term_problems(order: Order, before: Order | None) -> list[Problem]:
         ("limit_offset", terms.limit_offset),
     ):
         value = getattr(order, name)
+        if value is None and term is not Term.REQUIRED:
+            continue
         if before is not None and value == getattr(before, name):
             continue
-        if value is None and term is Term.REQUIRED:
+        if value is None:
             found.append(problem(Code.PRICE_MISSING, f"A {order.order_type} order needs {name}."))
-        elif value is not None and term is Term.NONE:
+        elif term is Term.NONE:
             found.append(problem(Code.PRICE_NOT_EXPECTED, f"A {order.order_type} order has no {name}."))
-        elif value is not None and (not value.is_finite() or value <= 0):
+        elif not value.is_finite() or value <= 0:
             text = f"{name} is {value}; it must be a number above zero."
             found.append(problem(Code.INVALID_PRICE, text, observed=value))
-        elif value is not None:
+        else:
             found += _grid_problems(order, name, value)
     return found + _trailing_problems(order, trails=terms.trails)
 

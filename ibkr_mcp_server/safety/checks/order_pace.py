@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from operator import attrgetter
 
 from ibkr_mcp_server.clock import next_trading_day_starts
 from ibkr_mcp_server.domain.confirmation import Confirmer
@@ -26,13 +27,14 @@ class OrderCooldown:
         order = seen.order
         if order is None or not seen.opens or seen.observed.current is not None:
             return PASSED
-        same = [
-            earlier.age_seconds
-            for earlier in seen.recorded.openings
-            if earlier.is_new and (earlier.con_id, earlier.side) == (order.instrument.con_id, order.side)
-        ]
-        youngest = min(same, default=self.seconds)
-        if youngest >= self.seconds:
+        con_id, side, youngest = order.instrument.con_id, order.side, self.seconds
+        for earlier in seen.recorded.openings:
+            if earlier.age_seconds >= self.seconds:
+                return self._kept  # the youngest come first
+            if earlier.is_new and earlier.con_id == con_id and earlier.side == side:
+                youngest = earlier.age_seconds
+                break
+        else:
             return self._kept
         limit = self._kept.limit
         text = (
@@ -97,7 +99,7 @@ class TradedValue:
         in_cycle = [one for one in openings if one.age_seconds < self.cycle_seconds]
         today = [one for one in openings if one.is_today]
         cycle = self._sum(seen, value, in_cycle)
-        day = cycle if today == in_cycle else self._sum(seen, value, today)
+        day = cycle if len(in_cycle) == len(today) == len(openings) else self._sum(seen, value, today)
         observed = f"{cycle:.2f} USD in the cycle and {day:.2f} USD today, with this order"
         limit = self._limit
         found = []
@@ -122,6 +124,8 @@ class TradedValue:
     def _sum(self, seen: Snapshot, value: Decimal, counting: Sequence[Opening]) -> Decimal:
         """The value of these orders and this one; an order that was changed counts once, at its most."""
         current = seen.observed.current
+        if current is None and all(map(_is_new, counting)):
+            return sum(map(_value_usd, counting), value)
         worth = {None if current is None else current.order.order_ref: value}
         for earlier in counting:
             known = worth.get(earlier.order_ref)
@@ -137,6 +141,9 @@ class TradedValue:
             if self._sum(seen, value, younger) <= self.per_cycle_usd:
                 return round(self.cycle_seconds - age, 3)
         return None
+
+
+_is_new, _value_usd = attrgetter("is_new"), attrgetter("value_usd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,12 +162,14 @@ class PriceWalk:
         price = None if order is None else (order.limit_price or order.cap_price)
         if order is None or price is None or not seen.opens:
             return PASSED
+        con_id, side = order.instrument.con_id, order.side
         prices = [
             earlier.limit_price
             for earlier in seen.recorded.openings
-            if earlier.limit_price is not None
+            if earlier.con_id == con_id
+            and earlier.side == side
+            and earlier.limit_price is not None
             and earlier.age_seconds < self.seconds
-            and (earlier.con_id, earlier.side) == (order.instrument.con_id, order.side)
         ]
         if not prices:
             return PASSED

@@ -28,9 +28,9 @@ class OrderValue:
         if seen.observed.value_usd is None:
             text = f"The order cannot be valued in USD: {_missing(order.instrument)}."
             return beyond(problem(Code.ORDER_VALUE_UNKNOWN, text, limit=limit))
-        value = Money(amount=seen.observed.value_usd, currency="USD")
-        if value.amount <= self.max_usd:
-            return Findings(observed=str(value), limit=limit)
+        value = f"{seen.observed.value_usd:,.2f} USD"
+        if seen.observed.value_usd <= self.max_usd:
+            return Findings(observed=value, limit=limit)
         text = f"The order is worth {value} at its worst price; the limit is {limit} per order."
         return beyond(problem(Code.ORDER_VALUE_LIMIT, text, observed=value, limit=limit))
 

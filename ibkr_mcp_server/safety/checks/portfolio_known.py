@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.codes import Code, problem
@@ -20,7 +21,7 @@ class PortfolioKnown:
         if seen.order is None or not seen.opens or seen.observed.value_usd is None:
             return PASSED  # an order without a value is refused for that
         portfolio = seen.observed.portfolio
-        limit = f"told within {self.max_age_seconds:g} s, above 0"
+        limit = self._limit
         if portfolio is None or portfolio.equity_usd is None or portfolio.equity_age_seconds is None:
             text = "The broker has not told what the account is worth in US dollars."
             return beyond(problem(Code.EQUITY_UNKNOWN, text, limit=limit))
@@ -40,3 +41,7 @@ class PortfolioKnown:
             text = f"The value of {names} is unknown, and with it what the account would hold."
             found.append(problem(Code.EXPOSURE_UNKNOWN, text, observed=names))
         return Findings(problems=tuple(found), observed=observed, limit=limit)
+
+    @cached_property
+    def _limit(self) -> str:
+        return f"told within {self.max_age_seconds:g} s, above 0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.domain.orders import STOP_TYPES, Order, OrderType
@@ -28,9 +29,10 @@ class WorkingOrders:
         if order is None or not seen.opens or seen.observed.current is not None:
             return PASSED
         working = seen.observed.working
-        same = [other for other in working if other.order.instrument.con_id == order.instrument.con_id]
+        con_id = order.instrument.con_id
+        same = [other for other in working if other.order.instrument.con_id == con_id]
         observed = f"{len(working)} working, {len(same)} of them in {order.instrument.label}"
-        limit = f"{self.per_account} per account, {self.per_symbol} per symbol"
+        limit = self._limit
         found = []
         added = len(seen.placed)  # a bracket adds three (ORD-20)
         if len(same) + added > self.per_symbol:
@@ -40,6 +42,10 @@ class WorkingOrders:
             text = f"{len(working)} orders work in the account already; the limit is {self.per_account}."
             found.append(problem(Code.WORKING_ORDERS_LIMIT, text, observed=observed, limit=limit))
         return Findings(problems=tuple(found), observed=observed, limit=limit)
+
+    @cached_property
+    def _limit(self) -> str:
+        return f"{self.per_account} per account, {self.per_symbol} per symbol"
 
 
 @dataclass(frozen=True, kw_only=True)
