@@ -7,7 +7,7 @@ thousand values, and does so before it leaves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -32,6 +32,11 @@ class Rendered(str):
 def canonical(value: object) -> Rendered:
     """`value` as canonical JSON, without secrets."""
     return Rendered(_text(value, False))
+
+
+def joined(items: Iterable[Rendered]) -> Rendered:
+    """The list of what is rendered already."""
+    return Rendered(f"[{','.join(items)}]")
 
 
 def canonical_text(text: str | None) -> str | None:
@@ -84,7 +89,8 @@ def _writer(kind: type) -> Callable[[Any, bool], str]:
 
 
 def _write_enum(value: Enum, account: bool) -> str:
-    return encode_basestring_ascii(value.value if isinstance(value.value, str) else value.name)
+    told = value.value
+    return encode_basestring_ascii(told if isinstance(told, str) else value.name)
 
 
 def _write_integer(value: int, account: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ibkr_mcp_server.audit.canonical import Rendered, canonical
+from ibkr_mcp_server.audit.canonical import Rendered, canonical, joined
 from ibkr_mcp_server.audit.events import AuditEvent, EventType
 from ibkr_mcp_server.domain.accounts import masked
 from ibkr_mcp_server.domain.operations import SYSTEM, OperationClass, Problem
@@ -100,10 +100,10 @@ def validation_record(validation: Validation) -> dict[str, object]:
         "is_safe": validation.is_safe,
         "errors": [f"{found.code}: {found.message}" for _, found in validation.failures],
         "warnings": list(validation.warnings),
-        "safety_checks": [
+        "safety_checks": joined(
             _check_record(verdict.check, verdict.passed, verdict.findings.observed, verdict.findings.limit)
             for verdict in validation.verdicts
-        ],
+        ),
     }
 
 

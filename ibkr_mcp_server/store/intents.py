@@ -10,6 +10,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 from sqlalchemy import (
@@ -23,7 +24,6 @@ from sqlalchemy import (
     or_,
     select,
     type_coerce,
-    union,
     union_all,
     update,
 )
@@ -194,7 +194,7 @@ def reserve(connection: Connection, intent: Intent) -> None:
     # Writers are serialised, so nobody can take the key between this look and the insert; the index holds it anyway.
     if existing := find_by_key(connection, intent.request_key):
         raise KeyTaken(existing)
-    _INSERT.execute(connection, _as_row(replace(intent, updated_at=intent.created_at)))
+    _INSERT.execute(connection, _as_row(intent) | {"updated_at": intent.created_at})
 
 
 def get(connection: Connection, intent_id: str) -> Intent | None:
@@ -287,25 +287,11 @@ def openings(connection: Connection, clock: Clock, seconds: float) -> list[Openi
         created_after=now - timedelta(seconds=seconds),
     )
     found = []
-    for row in map(_OpeningRow._make, rows):
-        age = monotonic - row.monotonic if row.boot_id == boot_id else (now - row.created_at).total_seconds()
-        found.append(
-            Opening(
-                age_seconds=max(0.0, age),
-                is_today=row.trading_day == today,
-                con_id=row.con_id,
-                side=row.side,
-                quantity=row.quantity,
-                limit_price=row.limit_price,
-                stop_price=row.stop_price,
-                value_usd=row.worst_case_value_usd or Decimal(0),
-                request_key=row.request_key,
-                order_ref=row.order_ref,
-                agent=row.actor_id,
-                is_new=row.kind == "place",
-            )
-        )
-    return sorted(found, key=lambda opening: opening.age_seconds)
+    for con_id, side, quantity, limit, stop, value, key, ref, agent, kind, day, created_at, was, booted in rows:
+        age = max(0.0, monotonic - was if booted == boot_id else (now - created_at).total_seconds())
+        facts = con_id, side, quantity, limit, stop, value or Decimal(0), key, ref, agent
+        found.append(Opening(age, day == today, *facts, kind == "place"))
+    return sorted(found, key=_AGE)
 
 
 def opening_on(connection: Connection, day: date) -> int:
@@ -419,34 +405,28 @@ _COUNTS = intents.c.opening & intents.c.release_reason.is_(None)
 _ON_DAY = Prepared(select(func.count()).where(intents.c.trading_day == bindparam("trading_day"), _COUNTS))
 
 
-class _OpeningRow(NamedTuple):
-    """The columns of an opening order."""
-
-    request_key: str
-    """Unique, so that the union below drops no two orders that look alike."""
-    order_ref: str
-    actor_id: str
-    kind: str
-    con_id: int
-    side: str
-    quantity: Decimal
-    limit_price: Decimal | None
-    stop_price: Decimal | None
-    worst_case_value_usd: Decimal | None
-    trading_day: date
-    created_at: datetime
-    monotonic: float
-    boot_id: str
-
-
+_AGE = itemgetter(Opening._fields.index("age_seconds"))
+_OPENING_COLUMNS = (  # in the order of an Opening, then what its age is told by
+    *("con_id", "side", "quantity", "limit_price", "stop_price", "worst_case_value_usd", "request_key", "order_ref"),
+    *("actor_id", "kind", "trading_day", "created_at", "monotonic", "boot_id"),
+)
+_ANOTHER_DAY = intents.c.trading_day != bindparam("trading_day")
 _OPENINGS = Prepared(
-    union(  # three searches instead of OR, so that each walks one index
+    union_all(  # three searches instead of OR, so that each walks one index; no order is found by two of them
         *(
-            select(*(intents.c[name] for name in _OpeningRow._fields)).where(_COUNTS, *condition)
+            select(*(intents.c[name] for name in _OPENING_COLUMNS)).where(_COUNTS, *condition)
             for condition in (
                 (intents.c.trading_day == bindparam("trading_day"),),
-                (intents.c.boot_id == bindparam("boot_id"), intents.c.monotonic > bindparam("monotonic_after")),
-                (intents.c.boot_id != bindparam("boot_id"), intents.c.created_at > bindparam("created_after")),
+                (
+                    _ANOTHER_DAY,
+                    intents.c.boot_id == bindparam("boot_id"),
+                    intents.c.monotonic > bindparam("monotonic_after"),
+                ),
+                (
+                    _ANOTHER_DAY,
+                    intents.c.boot_id != bindparam("boot_id"),
+                    intents.c.created_at > bindparam("created_after"),
+                ),
             )
         )
     )
