@@ -70,7 +70,7 @@ class Server:
         """Ask for the safety status, which no limit refuses, until it is as it should be."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not true(await self.ask("get_safety_status")):  # noqa: ASYNC110 - another process brings it
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.1)
 
     async def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

@@ -25,8 +25,6 @@ from ibkr_mcp_server.state_dir import StateDirectory, open_state_directory
 
 EXIT_NOT_THE_WRITER = 75
 """EX_TEMPFAIL of sysexits.h."""
-RARELY = (50_000, 20, 20)
-"""Thresholds of the garbage collector for a process whose long-lived objects are frozen."""
 
 if TYPE_CHECKING:
     from ibkr_mcp_server.app import App
@@ -133,7 +131,6 @@ async def _to_stay(opening: AbstractAsyncContextManager[App]) -> AsyncIterator[A
     """
     async with opening as app:
         gc.freeze()
-        gc.set_threshold(*RARELY)
         yield app
 
 

@@ -93,7 +93,7 @@ def _address(process: subprocess.Popen[str]) -> str:
 )
 def test_simulate_refuses_what_makes_no_sense_and_says_why(arguments: tuple[str, str], code: int, told: str) -> None:
     with new_shell() as shell:
-        done = shell.run("simulate", *arguments)
+        done = shell.call("simulate", *arguments)
 
     assert (done.returncode, told in done.stderr, done.stdout) == (code, True, "")
 
@@ -116,8 +116,8 @@ async def test_a_csv_file_is_replayed_from_the_day_asked_for(tmp_path: Path) -> 
             client.disconnect()
         process.send_signal(signal.SIGTERM)
         _, errors = await asyncio.to_thread(process.communicate, timeout=DEADLINE_SECONDS)
-        broken = await asyncio.to_thread(shell.run, "simulate", "--replay", str(Path(__file__)))
-        too_late = await asyncio.to_thread(shell.run, "simulate", "--replay", str(file), "--replay-from", "2022-01-01")
+        broken = shell.call("simulate", "--replay", str(Path(__file__)))
+        too_late = shell.call("simulate", "--replay", str(file), "--replay-from", "2022-01-01")
 
     assert (ticker.open, ticker.close) == (4, 3.25)
     assert "Replaying ZZYZX from 2021-03-04 on; days.csv ends on 2021-03-10" in errors

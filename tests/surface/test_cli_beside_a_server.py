@@ -25,7 +25,7 @@ async def agent_of(shell: Shell) -> AsyncIterator[Client]:
     )
     async with asyncio.timeout(DEADLINE_SECONDS), Client(server) as client:
         while not (await ask(client, "get_connection_status"))["link"]["is_up"]:
-            pass  # on a busy machine the link takes a moment; bounded by the deadline
+            await asyncio.sleep(0.05)  # on a busy machine the link takes a moment; bounded by the deadline
         yield client
 
 
@@ -40,6 +40,7 @@ async def cancelled(client: Client, request: str) -> None:
     answer = await ask(client, "get_order_status", order_request_id=request)
     while answer.get("outcome") != "cancelled":
         assert answer["success"], answer
+        await asyncio.sleep(0.05)
         answer = await ask(client, "get_order_status", order_request_id=request)
 
 
@@ -50,7 +51,7 @@ async def test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_
         wanted = {"symbol": "AAPL", "action": "BUY", "quantity": 1, "limit_price": round(float(quote["bid"]) * 0.98, 2)}
         placed = await ask(client, "place_limit_order", **wanted, client_request_id="resting-order")
         assert placed["outcome"] == "accepted"
-        before = await asyncio.to_thread(shell.run, "status", "--safety")
+        before = await asyncio.to_thread(shell.call, "status", "--safety")
 
         halted = await asyncio.to_thread(shell.run, "portfolio-halt", "--reason", "from the shell")
 
@@ -64,7 +65,7 @@ async def test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_
     assert "Orders may be placed" in before.stdout  # the server's setting; this shell has none
     assert (status["status"], status["settings_from"], status["trading_enabled"]) == ("STOPPED", "server start", True)
     assert status["unresolved"] == []
-    assert shell.run("audit", "verify").returncode == 0
+    assert shell.call("audit", "verify").returncode == 0
 
 
 def test_a_server_that_must_write_ends_with_75_when_another_one_does(shell: Shell) -> None:

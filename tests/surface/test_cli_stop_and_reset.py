@@ -12,18 +12,25 @@ from ibkr_mcp_server.clock import SystemClock
 from ibkr_mcp_server.store import intents, operator_attempts, reconciliations
 from ibkr_mcp_server.store.database import Database
 from tests.stores import an_intent
-from tests.surface.people import as_person, first_admin
-from tests.surface.shell import Shell
+from tests.surface.people import as_person, first_admin, typing
+from tests.surface.shell import Done, Shell
 
 PASSPHRASE = "correct horse battery"
 needs_terminals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo terminals")
 
 
 def set_passphrase(shell: Shell, passphrase: str = PASSPHRASE) -> None:
-    done = shell.type_at_terminal(
-        "operator", "set-passphrase", typed=[("New operator passphrase", passphrase), ("again", passphrase)]
-    )
-    assert done.exit_code == 0, done.screen
+    with typing(passphrase, passphrase):
+        done = shell.call("operator", "set-passphrase")
+    assert done.returncode == 0, done.stderr
+
+
+def proving(shell: Shell, *command: str, passphrase: str = PASSPHRASE) -> Done:
+    """`command`, given by somebody who types that passphrase."""
+    with typing(passphrase):
+        done = shell.call(*command)
+    assert passphrase not in done.stdout + done.stderr
+    return done
 
 
 def test_portfolio_halt_needs_nothing_and_status_tells_who_when_why(shell: Shell) -> None:
@@ -92,20 +99,19 @@ def test_a_passphrase_is_typed_at_a_terminal_or_refused(shell: Shell) -> None:
 @needs_terminals
 def test_only_the_right_passphrase_resets_and_five_wrong_ones_lock_the_door(shell: Shell) -> None:
     """KS-15, KS-16, and that stopping stays possible while the door is locked (KS-18)."""
-    set_passphrase(shell)
+    twice = [("New operator passphrase", PASSPHRASE), ("again", PASSPHRASE)]
+    made = shell.type_at_terminal("operator", "set-passphrase", typed=twice)
+    assert (made.exit_code, PASSPHRASE in made.screen) == (0, False), made.screen
     (shell.state / "KILL").touch()
     shell.call("portfolio-halt", "--reason", "tried out")
-
-    def reset(passphrase: str) -> tuple[int, str]:
-        done = shell.type_at_terminal("reset", "--reason", "looked into", typed=[("Operator passphrase", passphrase)])
-        assert passphrase not in done.screen
-        return done.exit_code, done.screen
+    reset = ("reset", "--reason", "looked into")
 
     assert shell.call("reset").returncode == 2  # a reason is required
-    code, screen = reset("wrong horse battery")
-    assert (code, "4 more attempts" in screen) == (1, True)
-    code, screen = reset(PASSPHRASE)
-    assert (code, "The kill switch is off" in screen) == (0, True)
+    wrong = proving(shell, *reset, passphrase="wrong horse battery")
+    assert (wrong.returncode, "4 more attempts" in wrong.stderr) == (1, True)
+    right = shell.type_at_terminal(*reset, typed=[("Operator passphrase", PASSPHRASE)])
+    assert (right.exit_code, "The kill switch is off" in right.screen) == (0, True)
+    assert PASSPHRASE not in right.screen
     assert not (shell.state / "KILL").exists()
     assert shell.call("status").returncode == 0
     assert "NOT_ACTIVE" in shell.call("reset", "--reason", "again").stderr
@@ -115,30 +121,32 @@ def test_only_the_right_passphrase_resets_and_five_wrong_ones_lock_the_door(shel
     for _ in range(4):
         store.run_blocking(lambda connection: operator_attempts.begin(connection, SystemClock()))
     store.close()
-    code, screen = reset("wrong horse battery")
-    assert (code, "0 more attempts" in screen) == (1, True)
-    code, screen = reset(PASSPHRASE)
-    assert (code, "OPERATOR_LOCKED" in screen) == (1, True)
+    wrong = proving(shell, *reset, passphrase="wrong horse battery")
+    assert (wrong.returncode, "0 more attempts" in wrong.stderr) == (1, True)
+    locked = proving(shell, *reset)
+    assert (locked.returncode, "OPERATOR_LOCKED" in locked.stderr) == (1, True)
     assert shell.call("portfolio-halt").returncode == 0
     assert "failures 5" in shell.call("audit", "tail", "--type", "AUTH_FAILED").stdout
 
 
 @needs_terminals
 def test_changing_the_passphrase_takes_the_current_one_and_two_equal_new_ones(shell: Shell) -> None:
-    def change(current: str, first: str, second: str) -> tuple[int, str]:
-        typed = [("Current", current), ("New operator passphrase", first), ("again", second)]
-        done = shell.type_at_terminal("operator", "set-passphrase", typed=typed)
-        return done.exit_code, done.screen
+    def change(*typed: str) -> tuple[int, str]:
+        with typing(*typed):
+            done = shell.call("operator", "set-passphrase")
+        return done.returncode, done.stderr
 
-    short = shell.type_at_terminal("operator", "set-passphrase", typed=[("New", "short"), ("again", "short")])
-    assert (short.exit_code, "PASSPHRASE_TOO_SHORT" in short.screen) == (1, True)
+    code, told = change("short", "short")
+    assert (code, "PASSPHRASE_TOO_SHORT" in told) == (1, True)
     set_passphrase(shell)
-    code, screen = change("wrong horse battery", "", "")
-    assert (code, "WRONG_PASSPHRASE" in screen) == (1, True)
-    code, screen = change(PASSPHRASE, "another horse battery", "another house battery")
-    assert (code, "PASSPHRASES_DIFFER" in screen) == (1, True)
-    code, _ = change(PASSPHRASE, "another horse battery", "another horse battery")
-    assert code == 0
+    code, told = change("wrong horse battery", "", "")
+    assert (code, "WRONG_PASSPHRASE" in told) == (1, True)
+    code, told = change(PASSPHRASE, "another horse battery", "another house battery")
+    assert (code, "PASSPHRASES_DIFFER" in told) == (1, True)
+    new = "another horse battery"
+    typed = [("Current", PASSPHRASE), ("New operator passphrase", new), ("again", new)]
+    changed = shell.type_at_terminal("operator", "set-passphrase", typed=typed)
+    assert (changed.exit_code, new in changed.screen) == (0, False), changed.screen
     assert PASSPHRASE not in (shell.state / "operator.json").read_text()
 
 
@@ -208,7 +216,6 @@ def test_status_tells_by_its_exit_code_whether_all_is_well(shell: Shell) -> None
     assert "IBKR_SAFE_MODE" in degraded.stdout
 
 
-@needs_terminals
 def test_one_strategy_is_halted_and_resumed_and_everything_locked_by_command(shell: Shell) -> None:
     """KS-02, KS-03, KS-18, ST-01: halting needs nothing, resuming one person, closing two."""
     set_passphrase(shell)
@@ -219,12 +226,11 @@ def test_one_strategy_is_halted_and_resumed_and_everything_locked_by_command(she
     assert (status.returncode, '"scope": "strategy:momentum"' in status.stdout) == (1, True)
     assert "SCOPE_UNKNOWN" in shell.call("reset", "--reason", "ok", "--scope", "strategy").stderr
     assert "NOT_ACTIVE" in shell.call("resume", "another", "--reason", "ok").stderr
-    secret = [("Operator passphrase", PASSPHRASE)]
-    resumed = shell.type_at_terminal("resume", "momentum", "--reason", "talked to it", typed=secret)
-    assert (resumed.exit_code, shell.call("status").returncode) == (0, 0), resumed.screen
+    resumed = proving(shell, "resume", "momentum", "--reason", "talked to it")
+    assert (resumed.returncode, shell.call("status").returncode) == (0, 0), resumed.stderr
 
-    closed = shell.type_at_terminal("portfolio-close", "--reason", "out of everything", typed=secret)
-    assert (closed.exit_code, "portfolio-close" in shell.call("approvals").stdout) == (1, True), closed.screen
+    closed = proving(shell, "portfolio-close", "--reason", "out of everything")
+    assert (closed.returncode, "portfolio-close" in shell.call("approvals").stdout) == (1, True), closed.stderr
     assert shell.call("status").returncode == 0, "one person alone closes nothing"
     assert "LOCKDOWN" in shell.call("emergency").stdout
     assert "LOCKDOWN" in shell.call("portfolio-halt").stdout, "a later stop does not loosen it"
