@@ -20,8 +20,8 @@ from ibkr_mcp_server.domain.agents import agent_tag
 from ibkr_mcp_server.safety.identity import carries, order_ref_for
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.tools.http import http_app
+from tests.agents_kit import write_agent
 from tests.harness import running
-from tests.stores import write_agent
 
 LONG = "mean-reversion-of-pairs"
 

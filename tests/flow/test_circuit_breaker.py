@@ -19,10 +19,10 @@ from ibkr_mcp_server.operations.recovery import promote_stage, reset_breaker
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store.breaker import BreakerState, Mode, Stage
 from ibkr_mcp_server.store.latches import current
+from tests.agents_kit import write_agent
 from tests.flow.breaker_kit import ACCOUNT, SLOWLY, invested, priced, state_of, tick
 from tests.harness import World, running
 from tests.people import proof
-from tests.stores import write_agent
 
 
 async def test_a_fall_without_an_order_warns_pauses_and_kills_within_two_seconds_each(

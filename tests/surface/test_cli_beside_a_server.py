@@ -24,8 +24,8 @@ async def agent_of(shell: Shell) -> AsyncIterator[Client]:
         command=sys.executable, args=["-m", "ibkr_mcp_server", "serve"], env=shell.environment | settings
     )
     async with asyncio.timeout(DEADLINE_SECONDS), Client(server) as client:
-        while not (await ask(client, "get_connection_status"))["link"]["is_up"]:
-            await asyncio.sleep(0.05)  # on a busy machine the link takes a moment; bounded by the deadline
+        while not (await ask(client, "get_connection_status"))["link"]["is_up"]:  # noqa: ASYNC110 - another process has no event
+            await asyncio.sleep(0.05)
         yield client
 
 

@@ -10,8 +10,9 @@ import pytest
 from ibkr_mcp_server.audit.log import AuditLog
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.store.database import Database
+from tests.contract.store.postgresql import SharedStore, own_schema
 from tests.private_state import lay_tables
-from tests.stores import NOON, SharedStore, an_audit_log, own_schema
+from tests.stores import NOON, an_audit_log
 
 on_each_kind = pytest.fixture(params=["sqlite", "postgresql"])
 
