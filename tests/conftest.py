@@ -20,8 +20,12 @@ from ibkr_mcp_server.safety import credentials
 from ibkr_mcp_server.simulator.server import PaperGateway
 from tests.quiescence import until_idle, watch_threads
 
+# What is imported stays until the end; to look for garbage in it over and over would take a sixth of the time.
+gc.set_threshold(50_000, 20, 20)
+
 # The same examples in every run, and no time limit for one: what is found is found again, on a loaded machine too.
-hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+# Half of the usual number: what needs more to be found says so.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None, max_examples=50)
 hypothesis.settings.load_profile("suite")
 
 structlog.configure(
@@ -78,10 +82,8 @@ def schemas_checked_once() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays until the end; to look for garbage in it over and over takes a sixth of the time."""
-    gc.collect()
+    """From here on the collector passes over what was imported and collected."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 SERVICES = ("PostgreSQL", "psycopg", "Redis", "Chromium")

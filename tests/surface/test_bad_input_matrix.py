@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ import jsonschema
 import pytest
 
 from ibkr_mcp_server.domain.operations import OperationClass
+from ibkr_mcp_server.domain.toolsets import Toolset
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.registry import Tool
 from tests.harness import World, running
@@ -38,12 +40,9 @@ COMMANDS = ("CLEAR_CACHE", "__import__('os')", "$(reboot)", "'; DROP TABLE inten
 PARTICULAR = [
     tool for tool in TOOLS if tool.arguments.model_fields and tool.operation_class is not OperationClass.SAFETY_STOP
 ]
-with_arguments = pytest.mark.parametrize("tool", PARTICULAR, ids=lambda tool: tool.name)
-with_instruments = pytest.mark.parametrize(
-    "tool",
-    [tool for tool in PARTICULAR if tool.arguments.model_fields.keys() & {"symbol", "symbols"}],
-    ids=lambda tool: tool.name,
-)
+OF_INSTRUMENTS = [tool for tool in PARTICULAR if tool.arguments.model_fields.keys() & {"symbol", "symbols"}]
+in_each_toolset = pytest.mark.parametrize("toolset", sorted({tool.toolset for tool in PARTICULAR}))
+"""Starting a server takes as long as a dozen calls: one serves all tools of a set."""
 
 
 def _first_tools() -> dict[tuple[str, str], str]:
@@ -88,24 +87,28 @@ async def _refused(world: World, tool: Tool, arguments: dict[str, Any]) -> dict[
     return answer
 
 
-@with_arguments
-async def test_every_wrong_value_of_every_argument_is_a_structured_refusal(tool: Tool) -> None:
+@in_each_toolset
+async def test_every_wrong_value_of_every_argument_is_a_structured_refusal(toolset: Toolset) -> None:
     """ORD-01, ORD-22, TW-05, TW-10, FD-36: recorded once each; the tool works afterwards as it did before."""
+    tools = [tool for tool in PARTICULAR if tool.toolset is toolset]
     async with running(enable_stop_loss_orders=True) as world:
-        asked = 0
-        for name, value in _bad(tool):
-            answer = await _refused(world, tool, ARGUMENTS[tool.name] | {name: value})
-            codes = _told(answer)
-            expected = {"UNKNOWN_ARGUMENT"} if name not in tool.arguments.model_fields else _codes_of(name)
-            assert codes & expected, (name, value, answer)
-            asked += 1
+        asked: Counter[str] = Counter()
+        for tool in tools:
+            for name, value in _bad(tool):
+                answer = await _refused(world, tool, ARGUMENTS[tool.name] | {name: value})
+                codes = _told(answer)
+                expected = {"UNKNOWN_ARGUMENT"} if name not in tool.arguments.model_fields else _codes_of(name)
+                assert codes & expected, (tool.name, name, value, answer)
+                asked[tool.name] += 1
         assert world.gateway.received_writes == []
-        decisions = [record for record in await world.decisions() if record.tool == tool.name]
-        assert len(decisions) == asked
+        decisions = [record for record in await world.decisions() if record.tool in asked]
+        assert Counter(record.tool for record in decisions) == asked
         assert not any(record.outcome["approved"] for record in decisions if record.outcome["codes"])
         assert [one for one in await world.judged_again() if not one.is_equal] == []  # AUD-09
-        good = await world.call_with(tool.name, ARGUMENTS[tool.name])
-        assert good.get("code") not in ("INVALID_ARGUMENTS", "INTERNAL_ERROR", "UNKNOWN_ARGUMENT")
+        for tool in tools:
+            await world.clock.advance(1)  # so many messages may leave in a second
+            good = await world.call_with(tool.name, ARGUMENTS[tool.name])
+            assert good.get("code") not in ("INVALID_ARGUMENTS", "INTERNAL_ERROR", "UNKNOWN_ARGUMENT"), tool.name
         assert (await world.call("get_connection_status"))["link"]["is_up"] is True
 
 
@@ -121,27 +124,27 @@ def _codes_of(name: str) -> set[str]:
     }
 
 
-@with_instruments
-async def test_a_symbol_that_is_none_or_several_is_refused_and_never_interpreted(tool: Tool) -> None:
+async def test_a_symbol_that_is_none_or_several_is_refused_and_never_interpreted() -> None:
     """ORD-04, FD-50, FD-58: unknown, ambiguous, or what other software takes for a command."""
-    fields = tool.arguments.model_fields
-
-    def named(symbol: str) -> dict[str, Any]:
-        return ARGUMENTS[tool.name] | ({"symbol": symbol} if "symbol" in fields else {"symbols": [symbol]})
-
     async with running(enable_international_trading=True) as world:
-        codes = {}
-        for symbol in ("ZZZZ", "URW", *COMMANDS):
-            answer = await world.call_with(tool.name, named(symbol))
-            codes[symbol] = _told(answer)
-            await world.clock.advance(2)  # the broker takes one search a second
-        assert "CONTRACT_NOT_FOUND" in codes.pop("ZZZZ")
-        # Where only pairs or options are meant, a share without either is nothing.
-        no_share = tool.operation_class is OperationClass.FOREX or tool.name == "get_option_quotes"
-        several = "CONTRACT_NOT_FOUND" if no_share else "CONTRACT_AMBIGUOUS"
-        assert several in codes.pop("URW")
-        assert all("INVALID_SYMBOL" in found for found in codes.values()), codes
+        for tool in OF_INSTRUMENTS:
+            codes = {}
+            for symbol in ("ZZZZ", "URW", *COMMANDS):
+                codes[symbol] = _told(await world.call_with(tool.name, _naming(tool, symbol)))
+                await world.clock.advance(2)  # the broker takes one search a second
+            assert "CONTRACT_NOT_FOUND" in codes.pop("ZZZZ"), tool.name
+            # Where only pairs or options are meant, a share without either is nothing.
+            no_share = tool.operation_class is OperationClass.FOREX or tool.name == "get_option_quotes"
+            several = "CONTRACT_NOT_FOUND" if no_share else "CONTRACT_AMBIGUOUS"
+            assert several in codes.pop("URW"), tool.name
+            assert all("INVALID_SYMBOL" in found for found in codes.values()), (tool.name, codes)
         assert world.gateway.received_writes == []
+
+
+def _naming(tool: Tool, symbol: str) -> dict[str, Any]:
+    """The good call of a tool, but about that symbol."""
+    is_one = "symbol" in tool.arguments.model_fields
+    return ARGUMENTS[tool.name] | ({"symbol": symbol} if is_one else {"symbols": [symbol]})
 
 
 def _told(answer: dict[str, Any]) -> set[str]:

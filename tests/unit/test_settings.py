@@ -114,7 +114,7 @@ def test_any_other_word_for_a_switch_is_refused(name: str, text: str) -> None:
     assert "true or false" in problem
 
 
-@hypothesis_settings(max_examples=500)
+@hypothesis_settings(max_examples=200)
 @given(
     name=st.sampled_from(NUMBERS),
     text=st.one_of(

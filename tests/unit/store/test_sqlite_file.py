@@ -269,8 +269,8 @@ def test_alembic_is_loaded_only_to_migrate(path: Path, database: Database) -> No
 
 def test_two_processes_may_create_the_file_at_once(path: Path) -> None:
     script = f"from ibkr_mcp_server.store.database import Database; Database.open({str(path)!r}).close()"
-    starters = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(4)]
-    assert [starter.wait(30) for starter in starters] == [0] * 4
+    starters = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(2)]
+    assert [starter.wait(30) for starter in starters] == [0, 0]
     database = Database.open(path)
     assert database.read_blocking(latches.current).is_readable
     database.close()
