@@ -41,6 +41,7 @@ from ibkr_mcp_server.tools.server import Auth, TradingServer
 from tests.private_state import with_tables
 
 WITHOUT_PAUSES: dict[str, Any] = {
+    "auto_cancel_orders_on_disconnect": False,  # it comes a moment after the link, when a test looks at its orders
     "max_session_duration_hours": 8_760,
     "order_cooldown_seconds": 0,
     "repeated_order_seconds": 0,

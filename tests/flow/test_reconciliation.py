@@ -190,7 +190,9 @@ async def test_entry_orders_are_cancelled_after_an_outage_and_protection_stays(
 ) -> None:
     """EM-03."""
     gateway.add_position(ACCOUNT, "AAPL", 10, 150)
-    async with running(tmp_path, gateway, clock, enable_stop_loss_orders=True) as world:
+    async with running(
+        tmp_path, gateway, clock, enable_stop_loss_orders=True, auto_cancel_orders_on_disconnect=True
+    ) as world:
         entry = await world.buy()
         stop = await world.call(
             "place_stop_loss",
