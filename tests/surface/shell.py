@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 import anyio
 import httpx2
+import structlog
 from anyio.abc import Process
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
@@ -57,7 +59,7 @@ class Shell:
         os.environ.clear()
         os.environ.update(self.environment | settings)
         try:
-            with redirect_stdout(out), redirect_stderr(err):
+            with redirect_stdout(out), redirect_stderr(err), log_as_before():
                 code = run(list(arguments))
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 1
@@ -89,6 +91,22 @@ class Shell:
                 yield process
             finally:
                 process.kill()
+
+
+@contextmanager
+def log_as_before() -> Iterator[None]:
+    """What a command makes of the process log ends with it, as it would with a process of its own."""
+    root, configured = logging.getLogger(), structlog.get_config()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        for handler in root.handlers:
+            if handler not in handlers:
+                handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.configure(**configured)
 
 
 @contextmanager
