@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ibkr_mcp_server.simulator.server import PaperGateway
+from ibkr_mcp_server.state_dir import open_state_directory
 from tests.harness import WITHOUT_PAUSES
+from tests.private_state import with_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 60
@@ -83,6 +85,7 @@ async def serving(
     state: Path, gateway: PaperGateway, *, program: Sequence[str] = ("ibkr_mcp_server",), **settings: str
 ) -> AsyncIterator[Server]:
     """`serve` of `program`, a module and its first arguments; killed at the end if it still lives."""
+    with_tables(open_state_directory(state))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("IBKR_")}
     environment |= {
         "IBKR_STATE_DIR": str(state),

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict
 
 PREFIX = "IBKR_"
 
 
-class SettingGroup(BaseSettings):
+class SettingGroup(BaseModel):
     """The settings of one concern; `Settings` is made of all groups.
 
     A group's own validator is never used, so that none is built: the start stays light.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, strict=True, extra="forbid", hide_input_in_errors=True, defer_build=True
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        validate_default=True,
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+        defer_build=True,
     )
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from pydantic import PrivateAttr, SecretStr, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import ConfigDict, PrivateAttr, SecretStr, model_validator
 
 from ibkr_mcp_server.settings.agents import AgentSettings
 from ibkr_mcp_server.settings.alerts import AlertSettings
@@ -67,7 +66,7 @@ class Settings(
 ):
     """The configuration; made by `load_settings`. The groups stand in the order of the documentation."""
 
-    model_config = SettingsConfigDict(defer_build=False)
+    model_config = ConfigDict(defer_build=False)
 
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
 
@@ -122,18 +121,6 @@ class Settings(
         """
         canonical = json.dumps(self.effective_redacted, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Nothing is read behind the caller's back: `load_settings` is given its sources and knows each origin."""
-        return (init_settings,)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
