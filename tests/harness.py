@@ -203,11 +203,15 @@ class World:
     async def sleep_through(self, seconds: float) -> None:
         """Let the machine sleep for so long, and then some seconds pass until whoever watches has looked about."""
         await self.clock.leap(seconds)
+        await self.until_watched()
+        await self.until_up()
+
+    async def until_watched(self) -> None:
+        """Let seconds pass until the watch over the risk has looked about and knows all that it needs."""
         breaker = self.app.desk.safety.breaker
         async with asyncio.timeout(PATIENCE_SECONDS):
             while breaker.missing is not None or breaker.looked_at < self.clock.monotonic() - 2:
                 await self.clock.advance(1)
-        await self.until_up()
 
     async def until_quiet(self) -> None:
         """Wait until a comparison with the broker that is under way has ended."""

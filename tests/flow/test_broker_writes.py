@@ -391,7 +391,7 @@ async def test_frozen_gateway_bounds_a_placement_and_leaves_it_unknown(
         instrument = await aapl(broker)
         gateway.faults.freeze()
         with pytest.raises(OutcomeUnknown) as unknown:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(10):
                 await broker.place_order(approved(resting(instrument)), Gate())
         assert "0.2 s" in unknown.value.message
 

@@ -60,10 +60,11 @@ async def test_two_risk_managers_raise_a_limit_which_falls_back_by_itself(
         )  # fmt: skip
 
         clock.step_wall(timedelta(minutes=-20))  # setting the clock back makes it no longer
-        await clock.advance(119)
+        await clock.advance(117)
+        await world.until_watched()
         await world.until_up()
         assert (await world.buy(40))["success"]
-        await clock.advance(1)
+        await clock.advance(3)
         assert (await world.buy(40))["code"] == "ORDER_VALUE_LIMIT"
         assert (await world.call("get_safety_status"))["overrides"] == []
         later = clock.now() + timedelta(minutes=5)

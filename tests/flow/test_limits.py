@@ -46,8 +46,10 @@ async def test_a_step_of_the_wall_clock_neither_frees_nor_freezes_the_window(
         await w.buy()
         clock.step_wall(step)
         await clock.advance(1)  # the gateway's quotes are of the new time
+        await w.until_watched()
         assert (await w.buy())["code"] == "RATE_LIMIT"
         await clock.advance(60)
+        await w.until_watched()
         assert (await w.buy())["success"]
 
 

@@ -119,6 +119,7 @@ async def test_cancels_and_reductions_are_not_held_back_by_the_hour(tmp_path: Pa
         assert bought["success"], bought
         world.clock.step_wall(timedelta(minutes=30))
         await world.clock.advance(1)
+        await world.until_watched()
         await world.until_up()
         price = round(await world.last_price("AAPL"), 2)
         stop = await world.call(

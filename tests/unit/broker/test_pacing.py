@@ -77,7 +77,7 @@ async def test_message_that_was_not_sent_gives_its_room_back(sender: Sender) -> 
         with pytest.raises(LookupError):
             async with sender.pacer.permit(Lane.OPEN):
                 raise LookupError
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await sender.send("still room")
 
 
@@ -139,5 +139,5 @@ async def test_broker_that_complains_gets_a_quiet_second(sender: Sender, clock: 
 
 
 async def test_rate_below_one_still_lets_one_message_through(clock: ManualClock) -> None:
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await Sender(Pacer(clock, 0.4), clock).send("one")
