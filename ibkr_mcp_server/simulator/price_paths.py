@@ -107,25 +107,14 @@ class PricePaths:
 
     def _compute_day_path(self, con_id: int, day: int, minutes: int) -> DayPath:
         listing = self._catalogue.known(con_id)
-        bar = self._day(con_id, day)
-        key = f"{self._key(listing)}:{day}:{minutes}"
-        rng = Random(key)
-        noise = bridge(rng, minutes + 1)
-        if self._has_history(listing) or not _walk_of(listing).beta:
-            size = (bar.high - bar.low) or 1
-            raw = [bar.open + (bar.close - bar.open) * i / minutes + size * noise[i] for i in range(minutes + 1)]
-        else:
-            raw = self._following_the_market(listing, bar, day, noise)
-        points = array("q", stretched(raw, bar.open, bar.high, bar.low, bar.close, rng))
-        return DayPath(key=key, day=bar, points=points)
-
-    def _following_the_market(self, listing: Listing, bar: DayBar, day: int, noise: list[float]) -> list[float]:
-        walk, minutes = _walk_of(listing), len(noise) - 1
-        market = self._market_minutes(day)
-        start, end = math.log(bar.open), math.log(bar.close)
-        moved = [walk.beta * market[i * MARKET_MINUTES // minutes] for i in range(minutes + 1)]
-        own = end - start - moved[-1]
-        return [math.exp(start + moved[i] + own * i / minutes + walk.noise * noise[i]) for i in range(minutes + 1)]
+        follows = not self._has_history(listing) and _walk_of(listing).beta
+        return _laid_out(
+            f"{self._key(listing)}:{day}:{minutes}",
+            self._day(con_id, day),
+            minutes,
+            _walk_of(listing) if follows else None,
+            self._market_minutes(day) if follows else (),
+        )
 
     def _historical_day(self, symbol: str, day: int) -> DayBar:
         there_and_back = divmod(self._first_index + day, 2 * len(self._history))[1]
@@ -162,17 +151,15 @@ class PricePaths:
             at_close += math.log(bar.close / first.open)
         return at_open / len(self._history.symbols), at_close / len(self._history.symbols)
 
-    def _compute_market_minutes(self, day: int) -> list[float]:
+    def _compute_market_minutes(self, day: int) -> tuple[float, ...]:
         """The common factor: the mean logarithmic move since the open of that day, minute by minute."""
-        paths = [
-            self._day_path(listing.con_id, day, MARKET_MINUTES)
-            for listing in self._catalogue
-            if self._has_history(listing)
-        ]
-        return [
-            sum(math.log(path.points[i] / path.points[0]) for path in paths) / len(paths)
-            for i in range(MARKET_MINUTES + 1)
-        ]
+        return _common_move(
+            tuple(
+                self._day_path(listing.con_id, day, MARKET_MINUTES)
+                for listing in self._catalogue
+                if self._has_history(listing)
+            )
+        )
 
     def _has_history(self, listing: Listing) -> bool:
         return listing.symbol in self._history.symbols and listing.sec_type == "STK" and listing.currency == "USD"
@@ -203,6 +190,38 @@ class PricePaths:
             underlying_tick=underlying.min_tick,
             key=f"{self._seed}:{con_id}:{day}",
         )
+
+
+# Equal worlds have equal prices: a day is laid out once for all worlds of a process, as tests have many.
+
+
+@lru_cache(maxsize=256)
+def _laid_out(key: str, bar: DayBar, minutes: int, walk: Walk | None, market: tuple[float, ...]) -> DayPath:
+    """The day `bar` minute by minute; one with a `walk` follows the market."""
+    rng = Random(key)
+    noise = bridge(rng, minutes + 1)
+    if walk is None:
+        size = (bar.high - bar.low) or 1
+        raw = [bar.open + (bar.close - bar.open) * i / minutes + size * noise[i] for i in range(minutes + 1)]
+    else:
+        raw = _following_the_market(walk, bar, market, noise)
+    points = array("q", stretched(raw, bar.open, bar.high, bar.low, bar.close, rng))
+    return DayPath(key=key, day=bar, points=points)
+
+
+def _following_the_market(walk: Walk, bar: DayBar, market: tuple[float, ...], noise: list[float]) -> list[float]:
+    minutes = len(noise) - 1
+    start, end = math.log(bar.open), math.log(bar.close)
+    moved = [walk.beta * market[i * MARKET_MINUTES // minutes] for i in range(minutes + 1)]
+    own = end - start - moved[-1]
+    return [math.exp(start + moved[i] + own * i / minutes + walk.noise * noise[i]) for i in range(minutes + 1)]
+
+
+@lru_cache(maxsize=64)
+def _common_move(paths: tuple[DayPath, ...]) -> tuple[float, ...]:
+    return tuple(
+        sum(math.log(path.points[i] / path.points[0]) for path in paths) / len(paths) for i in range(MARKET_MINUTES + 1)
+    )
 
 
 def _walk_of(listing: Listing) -> Walk:
