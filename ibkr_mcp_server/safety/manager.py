@@ -320,7 +320,7 @@ class TradingSafetyManager:
 
     async def _decide_read(self, decision_id: str, operation: Operation, observed: Observed) -> Admission:
         recorded = await self._database.read(
-            lambda connection: self.standing.recorded(connection, operation, "", observed)
+            lambda connection: self.standing.recorded(connection, operation, "", observed), at_once=True
         )
         recorded = replace(
             recorded,

@@ -160,11 +160,17 @@ class Database:
             return self._gate.at_once(work)
         return await _finished(self._gate.submit(work))
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Do `work` on one snapshot, in a transaction that cannot write; waits for no writer."""
+    async def read(self, work: Callable[[Connection], T], *, at_once: bool = False) -> T:
+        """Do `work` on one snapshot, in a transaction that cannot write; waits for no writer.
+
+        `at_once` is as in `run`.
+        """
         self._begin_waiting()
         if self._newest_batch is not None and not self._newest_batch.done():
             await _finished(self._newest_batch)
+        if at_once:
+            with suppress(NotAtOnce):
+                return self._reader.at_once(work)
         return await _finished(self._reader.submit(work))
 
     def run_blocking(self, work: Callable[[Connection], T]) -> T:

@@ -120,6 +120,8 @@ async def test_work_at_once_comes_after_what_waits_to_be_recorded(database: Data
     await asyncio.sleep(0)
     assert "begun earlier" in await database.run(notes, at_once=True)
     await earlier
+    database.soon(lambda connection: note("before the read", connection))
+    assert "before the read" in await database.read(notes, at_once=True)
 
 
 async def test_work_at_once_that_raises_leaves_nothing_behind_and_what_comes_next_goes_well(database: Database) -> None:
