@@ -27,7 +27,7 @@ from tests.private_state import private_state
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, "-m", "ibkr_mcp_server")
-LONGEST_SECONDS = 30.0
+LONGEST_SECONDS = 60.0
 
 Done = subprocess.CompletedProcess[str]
 
