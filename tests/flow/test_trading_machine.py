@@ -31,6 +31,8 @@ EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "2"))
 STEPS = int(os.environ.get("MACHINE_STEPS", "12"))
 IS_CAMPAIGN = "MACHINE_EXAMPLES" in os.environ
 
+NOBODYS_ORDER = 1
+
 FAULTS = (
     "drop_next_order_ack",
     "duplicate_next_order_ack",
@@ -143,17 +145,21 @@ class TradingMachine(RuleBasedStateMachine):
 
         self.run(both())
 
-    @precondition(lambda self: self.world.working())
     @rule(agent=agents, which=st.integers(0, 20), quantity=quantities)
     def change(self, agent: str, which: int, quantity: int) -> None:
-        working = self.world.working()
-        self._ask(agent, "modify_order", perm_id=working[which % len(working)].perm_id, quantity=quantity)
+        self._ask(agent, "modify_order", perm_id=self._perm_id(which), quantity=quantity)
 
-    @precondition(lambda self: self.world.working())
     @rule(agent=agents, which=st.integers(0, 20))
     def cancel(self, agent: str, which: int) -> None:
+        self._ask(agent, "cancel_order", perm_id=self._perm_id(which))
+
+    def _perm_id(self, which: int) -> int:
+        """One of the working orders, or an order that nobody has.
+
+        Which moves are possible never depends on what works: a game that is played again has to offer the same ones.
+        """
         working = self.world.working()
-        self._ask(agent, "cancel_order", perm_id=working[which % len(working)].perm_id)
+        return working[which % len(working)].perm_id if working else NOBODYS_ORDER
 
     @rule(agent=agents, protective=st.booleans())
     def cancel_all(self, agent: str, protective: bool) -> None:
@@ -181,10 +187,10 @@ class TradingMachine(RuleBasedStateMachine):
 
     # ---- people, the market, the machine and the gateway
 
-    @precondition(lambda self: self.world.stopped)
     @rule()
     def human_resets(self) -> None:
-        self.run(self.world.human_resets())
+        if self.world.stopped:
+            self.run(self.world.human_resets())
 
     @rule(symbol=symbols, percent=st.sampled_from([-5, -2, -1, 1, 2, 5]))
     def price_moves(self, symbol: str, percent: int) -> None:
