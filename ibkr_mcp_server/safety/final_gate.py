@@ -55,11 +55,16 @@ class FinalGates:
     def of(self, decision: Decision, intent: Intent, generation: int) -> FinalGate:
         """The gate of `intent`; `generation` is that of the switches when it was approved."""
 
+        # Between the orders of a bracket the loop goes on: a link that died after the first is noticed before the next.
+        is_alone = decision.seen.observed.exits is None
+
         @asynccontextmanager
         async def gate() -> AsyncIterator[None]:
             async with self._gate.held():
                 try:
-                    await self._database.look(lambda connection: self._last_look(connection, decision, generation))
+                    await self._database.look(
+                        lambda connection: self._last_look(connection, decision, generation), at_once=is_alone
+                    )
                 except (ProductError, OSError) as error:
                     if isinstance(error, Refused) or decision.seen.observed.action is not Action.CANCEL_ENTRY:
                         raise

@@ -154,10 +154,11 @@ class Database:
             self._timer = loop.call_later(within, self._begin_waiting)
         return asyncio.wrap_future(one.done)
 
-    async def look(self, work: Callable[[Connection], T]) -> T:
+    async def look(self, work: Callable[[Connection], T], *, at_once: bool = True) -> T:
         """As `read`, for the last look before a send: nothing that waits to be recorded is waited for."""
-        with suppress(NotAtOnce):
-            return self._gate.at_once(work)
+        if at_once:
+            with suppress(NotAtOnce):
+                return self._gate.at_once(work)
         return await _finished(self._gate.submit(work))
 
     async def read(self, work: Callable[[Connection], T], *, at_once: bool = False) -> T:
