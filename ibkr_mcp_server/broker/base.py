@@ -357,6 +357,8 @@ class LegReport:
     """`Refused` or `Unavailable` when it surely does not live, `OutcomeUnknown` when nobody knows."""
     staged: bool = False
     """It lies at the broker untransmitted: silent, and without effect until somebody transmits it."""
+    may_be_staged: BrokerOrder | None = None
+    """As it was sent, when nobody knows whether the order that transmits it arrived."""
     kept_because: str = ""
     """Why it could not be taken back."""
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 
@@ -255,7 +255,10 @@ class OrderDesk:
         others = placements[:-1]
         if last.is_dead:
             return [*[await self._untransmitted(other, None, end) for other in others], last]
-        return [*await asyncio.gather(*(self._word_of(other, end) for other in others)), last]
+        legs = await asyncio.gather(*(self._word_of(other, end) for other in others))
+        if last.is_unknown and all(leg.is_unknown for leg in legs):  # the link may have died between them
+            legs = [replace(leg, may_be_staged=self._as_sent(other)) for leg, other in zip(legs, others, strict=True)]
+        return [*legs, last]
 
     async def _untransmitted(self, placement: _Placement, failure: ProductError | None, end: float) -> LegReport:
         if not placement.sent:
@@ -263,7 +266,11 @@ class OrderDesk:
         if placement.spoken:
             return await self._word_of(placement, end)
         self._session.stop_listening(placement.order_id, placement.hearing)
-        staged = BrokerOrder(
+        return LegReport(order=self._as_sent(placement), staged=True)
+
+    def _as_sent(self, placement: _Placement) -> BrokerOrder:
+        """An order of which the broker says nothing as long as nobody transmits it."""
+        return BrokerOrder(
             order=placement.order,
             perm_id=0,
             order_id=placement.order_id,
@@ -274,7 +281,6 @@ class OrderDesk:
             average_fill_price=None,
             placed_here=True,
         )
-        return LegReport(order=staged, staged=True)
 
     async def _word_of(self, placement: _Placement, end: float) -> LegReport:
         try:

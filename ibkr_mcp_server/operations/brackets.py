@@ -10,7 +10,7 @@ from ibkr_mcp_server.domain.operations import SYSTEM, Operation, OperationClass,
 from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.log import get_logger
-from ibkr_mcp_server.operations.desk import Desk
+from ibkr_mcp_server.operations.desk import Desk, StagedOrder
 from ibkr_mcp_server.operations.orders import send_order
 from ibkr_mcp_server.operations.safe_operation import Access, Answer, OperationFailed, safe_trading_operation
 from ibkr_mcp_server.safety.decision import OperationRefused
@@ -26,6 +26,10 @@ async def place_bracket(operation: Operation, desk: Desk) -> Answer[BracketRepor
 
     async def act(access: Access) -> BracketReport:
         told = await access.send_bracket()
+        doubtful = [leg.may_be_staged for leg in told.legs if leg.may_be_staged is not None]
+        refs = tuple(order.order.order_ref for order in doubtful)
+        # The exit before the entry, with which the broker would drop it without a word.
+        desk.staged.extend(StagedOrder(order=order, bracket=refs) for order in reversed(doubtful))
         return await _unwound(told, operation, desk) if _is_half(told) else told
 
     return await safe_trading_operation(operation, act, desk=desk)
@@ -68,11 +72,14 @@ async def take_back_staged(desk: Desk) -> None:
     """
     left = tuple(desk.staged)
     desk.staged.clear()
-    for order in left:
-        await _taken_back(LegReport(order=order, staged=True), "place_bracket_order", desk)
+    shown = {order.order.order_ref for order in desk.broker.known_orders()}
+    for one in left:
+        if shown.isdisjoint(one.bracket):
+            leg = LegReport(order=one.order, staged=True)
+            await _taken_back(leg, "place_bracket_order", desk, bracket=one.bracket)
 
 
-async def _taken_back(leg: LegReport, tool: str, desk: Desk) -> LegReport:
+async def _taken_back(leg: LegReport, tool: str, desk: Desk, *, bracket: tuple[str, ...] = ()) -> LegReport:
     """Cancel one order by an operation of its own, with its own record."""
     order = leg.order
     if order is None or leg.error is not None or not (leg.staged or order.is_working):
@@ -89,7 +96,8 @@ async def _taken_back(leg: LegReport, tool: str, desk: Desk) -> LegReport:
     except (OperationRefused, OperationFailed) as failed:
         _log.warning("a part of a bracket could not be taken back", reason=str(failed))
         if leg.staged and not (isinstance(failed, OperationFailed) and isinstance(failed.error, Refused)):
-            desk.staged.append(order)  # for when the link is back; a broker that refuses has no such order
+            # For when the link is back; a broker that refuses has no such order.
+            desk.staged.append(StagedOrder(order=order, bracket=bracket))
         newest = order if leg.staged else _newest(order, desk)
         return replace(leg, order=newest, kept_because=str(failed))
     return LegReport(order=_newest(answer.result or order, desk))

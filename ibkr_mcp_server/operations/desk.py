@@ -24,6 +24,15 @@ class RiskBoard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StagedOrder:
+    """An order of a bracket that lies untransmitted at the broker, or may."""
+
+    order: BrokerOrder
+    bracket: tuple[str, ...] = ()
+    """When nobody knows whether it was transmitted: references of its bracket. It was, if the broker shows one."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Desk:
     """Everything between the doors and the broker; made once by `app.py`."""
 
@@ -36,6 +45,6 @@ class Desk:
     default_account: DefaultAccount
     session_id: str
     notices: Notices = field(default_factory=Notices)
-    staged: list[BrokerOrder] = field(default_factory=list)
-    """Orders of brackets that lie untransmitted at the broker: the link died before they could be taken back."""
+    staged: list[StagedOrder] = field(default_factory=list)
+    """What the link died on before it could be taken back."""
     risk: RiskBoard = field(default_factory=RiskBoard)
