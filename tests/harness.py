@@ -251,13 +251,13 @@ class World:
 
 
 @asynccontextmanager
-async def time_passing(clock: ManualClock) -> AsyncIterator[None]:
-    """Let `clock` run while the body does, faster than a real one: what waits for a time to pass goes on."""
+async def time_passing(clock: ManualClock, *, step: float = 0.1) -> AsyncIterator[None]:
+    """Let `clock` run while the body does, by `step` seconds at a time: what waits for a time to pass goes on."""
 
     async def pass_on() -> None:
         while True:
             await asyncio.sleep(0.005)
-            await clock.advance(0.1)
+            await clock.advance(step)
 
     passing = asyncio.create_task(pass_on())
     try:

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from ibkr_mcp_server.store.database import _Lane
 
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 0.4
 """Real time. What takes longer waits for something else: for another process, or for the clock itself."""
 AT_WORK: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 """What pools of threads have not finished, and until when it is waited for.
@@ -31,7 +31,7 @@ def watch_threads() -> None:
     def noted(item: Any, future: Any, fn: Any, *rest: Any) -> None:
         made(item, future, fn, *rest)
         of_store = isinstance(getattr(fn, "__self__", None), _Lane)  # others may run a command that waits for the clock
-        AT_WORK[item] = time.perf_counter() + (PATIENCE_SECONDS if of_store else PATIENCE_SECONDS / 20)
+        AT_WORK[item] = time.perf_counter() + (PATIENCE_SECONDS if of_store else PATIENCE_SECONDS / 8)
 
     thread._WorkItem.__init__ = noted  # type: ignore[method-assign,assignment]
 
