@@ -102,8 +102,11 @@ class Settlement:
         self._database.soon(work, within=within).add_done_callback(self._recorded)
 
     def _recorded(self, done: asyncio.Future[object]) -> None:
-        if done.cancelled() or (error := done.exception()) is None:
-            if not done.cancelled() and isinstance(recorded := done.result(), Intent):
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is None:
+            if isinstance(recorded := done.result(), Intent):
                 self.on_settled(recorded.state)
             return
         # The broker may hold an order that the store cannot record: nothing more may be opened (CB-32).
