@@ -8,11 +8,14 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import cast
 
 import anyio
-from mcp.server.runner import serve_loop
+from anyio import AsyncFile
+from mcp.server.runner import serve_dual_era_loop, serve_loop
 from mcp.server.stdio import stdio_server
 
+from ibkr_mcp_server.tools.pipes import standard_pipes
 from ibkr_mcp_server.tools.server import TradingServer
 from ibkr_mcp_server.tools.signals import stop_at_signal
 
@@ -31,12 +34,19 @@ async def _serve(server: TradingServer, *, legacy: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         _at_signal(number, lambda number: endings.add(asyncio.create_task(_end(server, number))))
     stop_at_signal(server)
-    if not legacy:
-        await server.run_stdio_async()
-        return
-    low = server._lowlevel_server  # the SDK has no public way to serve one era only
-    async with stdio_server() as (read, write), low.lifespan(low) as state:
-        await serve_loop(low, read, write, lifespan_state=state)
+    low = server._lowlevel_server  # the SDK has no public way to serve one era only, or over streams of our own
+    serving = serve_loop if legacy else serve_dual_era_loop
+    async with stdio_server(*await _streams()) as (read, write), low.lifespan(low) as state:
+        await serving(low, read, write, lifespan_state=state)
+
+
+async def _streams() -> tuple[AsyncFile[str] | None, AsyncFile[str] | None]:
+    """Ours where the loop can wait for them, or those that the SDK makes."""
+    pipes = await standard_pipes()
+    if pipes is None:
+        return None, None
+    lines, answers = pipes  # which do of an AsyncFile what the SDK asks of it
+    return cast("AsyncFile[str]", lines), cast("AsyncFile[str]", answers)
 
 
 def _at_signal(number: signal.Signals, act: Callable[[signal.Signals], None]) -> None:

@@ -18,6 +18,7 @@ from ibkr_mcp_server.agents import TokenHolders, token_hash
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.http import LARGEST_BODY, http_app, kept_token
+from ibkr_mcp_server.tools.pipes import LONGEST_LINE
 from ibkr_mcp_server.tools.server import TradingServer
 from tests.surface.shell import Shell, serving_http
 
@@ -63,6 +64,40 @@ def test_signal_closes_the_app_before_the_process_ends(shell: Shell, number: sig
         process.send_signal(number)
         assert process.wait(PATIENCE_SECONDS) == -number
     assert "SERVER_STOP" in shell.call("audit", "tail", "--json").stdout
+
+
+def test_a_line_without_end_is_dropped_and_a_client_that_hangs_up_ends_the_server_in_order(shell: Shell) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ibkr_mcp_server", "serve"],
+        env=shell.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(INITIALIZE + b"[" * (LONGEST_LINE + 1) + b"\n" + STATUS)
+        process.stdin.flush()
+        assert b'"id":1' in process.stdout.readline()
+        assert b"kill_switch_active" in process.stdout.readline()
+        process.stdout.close()
+        process.stdin.write(STATUS)
+        process.stdin.flush()
+        assert process.wait(PATIENCE_SECONDS) == 0
+        assert b"Traceback" not in process.stderr.read()
+    assert "SERVER_STOP" in shell.call("audit", "tail", "--json").stdout
+
+
+def test_a_file_of_requests_is_answered_too(shell: Shell, tmp_path: Path) -> None:
+    """What the event loop cannot wait for, the SDK reads by its own means."""
+    requests, answers = tmp_path / "requests", tmp_path / "answers"
+    requests.write_bytes(INITIALIZE + b'{"jsonrpc":"2.0","id":2,"method":"tools/list"}\n')
+    with requests.open("rb") as stdin, answers.open("wb") as stdout:
+        command = [sys.executable, "-m", "ibkr_mcp_server", "serve"]
+        subprocess.run(command, env=shell.environment, stdin=stdin, stdout=stdout, timeout=PATIENCE_SECONDS, check=True)
+    assert b'"id":1' in answers.read_bytes()
 
 
 INITIALIZE = (
