@@ -97,7 +97,9 @@ async def safety_status(operation: Operation, desk: Desk) -> Answer[SafetyStatus
 
     async def act(access: Access) -> SafetyStatus:
         try:
-            return await desk.database.read(lambda connection: read_status(connection, desk, operation.actor.id))
+            return await desk.database.read(
+                lambda connection: read_status(connection, desk, operation.actor.id), at_once=True
+            )
         except (ProductError, OSError) as error:
             return status_without_store(desk, str(error))
 

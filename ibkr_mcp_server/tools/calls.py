@@ -97,16 +97,17 @@ async def answer(request: Request, desk: Desk) -> Response:
 
 
 def _untrusted(part: object) -> Iterator[str]:
-    """Every text in an answer that somebody else wrote."""
-    if isinstance(part, Mapping):
+    """Every text in an answer that somebody else wrote; answers are dicts and lists, made for JSON."""
+    if isinstance(part, dict):
         for name, value in part.items():
-            if name == "untrusted_text" and isinstance(value, str):
-                yield value
-            else:
+            if isinstance(value, dict | list | tuple):
                 yield from _untrusted(value)
+            elif name == "untrusted_text" and isinstance(value, str):
+                yield value
     elif isinstance(part, list | tuple):
         for item in part:
-            yield from _untrusted(item)
+            if isinstance(item, dict | list | tuple):
+                yield from _untrusted(item)
 
 
 async def _answered(request: Request, desk: Desk) -> Response:
