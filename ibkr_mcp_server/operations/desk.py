@@ -10,6 +10,7 @@ from ibkr_mcp_server.clock import Clock
 from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.domain.portfolio_risk import RiskFigures
 from ibkr_mcp_server.operations.notices import Notices
+from ibkr_mcp_server.operations.precedence import Precedence
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.manager import TradingSafetyManager
 from ibkr_mcp_server.settings.model import Settings
@@ -48,3 +49,4 @@ class Desk:
     staged: list[StagedOrder] = field(default_factory=list)
     """What the link died on before it could be taken back."""
     risk: RiskBoard = field(default_factory=RiskBoard)
+    precedence: Precedence = field(default_factory=Precedence)

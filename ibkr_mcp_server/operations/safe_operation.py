@@ -19,6 +19,7 @@ from ibkr_mcp_server.domain.operations import (
     ApprovedModification,
     ApprovedOrder,
     Operation,
+    OperationClass,
 )
 from ibkr_mcp_server.domain.orders import BrokerOrder
 from ibkr_mcp_server.errors import Fault, OutcomeUnknown, ProductError
@@ -92,6 +93,15 @@ async def safe_trading_operation(
         OperationFailed: approved, but the broker refused, was away, or its answer was lost (`OutcomeUnknown`: find
             out before anything else).
     """
+    if operation.operation_class.writes_orders and not operation.preview:
+        with desk.precedence.of_an_order():
+            return await _carried_out(operation, act, desk)
+    if operation.operation_class is not OperationClass.SAFETY_STOP:
+        await desk.precedence.give_way()
+    return await _carried_out(operation, act, desk)
+
+
+async def _carried_out(operation: Operation, act: Callable[[Access], Awaitable[T]], desk: Desk) -> Answer[T]:
     admission = await desk.safety.admit(operation)
     decision = admission.decision
     if operation.preview:
