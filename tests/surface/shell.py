@@ -117,8 +117,8 @@ def new_shell() -> Iterator[Shell]:
 
 
 @asynccontextmanager
-async def serving_http(shell: Shell, token: str, *, mode: str, **settings: str) -> AsyncIterator[Client]:
-    """A client of `serve --http` as a process; the server is told to end when the body is through, and does."""
+async def serving_http(shell: Shell, token: str, **settings: str) -> AsyncIterator[str]:
+    """The address of `serve --http` as a process; the server is told to end when the body is through, and does."""
     environment = shell.environment | settings | {"IBKR_HTTP_TOKEN": token, "IBKR_HTTP_PORT": "0"}
     process = await anyio.open_process(
         [*PROGRAM, "serve", "--http"],
@@ -128,13 +128,7 @@ async def serving_http(shell: Shell, token: str, *, mode: str, **settings: str) 
         stderr=subprocess.PIPE,
     )
     try:
-        url = await _told_url(process, secret=token)
-        headers = {"Authorization": f"Bearer {token}"}
-        async with (
-            httpx2.AsyncClient(headers=headers, timeout=LONGEST_SECONDS) as http,
-            Client(streamable_http_client(url, http_client=http), mode=mode) as client,
-        ):
-            yield client
+        yield await _told_url(process, secret=token)
         process.terminate()
         with anyio.fail_after(LONGEST_SECONDS):
             await process.wait()
@@ -143,6 +137,17 @@ async def serving_http(shell: Shell, token: str, *, mode: str, **settings: str) 
             process.kill()  # whatever went wrong, it is told at once and nothing goes on
         with anyio.CancelScope(shield=True):
             await process.aclose()
+
+
+@asynccontextmanager
+async def client_over_http(url: str, token: str, *, mode: str) -> AsyncIterator[Client]:
+    """A client that shows that token; `mode` is its era ("auto" or "legacy")."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=LONGEST_SECONDS) as http,
+        Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+    ):
+        yield client
 
 
 async def _told_url(process: Process, *, secret: str) -> str:

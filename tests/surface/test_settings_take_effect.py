@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from re import match
+from signal import SIGINT, SIGTERM, Signals
 from typing import Any
 
 import pytest
@@ -139,8 +140,11 @@ HELLO = (
 )
 
 
-async def _served(shell: Shell, **settings: str) -> tuple[list[str], str]:
-    """What `serve` writes on stdout, line by line, and on stderr, while it opens and answers two calls."""
+async def _served(shell: Shell, ends_by: Signals, **settings: str) -> tuple[list[str], str]:
+    """What `serve` writes on stdout, line by line, and on stderr, while it opens, answers two calls and is told to end.
+
+    The signal closes the app before the process ends of it.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "ibkr_mcp_server", "serve"),
         env=shell.environment | settings,
@@ -154,24 +158,27 @@ async def _served(shell: Shell, **settings: str) -> tuple[list[str], str]:
         async with asyncio.timeout(20):
             process.stdin.write((HELLO + _call(2, "get_accounts") + _call(3, "get_safety_status")).encode())
             told = [(await process.stdout.readline()).decode() for _ in range(3)]
-            process.stdin.close()
+            process.send_signal(ends_by)
             rest, errors = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
+    assert process.returncode == -ends_by
+    assert "SERVER_STOP" in shell.call("audit", "tail", "-n", "1", "--json").stdout
     return told + rest.decode().splitlines(), errors.decode()
 
 
 async def test_the_log_goes_to_the_named_file_and_stdout_carries_the_protocol_alone(shell: Shell) -> None:
-    """FD-54: at the most talkative level, with a file and without."""
+    """FD-54: at the most talkative level, with a file and without, to the end that either signal makes."""
     file = shell.state / "server.log"
-    lines, errors = await _served(shell, IBKR_LOG_LEVEL="DEBUG", IBKR_LOG_FILE=str(file), IBKR_HTTP_TOKEN=SECRET)
+    logged = {"IBKR_LOG_LEVEL": "DEBUG", "IBKR_LOG_FILE": str(file), "IBKR_HTTP_TOKEN": SECRET}
+    lines, errors = await _served(shell, SIGTERM, **logged)
     assert [json.loads(line)["jsonrpc"] for line in lines if line] == ["2.0"] * 3
     assert errors == ""
     assert {"open", "link up"} <= {line["event"] for line in _lines(file)}
     assert SECRET not in file.read_text(encoding="utf-8")
 
-    lines, errors = await _served(shell, IBKR_LOG_LEVEL="INFO")
+    lines, errors = await _served(shell, SIGINT, IBKR_LOG_LEVEL="INFO")
     assert [json.loads(line)["jsonrpc"] for line in lines if line] == ["2.0"] * 3
     told = [json.loads(line) for line in errors.splitlines()]
     assert "open" in {line["event"] for line in told}

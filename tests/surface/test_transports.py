@@ -1,26 +1,22 @@
-"""Both transports, as real processes and sockets, in both eras of the protocol."""
+"""What both transports refuse, and how they end. Every tool over each of them is in `test_every_tool.py`."""
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import anyio
 import httpx2
 import pytest
-from mcp import Client, StdioServerParameters
 
 from ibkr_mcp_server.agents import TokenHolders, token_hash
 from ibkr_mcp_server.clock import ManualClock
-from ibkr_mcp_server.tools.catalogue import TOOLS
 from ibkr_mcp_server.tools.http import LARGEST_BODY, http_app, kept_token
 from ibkr_mcp_server.tools.pipes import LONGEST_LINE
 from ibkr_mcp_server.tools.server import TradingServer
-from tests.surface.shell import Shell, serving_http
+from tests.surface.shell import Shell
 
 TOKEN = "a-token-for-tests-only-of-32-characters"
 HOST = "127.0.0.1:8765"
@@ -28,42 +24,6 @@ PATIENCE_SECONDS = 60
 
 
 # ---- stdio
-
-
-async def test_stdio_lists_and_calls_for_hosts_that_know_the_older_protocol_alone(shell: Shell) -> None:
-    """The two eras without the option are in `test_every_tool.py`."""
-    child = StdioServerParameters(
-        command=sys.executable, args=["-m", "ibkr_mcp_server", "serve", "--legacy-stdio"], env=shell.environment
-    )
-    with anyio.fail_after(PATIENCE_SECONDS):
-        async with Client(child) as client:
-            assert len((await client.list_tools()).tools) == len(TOOLS)
-            status = (await client.call_tool("get_safety_status", {})).structured_content
-            assert isinstance(status, dict)
-            assert (status["success"], status["venue"]) == (True, "simulator")
-            refused = await client.call_tool("reset", {})
-            assert refused.is_error
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_closes_the_app_before_the_process_ends(shell: Shell, number: signal.Signals) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ibkr_mcp_server", "serve"],
-        env=shell.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    with process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(INITIALIZE + STATUS)
-        process.stdin.flush()
-        assert b'"id":1' in process.stdout.readline()
-        assert b"kill_switch_active" in process.stdout.readline()
-        process.send_signal(number)
-        assert process.wait(PATIENCE_SECONDS) == -number
-    assert "SERVER_STOP" in shell.call("audit", "tail", "--json").stdout
 
 
 def test_a_line_without_end_is_dropped_and_a_client_that_hangs_up_ends_the_server_in_order(shell: Shell) -> None:
@@ -178,13 +138,3 @@ def test_empty_or_short_token_protects_nothing_and_is_not_accepted() -> None:
     for token in ("", "x" * 31):
         with pytest.raises(ValueError, match="32 characters"):
             token_hash(token)
-
-
-async def test_http_serves_clients_with_the_token_and_ends_in_order(shell: Shell) -> None:
-    with anyio.fail_after(PATIENCE_SECONDS):
-        async with serving_http(shell, TOKEN, mode="auto") as client:
-            assert len((await client.list_tools()).tools) == len(TOOLS)
-            told = (await client.call_tool("get_safety_status", {})).structured_content
-            assert isinstance(told, dict)
-            assert told["success"] is True
-    assert "SERVER_STOP" in shell.call("audit", "tail", "--json").stdout
