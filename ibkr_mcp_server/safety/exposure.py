@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 
 from ibkr_mcp_server.domain.accounts import Position
 from ibkr_mcp_server.domain.orders import STOP_TYPES, BrokerOrder, Order, OrderType, Side, TimeInForce
@@ -50,6 +51,11 @@ class Holdings:
     """Fills of the account in question that its positions may not include yet: signed quantity by contract id."""
     industries: Mapping[int, str] = field(default_factory=dict)
     """By contract id, of the contracts that the broker described; what is missing is unknown."""
+
+    @cached_property
+    def working(self) -> tuple[BrokerOrder, ...]:
+        """Of all the orders of the day, those that may still trade."""
+        return tuple(order for order in self.orders if order.is_working)
 
 
 def exposure_of(
@@ -172,6 +178,9 @@ def reserved_sales(unresolved: Iterable[Intent], orders: Iterable[BrokerOrder], 
 
 
 def _untold(unresolved: Iterable[Intent], orders: Iterable[BrokerOrder]) -> list[Intent]:
+    unresolved = tuple(unresolved)
+    if not unresolved:
+        return []
     told = {order.order.order_ref for order in orders if order.order.order_ref}
     return [
         intent

@@ -445,7 +445,7 @@ def classified(
         con_id,
         order.account,
         holdings.positions,
-        holdings.orders,
+        holdings.working,
         replaced=current,
         reserved=reserved_by(unresolved, holdings.orders, con_id, order.account),
         unsettled=holdings.unsettled.get(con_id, ZERO),
@@ -455,7 +455,7 @@ def classified(
         action = Action.REDUCE  # asks for less than what was approved before
     weakens = (
         current is not None
-        and is_protective(current, holdings.positions, holdings.orders)
+        and is_protective(current, holdings.positions, holdings.working)
         and weakens_protection(current.order, order)
     )
     if observed.exits is not None:
@@ -471,10 +471,8 @@ def classified(
         weakens_protection=weakens,
         working=tuple(
             working
-            for working in holdings.orders
-            if working.is_working
-            and working.order.account == order.account
-            and (current is None or working.perm_id != current.perm_id)
+            for working in holdings.working
+            if working.order.account == order.account and (current is None or working.perm_id != current.perm_id)
         ),
     )
 

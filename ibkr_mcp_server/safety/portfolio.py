@@ -249,9 +249,9 @@ def _before(
         entry_of(con_id, f"contract {con_id}")
     left_out = None if replaced is None else shared_with(replaced)
     tag = agent_tag(agent)
-    for working in holdings.orders:
+    for working in holdings.working:
         told = working.order
-        if not working.is_working or told.account != account:
+        if told.account != account:
             continue
         share = shared_with(working)
         if share == left_out:
@@ -261,7 +261,7 @@ def _before(
         unit_usd = approved.get(told.order_ref)
         if unit_usd is None:
             unit_usd = working_unit_usd(told, entry.unit_usd, rates, collar_pct)
-        line = Line(quantity=may_fill(working, holdings.orders), unit_usd=unit_usd)
+        line = Line(quantity=may_fill(working, holdings.working), unit_usd=unit_usd)
         add(entry, con_id, told.side, share, line, is_mine=_placed_by(told.order_ref) == tag)
         if told.order_type in STOP_TYPES:
             _protect(entry, told, share, working.remaining, rates)
