@@ -9,8 +9,8 @@ The chain alone shows careless tampering only: who may write to the store can co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -27,9 +27,10 @@ GENESIS = Head(0, sha256(b"ibkr-mcp-server audit log").hexdigest())
 
 
 class StoredRecord(NamedTuple):
-    """A record as its row holds it, in the order of its canonical keys; JSON parts are JSON text, None is null.
+    """A record as its row holds it: what is hashed, in the order of its canonical keys, then the hash.
 
-    Plain texts are kept as they stand between the quotes of JSON, which for all sane text changes nothing.
+    JSON parts are JSON text, None is null. Plain texts are kept as they stand between the quotes of JSON, which for all
+    sane text changes nothing.
     """
 
     actor: str
@@ -47,29 +48,37 @@ class StoredRecord(NamedTuple):
     timestamp: str
     tool: str | None
     validation_result: str | None
+    hash: str
 
 
 SEQ = StoredRecord._fields.index("seq")
 PREV_HASH = StoredRecord._fields.index("prev_hash")
 SESSION_ID = StoredRecord._fields.index("session_id")
 EVENT_TYPE = StoredRecord._fields.index("event_type")
-HASH = len(StoredRecord._fields)
-"""Places in a row: the fields of a `StoredRecord`, then its hash."""
+HASH = StoredRecord._fields.index("hash")
+"""Places in a row."""
+
+Row = Sequence[Any]
+"""The fields of a `StoredRecord`, by their places. Any: text, whole numbers and None, unless it was tampered with."""
 
 
-def body_of(record: Sequence[Any]) -> str:  # Any: a StoredRecord, or a row with its columns first
+def body_of(row: Row) -> str:
     """The canonical JSON that is hashed. Written out, because verification spends its time here."""
     (actor, broker_ids, config, decision, kind, intent, operation, order, outcome, prev, seq, session, at, tool,
-     validation, *_) = record  # fmt: skip
+     validation, _) = row  # fmt: skip
     decision = "null" if decision is None else f'"{decision}"'
     intent = "null" if intent is None else f'"{intent}"'
     operation = "null" if operation is None else f'"{operation}"'
     tool = "null" if tool is None else f'"{tool}"'
+    broker_ids = "null" if broker_ids is None else broker_ids
+    order = "null" if order is None else order
+    outcome = "null" if outcome is None else outcome
+    validation = "null" if validation is None else validation
     return (
-        f'{{"actor":{actor},"broker_ids":{broker_ids or "null"},"config_hash":"{config}","decision_id":{decision}'
-        f',"event_type":"{kind}","intent_id":{intent},"operation_type":{operation},"order_data":{order or "null"}'
-        f',"outcome":{outcome or "null"},"prev_hash":"{prev}","seq":{seq},"session_id":"{session}"'
-        f',"timestamp":"{at}","tool":{tool},"validation_result":{validation or "null"}}}'
+        f'{{"actor":{actor},"broker_ids":{broker_ids},"config_hash":"{config}","decision_id":{decision}'
+        f',"event_type":"{kind}","intent_id":{intent},"operation_type":{operation},"order_data":{order}'
+        f',"outcome":{outcome},"prev_hash":"{prev}","seq":{seq},"session_id":"{session}","timestamp":"{at}"'
+        f',"tool":{tool},"validation_result":{validation}}}'
     )
 
 
@@ -91,9 +100,39 @@ class ChainReader:
     """The last record that fits; at first, the one that the chain is to continue."""
     expected: Head | None = None
     """A head known from elsewhere, which the chain must pass through."""
-    records: int = 0
     first_bad_seq: int | None = None
     reason: str | None = None
+    _continues: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._continues = self.head.seq
+
+    @property
+    def records(self) -> int:
+        """Records that fit."""
+        return self.head.seq - self._continues
+
+    def follow(self, rows: Iterable[Row]) -> set[str]:
+        """Take the rows up to the first that does not fit; returns the server runs that wrote those that do.
+
+        What plainly fits is passed here, with nothing else done for it, because verification spends its time here.
+        Everything else is for `take` to judge.
+        """
+        sessions: set[str] = set()
+        seq, hash = self.head
+        noted = None if self.expected is None else self.expected.seq
+        for row in rows:
+            here = row[SEQ]
+            if here == seq + 1 and here != noted and row[PREV_HASH] == hash and digest(body_of(row)) == row[HASH]:
+                seq, hash = here, row[HASH]
+            else:
+                self.head = Head(seq, hash)
+                if not self.take(here, row[PREV_HASH], body_of(row), row[HASH]):
+                    return sessions
+                seq, hash = self.head
+            sessions.add(row[SESSION_ID])
+        self.head = Head(seq, hash)
+        return sessions
 
     def take(self, seq: int, prev_hash: str, body: str, hash: str) -> bool:
         """Follow to the next record; False once one did not fit, and from then on."""
@@ -104,8 +143,11 @@ class ChainReader:
             if self.expected is not None and seq == self.expected.seq and hash != self.expected.hash:
                 return self.stop(seq, f"Record {seq} is not the one that was noted elsewhere: the chain was rewritten.")
             self.head = Head(seq, hash)
-            self.records += 1
             return True
+        if not isinstance(seq, int):
+            return self.stop(
+                last_seq + 1, f"Record {last_seq + 1} is missing: the log goes on with one without number."
+            )
         if seq > last_seq + 1:
             lost = (
                 f"Record {last_seq + 1} is missing"

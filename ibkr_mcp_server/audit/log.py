@@ -180,6 +180,7 @@ class AuditLog:
             timestamp=rfc3339(self._clock.now()),
             tool=canonical_text(event.tool),
             validation_result=_part(event.validation_result),
+            hash="",
         )
 
 

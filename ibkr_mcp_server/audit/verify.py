@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +16,14 @@ from ibkr_mcp_server.audit.chain import (
     HASH,
     PREV_HASH,
     SEQ,
-    SESSION_ID,
     ChainReader,
     Head,
-    StoredRecord,
+    Row,
     body_of,
 )
+from ibkr_mcp_server.audit.rows import rows_of
 from ibkr_mcp_server.store.database import Database
 
-_ROWS_AT_ONCE = 2_000
 _HASH_SUFFIX = len(',"hash":""}') + 64
 
 
@@ -52,11 +51,7 @@ def verify_database(database: Database, *, expected_head: Head | None = None) ->
 def verify(connection: Connection, *, expected_head: Head | None = None) -> VerifyReport:
     """As `verify_database`, inside the caller's read transaction."""
     chain = ChainReader(expected=expected_head)
-    sessions = set()
-    for row in stored_rows(connection):
-        if not chain.take(row[SEQ], row[PREV_HASH], body_of(row), row[HASH]):
-            break
-        sessions.add(row[SESSION_ID])
+    sessions = chain.follow(stored_rows(connection))
     return report(chain, len(sessions))
 
 
@@ -102,16 +97,13 @@ def records_of_export(lines: Iterable[str], chain: ChainReader, types: Set[str])
             yield record
 
 
-def stored_rows(connection: Connection) -> Iterator[Sequence[Any]]:
-    """All rows of the log in order: the columns of `StoredRecord`, then the hash. Any: text, whole numbers and None."""
-    # The driver's own rows: every column is plain text or a number, and this is twice as fast. A named cursor keeps
-    # PostgreSQL from sending the whole log at once.
+def stored_rows(connection: Connection) -> Iterator[Row]:
+    """All rows of the log in order."""
+    # A named cursor keeps PostgreSQL from sending the whole log at once.
     name = ("audit_rows",) if connection.dialect.name == "postgresql" else ()
     cursor = connection.connection.cursor(*name)
     try:
-        cursor.execute(f"SELECT {', '.join(StoredRecord._fields)}, hash FROM audit_log ORDER BY seq")  # noqa: S608 - our own column names
-        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-            yield from rows
+        yield from rows_of(cursor)
     finally:
         cursor.close()
 

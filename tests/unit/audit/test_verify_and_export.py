@@ -121,6 +121,19 @@ def test_a_divided_export_verifies_part_by_part(lines: list[str]) -> None:
     assert not verify_export(lines[5:], follows=first.head).ok
 
 
+REBUILT = """
+CREATE TABLE other AS SELECT * FROM audit_log; DROP TABLE audit_log; ALTER TABLE other RENAME TO audit_log"""
+OF_A_REBUILT_TABLE = [
+    ("seq = 2 WHERE seq = 3", 2),
+    ("seq = NULL WHERE seq = 3", 1),
+    ("seq = 'three' WHERE seq = 7", 7),
+    ("seq = x'03' WHERE seq = 3", 3),
+    ("hash = NULL WHERE seq = 3", 3),
+    ("prev_hash = NULL WHERE seq = 3", 3),
+]
+"""Without its key and its constraints, a table takes any number."""
+
+
 @pytest.mark.parametrize(
     ("statement", "bad"),
     [
@@ -130,17 +143,37 @@ def test_a_divided_export_verifies_part_by_part(lines: list[str]) -> None:
         ("DELETE FROM audit_log WHERE seq = 3", 3),
         ("DELETE FROM audit_log WHERE seq = 1", 1),
         ("UPDATE audit_log SET seq = -seq WHERE seq = 3", -3),
+        ("UPDATE audit_log SET tool = CAST(x'ff' AS TEXT) WHERE seq = 3", 3),
+        ("UPDATE audit_log SET tool = CAST(x'ff' AS TEXT) WHERE seq = 1", 1),
+        ("UPDATE audit_log SET hash = CAST(x'ff' AS TEXT) WHERE seq = 7", 7),
+        ("UPDATE audit_log SET order_data = CAST(order_data AS BLOB) WHERE seq = 3", 3),
+        ("UPDATE audit_log SET session_id = CAST(session_id AS BLOB) WHERE seq = 3", 3),
+        ("UPDATE audit_log SET prev_hash = CAST(prev_hash AS BLOB) WHERE seq = 3", 3),
+        ("UPDATE audit_log SET hash = CAST(hash AS BLOB) WHERE seq = 3", 3),
+        ("UPDATE audit_log SET decision_id = 3 WHERE seq = 3", 3),
+        ("UPDATE audit_log SET actor = 0 WHERE seq = 3", 3),
+        ("UPDATE audit_log SET outcome = '' WHERE seq = 3", 3),
+        ("UPDATE audit_log SET intent_id = '' WHERE seq = 3", 3),
+        ("UPDATE audit_log SET config_hash = config_hash || '\"' WHERE seq = 3", 3),
+        ('UPDATE audit_log SET decision_id = \'d3","event_type":"DECISION\' WHERE seq = 3', 3),
+        ("UPDATE audit_log SET timestamp = timestamp || char(0) WHERE seq = 3", 3),
+        *((f"{REBUILT}; UPDATE audit_log SET {change}", bad) for change, bad in OF_A_REBUILT_TABLE),
     ],
 )
-def test_tampering_with_the_store_names_the_first_bad_record(filled: Database, statement: str, bad: int) -> None:
+def test_tampering_with_the_store_names_the_first_bad_record(
+    filled: Database, tmp_path: Path, statement: str, bad: int
+) -> None:
     def work(connection: Connection) -> None:
         for name in ("audit_log_no_update", "audit_log_no_delete"):
             connection.exec_driver_sql(f"DROP TRIGGER {name}")
-        connection.exec_driver_sql(statement)
+        for each in statement.split("; "):
+            connection.exec_driver_sql(each)
 
     filled.run_blocking(work)
     report = verify_database(filled)
     assert (report.ok, report.first_bad_seq) == (False, bad)
+    exported = export_log(filled, tmp_path / "audit.jsonl")
+    assert exported == report, "what the log has become is exported all the same"
 
 
 def test_a_broken_log_is_exported_whole_as_evidence(filled: Database, tmp_path: Path) -> None:
