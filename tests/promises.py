@@ -1082,6 +1082,8 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_cli_audit.py::test_verify_holds_the_log_and_an_export_against_the_signed_checkpoints",
         "tests/unit/audit/test_verify_and_export.py::test_tampering_with_an_export_names_the_first_bad_record",
         "tests/unit/audit/test_verify_and_export.py::test_tampering_with_the_store_names_the_first_bad_record",
+        "tests/unit/audit/test_parts.py::test_a_forged_record_shows_at_the_next_though_a_part_begins_there",
+        "tests/unit/audit/test_parts.py::test_a_head_noted_elsewhere_is_looked_for_in_whichever_part_it_lies",
         "tests/unit/audit/test_verify_and_export.py::test_a_cut_tail_and_a_rewritten_chain_show_against_a_head_noted_elsewhere",
         "tests/surface/test_cli_audit.py::test_a_changed_a_missing_and_a_cut_off_record_are_named",
     ),

@@ -21,6 +21,7 @@ from ibkr_mcp_server.audit.chain import (
     Row,
     body_of,
 )
+from ibkr_mcp_server.audit.parts import followed_in_parts
 from ibkr_mcp_server.audit.rows import rows_of
 from ibkr_mcp_server.store.database import Database
 
@@ -43,15 +44,24 @@ class VerifyReport:
     """Server runs that wrote them."""
 
 
-def verify_database(database: Database, *, expected_head: Head | None = None) -> VerifyReport:
-    """Verify the whole log of `database` on one snapshot; `expected_head` is a head noted earlier, elsewhere."""
-    return database.read_blocking(lambda connection: verify(connection, expected_head=expected_head))
+def verify_database(database: Database, *, expected_head: Head | None = None, processes: int = 1) -> VerifyReport:
+    """Verify the whole log of `database` on one snapshot; `expected_head` is a head noted earlier, elsewhere.
+
+    `processes`: so many may share the work, if the log is long.
+    """
+    return database.read_blocking(
+        lambda connection: verify(connection, expected_head=expected_head, processes=processes)
+    )
 
 
-def verify(connection: Connection, *, expected_head: Head | None = None) -> VerifyReport:
+def verify(connection: Connection, *, expected_head: Head | None = None, processes: int = 1) -> VerifyReport:
     """As `verify_database`, inside the caller's read transaction."""
+    followed = followed_in_parts(connection, expected_head, processes) if processes > 1 else None
     chain = ChainReader(expected=expected_head)
-    sessions = chain.follow(stored_rows(connection))
+    if followed is not None:
+        chain.head, sessions = followed
+    else:
+        sessions = chain.follow(stored_rows(connection))
     return report(chain, len(sessions))
 
 

@@ -17,6 +17,7 @@ from ibkr_mcp_server.audit.checkpoints import CheckpointFile, Newest
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.audit.export import export_log
 from ibkr_mcp_server.audit.log import AuditRecord, tail
+from ibkr_mcp_server.audit.parts import cores
 from ibkr_mcp_server.audit.verify import VerifyReport, verify_database, verify_export
 from ibkr_mcp_server.cli.audit_replay import replay
 from ibkr_mcp_server.cli.output import console, print_json
@@ -76,7 +77,7 @@ def verify(
         places = settings.checkpoint_places(existing_state(settings))
         known = CheckpointFile(path=checkpoints or places[0], key=key or places[1]).newest()  # before the log is read
         with open_workspace(settings, read_only=True) as workspace:
-            report = verify_database(workspace.database, expected_head=expected or known.head)
+            report = verify_database(workspace.database, expected_head=expected or known.head, processes=cores())
     else:
         if (checkpoints is None) != (key is None):
             raise typer.BadParameter("checkpoints of an export are read with their key: give both.")

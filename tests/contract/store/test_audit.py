@@ -74,6 +74,7 @@ async def test_many_tasks_at_once_make_one_chain(database: Database, log: AuditL
     await asyncio.gather(*(log.record(an_event(decision_id=str(number))) for number in range(50)))
     report = verify_database(database)
     assert (report.ok, report.records, report.head) == (True, 50, await database.read(head))
+    assert verify_database(database, processes=2) == report
 
 
 @pytest.mark.parametrize("process", [2])

@@ -17,6 +17,7 @@ from ibkr_mcp_server.audit.verify import VerifyReport, verify_database, verify_e
 from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.store.database import Database
 from tests.stores import an_event
+from tests.unit.audit.divided import divide
 
 FIELDS = {
     *("seq", "timestamp", "event_type", "session_id", "actor", "operation_type", "tool", "order_data"),
@@ -161,7 +162,7 @@ OF_A_REBUILT_TABLE = [
     ],
 )
 def test_tampering_with_the_store_names_the_first_bad_record(
-    filled: Database, tmp_path: Path, statement: str, bad: int
+    filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str, bad: int
 ) -> None:
     def work(connection: Connection) -> None:
         for name in ("audit_log_no_update", "audit_log_no_delete"):
@@ -174,6 +175,9 @@ def test_tampering_with_the_store_names_the_first_bad_record(
     assert (report.ok, report.first_bad_seq) == (False, bad)
     exported = export_log(filled, tmp_path / "audit.jsonl")
     assert exported == report, "what the log has become is exported all the same"
+    followed = divide(monkeypatch)
+    assert verify_database(filled, processes=3) == report, "the parts find no less"
+    assert followed or "seq = " in statement or "DELETE" in statement
 
 
 def test_a_broken_log_is_exported_whole_as_evidence(filled: Database, tmp_path: Path) -> None:
