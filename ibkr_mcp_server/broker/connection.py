@@ -386,6 +386,7 @@ class Link:
         """From this moment on nothing is sent; the keeper of the connection does the rest in its turn."""
         if self._current is not None:
             self._current.session.may_write = False
+        self._is_up.clear()
         self._interrupted.set()
 
     def accounts_listed(self, accounts: tuple[str, ...]) -> None:
