@@ -13,6 +13,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime
+from functools import cache
+from ssl import SSLContext
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -233,9 +235,9 @@ async def within(sending: Coroutine[Any, Any, None], clock: Clock) -> None:  # A
 
 async def post_json(url: str, message: Mapping[str, Any]) -> None:  # Any: JSON
     """POST JSON; the address may be a secret, so that no error quotes it."""
-    http = await asyncio.to_thread(_httpx2)
+    http, trusted = await asyncio.to_thread(_httpx2)
     try:
-        async with http.AsyncClient(timeout=LONGEST_SECONDS, follow_redirects=False) as client:
+        async with http.AsyncClient(timeout=LONGEST_SECONDS, follow_redirects=False, verify=trusted) as client:
             answer = await client.post(url, json=message)
     except http.HTTPError as error:
         raise Unsent(f"It cannot be reached ({type(error).__name__}).") from None
@@ -247,10 +249,12 @@ async def post_json(url: str, message: Mapping[str, Any]) -> None:  # Any: JSON
     raise Unsent(f"It answered {answer.status_code} {quoted(answer.text[:400])}.", for_good=for_good)
 
 
-def _httpx2() -> ModuleType:
+@cache
+def _httpx2() -> tuple[ModuleType, SSLContext]:
+    """The library, and whom it trusts: reading the certificates keeps the event loop for tens of milliseconds."""
     import httpx2
 
-    return httpx2
+    return httpx2, httpx2.create_ssl_context()
 
 
 def _aiosmtplib() -> ModuleType:
