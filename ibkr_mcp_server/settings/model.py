@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 
 from pydantic import ConfigDict, PrivateAttr, SecretStr, model_validator
 
@@ -130,16 +130,19 @@ class Settings(
         return self
 
 
-def setting_names() -> list[str]:
+@cache
+def setting_names() -> tuple[str, ...]:
     """All settings in the order of the documentation; pydantic has those of the last group first."""
     groups = (group for group in Settings.__bases__ if issubclass(group, SettingGroup))
-    return [name for group in groups for name in group.model_fields]
+    return tuple(name for group in groups for name in group.model_fields)
 
 
+@cache
 def rule_of(name: str) -> Rule:
     """What a setting allows."""
     return next(item for item in Settings.model_fields[name].metadata if isinstance(item, Rule))
 
 
+@cache
 def description_of(name: str) -> str:
     return Settings.model_fields[name].description or ""

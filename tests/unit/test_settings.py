@@ -25,7 +25,7 @@ from ibkr_mcp_server.settings.pages import SECTION_STARTS, env_example, sections
 from ibkr_mcp_server.settings.rules import NO, YES, as_text
 
 ROOT = Path(__file__).resolve().parents[2]
-FIELDS = setting_names()
+FIELDS = list(setting_names())
 NUMBERS = [name for name in FIELDS if type(Settings.model_fields[name].default) in (int, float, Decimal)]
 SWITCHES = [name for name in FIELDS if type(Settings.model_fields[name].default) is bool]
 LISTS = [name for name in FIELDS if isinstance(Settings.model_fields[name].default, tuple)]
