@@ -12,12 +12,14 @@ import hypothesis
 import pytest
 import structlog
 from jsonschema import Draft202012Validator
+from sqlalchemy import Engine, create_engine
 
 from ibkr_mcp_server.broker import library
 from ibkr_mcp_server.broker.base import client_library
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.safety import credentials
 from ibkr_mcp_server.simulator.server import PaperGateway
+from ibkr_mcp_server.store.sqlite import SQLiteFile
 from tests.quiescence import until_idle, watch_threads
 
 # What is imported stays until the end; to look for garbage in it over and over would take a sixth of the time.
@@ -79,6 +81,22 @@ def schemas_checked_once() -> None:
             seen.add(text)
 
     Draft202012Validator.check_schema = check_once  # type: ignore[method-assign]  # as the library calls it
+
+
+@pytest.fixture(autouse=True, scope="session")
+def statements_compiled_once() -> None:
+    """SQLAlchemy keeps what it compiled with the engine; hundreds of stores in one process can share it."""
+    engine_of, first = SQLiteFile.engine, create_engine("sqlite://")
+    first.connect().close()  # the dialect learns what the library can do
+    compiled: dict[Any, Any] = {}
+
+    def engine(self: SQLiteFile, *, reader: bool) -> Engine:
+        made = engine_of(self, reader=reader)
+        made.dialect = first.dialect
+        made.update_execution_options(compiled_cache=compiled)
+        return made
+
+    SQLiteFile.engine = engine  # type: ignore[method-assign]  # as the lanes call it
 
 
 def pytest_collection_finish() -> None:

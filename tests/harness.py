@@ -30,6 +30,7 @@ from ibkr_mcp_server.audit.log import AuditRecord, tail
 from ibkr_mcp_server.audit.verify import records_of_store
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.orders import OrderStatus
+from ibkr_mcp_server.domain.toolsets import ToolChoice
 from ibkr_mcp_server.safety.replay import DECISIONS, READ, Replay, Replayed
 from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
@@ -127,6 +128,7 @@ class World:
         """The same server as seen by another agent, which calls itself `says`."""
         server = self.server(name, auth=auth)
         async with Client(server, client_info=Implementation(name=says, version="1"), cache=None) as client:
+            await know_tools(client, self.app.desk.settings.tool_choice)
             yield replace(self, client=client, answers=[])
 
     def server(self, name: str, *, auth: Auth = "in-process") -> TradingServer:
@@ -267,6 +269,25 @@ async def time_passing(clock: ManualClock, *, step: float = 0.1) -> AsyncIterato
         await asyncio.wait([passing])
 
 
+_KNOWN_TOOLS: dict[tuple[str, ToolChoice], tuple[Any, ...]] = {}
+
+
+async def know_tools(client: Client, choice: ToolChoice) -> None:
+    """List the tools, or know of them what an earlier client learned: that would be a third of the time of a start."""
+    session = client.session
+    version = client.protocol_version
+    known = _KNOWN_TOOLS.get((version, choice))
+    if known is None:
+        await client.list_tools()
+        _KNOWN_TOOLS[version, choice] = (
+            session._tool_output_schemas,
+            session._tool_output_validators,
+            session._x_mcp_header_maps,
+        )
+    else:
+        session._tool_output_schemas, session._tool_output_validators, session._x_mcp_header_maps = known
+
+
 def judged_again(connection: Connection) -> list[Replayed]:
     """Every decision of the log, judged again."""
     log = Replay()
@@ -301,12 +322,10 @@ async def running(
             chosen = {"broker_mode": "paper", "port": gateway.port, **chosen}
         state = with_tables(open_state_directory(tmp_path / "state", allow_temporary=True))
         configured = load_settings(environ={}, **chosen)
-        opened: asyncio.Future[App] = asyncio.get_running_loop().create_future()
 
         @asynccontextmanager
         async def opening(clock: ManualClock = clock) -> AsyncIterator[App]:
             async with open_app(configured, state, clock=clock) as app:
-                opened.set_result(app)
                 yield app
 
         server = TradingServer(
@@ -317,9 +336,11 @@ async def running(
             choice=configured.tool_choice,
         )
         client = await stack.enter_async_context(Client(server, mode=mode, elicitation_callback=asked, cache=None))
-        await client.list_tools()
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            app = await opened
+        await know_tools(client, configured.tool_choice)
+        assert server._background is not None
+        opened = await server._background.opened()  # as the first call does
+        app = opened.app
+        assert isinstance(app, App), opened.error
         gateway = gateway or app.gateway
         assert gateway is not None
         world = World(client=client, app=app, gateway=gateway, clock=clock, state=state)
