@@ -32,10 +32,15 @@ def main() -> int:
         text=True,
         check=False,
     )
+    return told(options, asked.stderr)
+
+
+def told(options: argparse.Namespace, errors: str) -> int:
+    """Print what pip-audit's report says, or the last of its `errors` where it came to none; the exit code."""
     found = _report(options.report)
     skipped = [one["name"] for one in found or () if "skip_reason" in one]
     if found is None or skipped:
-        why = f"no answer about {', '.join(skipped)}" if skipped else asked.stderr.strip().rpartition("\n")[2]
+        why = f"no answer about {', '.join(skipped)}" if skipped else errors.strip().rpartition("\n")[2]
         print(f"NOT SCANNED: {options.database} did not tell what is vulnerable ({why}).")
         return 0 if options.if_reachable else NOT_SCANNED
     for one in found:

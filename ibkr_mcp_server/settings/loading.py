@@ -119,6 +119,9 @@ def _unknown_variable(variable: str, origin: Origin) -> str:
     """Never quotes the value: a misspelt secret is still a secret."""
     known = [variable_of(name) for name in Settings.model_fields]
     spelling = variable.upper() if variable.upper().startswith(PREFIX) else PREFIX + variable.upper()
-    nearest = difflib.get_close_matches(spelling, known, n=1)
+    # A slip of one letter is found among the very near names, without measuring how far all others are.
+    nearest = difflib.get_close_matches(spelling, known, n=1, cutoff=0.9) or difflib.get_close_matches(
+        spelling, known, n=1
+    )
     hint = f"Did you mean {nearest[0]}?" if nearest else "docs/settings.md lists all settings."
     return f"{variable[:80]!r} ({origin}) is not a setting. {hint}"

@@ -369,10 +369,10 @@ class Market:
         """The quote at `self._now`: the same object as before unless something in it changed."""
         con_id = listing.con_id
         known = self._quotes.get(con_id)
-        if known is not None and con_id in self._halted:
+        if known is not None and (con_id in self._halted or con_id in self._held or con_id in self._withdrawn):
             return known
         source = self._source(listing)
-        if known is not None and (con_id in self._held or con_id in self._withdrawn or self._shown[con_id] == source):
+        if known is not None and self._shown[con_id] == source:
             return known
         fresh = self._path_quote(listing, *source)
         if con_id in self._withdrawn:

@@ -16,13 +16,13 @@ from tests.surface.shell import Shell
 
 def test_a_drill_prints_what_it_took_beside_what_it_may_take_and_is_remembered(shell: Shell) -> None:
     """KS-23, QA-06: latch, another process, cancel and close, end; nothing of it touches the operator's own store."""
-    done = shell.run("drill", "--orders", "4", "--positions", "2", "--triggers", "2")
+    done = shell.run("drill", "--orders", "4", "--positions", "2", "--triggers", "1")
     assert done.returncode in (0, 1), done.stderr  # how fast it was is the machine's affair
     rows = [line for line in done.stdout.splitlines() if line.startswith(("pass", "FAIL"))]
     assert len(rows) == 4, done.stdout + done.stderr
     for what in (
         "durable in this process",
-        "p99 of 2",
+        "p99 of 1",
         "4 working orders cancelled and 2 positions flat",
         "ends in order",
     ):

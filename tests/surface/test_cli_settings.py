@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -82,14 +80,3 @@ def test_help_and_version_answer_without_settings(shell: Shell) -> None:
         assert f" {command} " in listed.stdout
     assert shell.call("--version").stdout.startswith("ibkr-mcp-server ")
     assert "--legacy-stdio" in shell.call("serve", "--help").stdout
-
-
-def test_nothing_heavy_is_imported_on_the_way_to_the_first_answer() -> None:
-    """Architecture, decision 12: a host starts this program for every conversation."""
-    heavy = ("sqlalchemy", "ib_async", "numpy", "rich", "typer", "structlog", "alembic", "platformdirs")
-    code = f"import sys; from ibkr_mcp_server.cli import serve; from ibkr_mcp_server.tools import stdio; \
-print([name for name in {heavy} if name in sys.modules])"
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stdout.strip() == "[]"

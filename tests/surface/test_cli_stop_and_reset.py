@@ -99,9 +99,7 @@ def test_a_passphrase_is_typed_at_a_terminal_or_refused(shell: Shell) -> None:
 @needs_terminals
 def test_only_the_right_passphrase_resets_and_five_wrong_ones_lock_the_door(shell: Shell) -> None:
     """KS-15, KS-16, and that stopping stays possible while the door is locked (KS-18)."""
-    twice = [("New operator passphrase", PASSPHRASE), ("again", PASSPHRASE)]
-    made = shell.type_at_terminal("operator", "set-passphrase", typed=twice)
-    assert (made.exit_code, PASSPHRASE in made.screen) == (0, False), made.screen
+    set_passphrase(shell)
     (shell.state / "KILL").touch()
     shell.call("portfolio-halt", "--reason", "tried out")
     reset = ("reset", "--reason", "looked into")

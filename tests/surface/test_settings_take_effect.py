@@ -8,7 +8,8 @@ import json
 import logging
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from re import match
@@ -29,26 +30,37 @@ OF_THE_SETTINGS = PACKAGE / "settings"
 SECRET = "canary-4711-canary-4711-canary-4711"
 
 
-def _attributes(tree: ast.AST, of: set[str]) -> set[str]:
+of_the_source = pytest.mark.xdist_group("source")
+"""All that a worker reads of the source it has parsed once."""
+
+
+@cache
+def _parsed(file: Path) -> list[ast.AST]:
+    """The nodes of a file of ours."""
+    return list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+
+
+def _attributes(nodes: Iterable[ast.AST], of: set[str]) -> set[str]:
     """Names that are read from something that is called one of `of`."""
     return {
         node.attr
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Attribute)
         and getattr(node.value, "attr", getattr(node.value, "id", "")).lstrip("_") in of
     }
 
 
+@of_the_source
 def test_every_setting_is_read_by_the_code_that_it_governs() -> None:
     """FD-34: a setting that does nothing is worse than none."""
-    own = [ast.parse(file.read_text(encoding="utf-8")) for file in OF_THE_SETTINGS.glob("*.py")]
-    groups = [node for tree in own for node in tree.body if isinstance(node, ast.ClassDef) if "Settings" in node.name]
+    own = [node for file in OF_THE_SETTINGS.glob("*.py") for node in _parsed(file)]
+    groups = [node for node in own if isinstance(node, ast.ClassDef) if "Settings" in node.name]
     parts = [part for group in groups for part in group.body if isinstance(part, ast.FunctionDef)]
-    behind = {part.name: _attributes(part, {"self"}) for part in parts}
+    behind = {part.name: _attributes(ast.walk(part), {"self"}) for part in parts}
     read: set[str] = set()
     for file in PACKAGE.rglob("*.py"):
         if OF_THE_SETTINGS not in file.parents:
-            read |= _attributes(ast.parse(file.read_text(encoding="utf-8")), {"settings"})
+            read |= _attributes(_parsed(file), {"settings"})
     for name in list(read):
         read |= behind.get(name, set())  # store_location is read where the database URL has its effect
     read.add("disabled_controls_ack")  # tests/flow/test_disabled_controls.py: a rule between settings reads it
@@ -56,6 +68,7 @@ def test_every_setting_is_read_by_the_code_that_it_governs() -> None:
     assert sorted(set(Settings.model_fields) - read) == []
 
 
+@of_the_source
 def test_every_dependency_is_imported_and_everything_imported_is_a_dependency() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
@@ -63,8 +76,7 @@ def test_every_dependency_is_imported_and_everything_imported_is_a_dependency() 
         {found[0].lower().replace("_", "-") for line in lines if (found := match(r"[\w-]+", line))}
         for lines in (project["dependencies"], extras)
     )
-    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in PACKAGE.rglob("*.py")]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
+    nodes = [node for file in PACKAGE.rglob("*.py") for node in _parsed(file)]
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     homes = packages_distributions()

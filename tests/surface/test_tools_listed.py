@@ -132,12 +132,13 @@ def test_handlers_never_touch_the_broker() -> None:
     assert [file.name for file in folder.glob("*.py") if re.search(r"\.broker\b(?!\.base)", file.read_text())] == []
 
 
-def test_listing_imports_nothing_heavy() -> None:
-    """A host waits for tools/list at every start."""
+def test_nothing_heavy_is_imported_on_the_way_to_the_first_answer() -> None:
+    """Architecture, decision 12: a host starts this program for every conversation, and waits for tools/list."""
     program = (
         "import sys, ibkr_mcp_server.tools.server as server, ibkr_mcp_server.tools.stdio; server.listing();"
+        "import ibkr_mcp_server.cli.serve;"
         "print([name for name in ('sqlalchemy', 'alembic', 'ib_async', 'numpy', 'structlog', 'typer', 'rich',"
-        "'ibkr_mcp_server.app', 'ibkr_mcp_server.tools.orders') if name in sys.modules])"
+        "'platformdirs', 'ibkr_mcp_server.app', 'ibkr_mcp_server.tools.orders') if name in sys.modules])"
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
     assert told.stdout.strip() == "[]"
