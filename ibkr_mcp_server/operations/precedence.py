@@ -1,43 +1,56 @@
 """Orders go first: what only reads gives way while an order is on its way (MON-09).
 
 All operations share one event loop. Without this a crowd of readers would have a turn each time that an order waits
-for the disk or for the broker, and the order one behind them all.
+for the disk or for the broker, and the order one behind them all. Those that waited pass one by one, with a breath in
+between in which the next order can be heard.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 LONGEST_SECONDS = 0.02
-"""What a read waits at most; the safety status has 50 ms in all, also while the broker keeps an order waiting."""
+"""What a read waits for orders; the safety status has 50 ms in all, also while the broker keeps an order waiting."""
+BREATH_SECONDS = 0.001
+"""Between two reads that waited: a message needs several turns of the loop until it is known for an order."""
 
 
 class Precedence:
-    """Knows whether an order is on its way in this process."""
+    """Knows whether an order is on its way in this process, and who waits for it."""
 
     def __init__(self) -> None:
         self._orders = 0
-        self._none = asyncio.Event()
-        self._none.set()
+        self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
+        """Reads in the order of their coming, and since when."""
 
     @contextmanager
     def of_an_order(self) -> Iterator[None]:
         """Around everything that is done for one order, or for its change or cancel."""
         self._orders += 1
-        self._none.clear()
         try:
             yield
         finally:
             self._orders -= 1
-            if not self._orders:
-                self._none.set()
 
     async def give_way(self) -> None:
         """Wait until no order is on its way, but not for long."""
-        if self._none.is_set():
+        if not self._orders and not self._waiting:
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_SECONDS):
-                await self._none.wait()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((turn, loop.time()))
+        if len(self._waiting) == 1:
+            loop.call_later(BREATH_SECONDS, self._let_pass, loop)
+        await turn
+
+    def _let_pass(self, loop: asyncio.AbstractEventLoop) -> None:
+        turn, since = self._waiting[0]
+        if turn.cancelled() or not self._orders or loop.time() - since >= LONGEST_SECONDS:
+            self._waiting.popleft()
+            if not turn.cancelled():
+                turn.set_result(None)
+        if self._waiting:
+            loop.call_later(BREATH_SECONDS, self._let_pass, loop)
