@@ -185,7 +185,7 @@ class World:
         """Wait, bounded, for something that the loop is about to bring."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not true():  # noqa: ASYNC110 - what is awaited has no event; the wait is bounded
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.005)
 
     async def until_up(self) -> None:
         link = await self.app.desk.broker.wait_until_up(PATIENCE_SECONDS)
