@@ -99,9 +99,8 @@ async def test_times_in_force_reach_the_book(run: Run) -> None:
         assert told["order"]["terms"]["good_till_date"] == "2026-11-20T19:30:00Z"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
+async def test_terms_that_do_not_go_together_are_refused_and_nothing_is_sent(run: Run) -> None:
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"order_type": "LIT"}, "PRICE_MISSING"),
         ({"order_type": "LMT", "stop_price": 0.9}, "PRICE_NOT_EXPECTED"),
         ({"order_type": "LOC", "tif": "IOC"}, "TIME_IN_FORCE_NOT_ALLOWED"),
@@ -111,19 +110,16 @@ async def test_times_in_force_reach_the_book(run: Run) -> None:
         ({"tif": "GTD", "good_till_date": "2026-11-20"}, "GOOD_TILL_DATE"),
         ({"tif": "GTD", "good_till_date": "2026-11-25T15:00:00Z"}, "TIME_IN_FORCE_NOT_ALLOWED"),
         ({"order_type": "PEG MID"}, "INVALID_ARGUMENTS"),
-    ],
-)
-async def test_terms_that_do_not_go_together_are_refused_and_nothing_is_sent(
-    run: Run, arguments: dict[str, Any], code: str
-) -> None:
+    ]
     async with run() as world:
         last = await world.last_price("AAPL")
-        given = {"limit_price": 0.95} | arguments
-        for name in ("limit_price", "stop_price"):
-            if name in given:
-                given[name] = round(last * given[name], 2)
-        refused = await world.call("place_limit_order", symbol="AAPL", action="BUY", quantity=1, **given)
-        assert (refused["success"], refused["code"]) == (False, code), refused
+        for arguments, code in wrong:
+            given = {"limit_price": 0.95} | arguments
+            for name in ("limit_price", "stop_price"):
+                if name in given:
+                    given[name] = round(last * given[name], 2)
+            refused = await world.call("place_limit_order", symbol="AAPL", action="BUY", quantity=1, **given)
+            assert (refused["success"], refused["code"]) == (False, code), (arguments, refused)
         assert world.sent == 0
 
 

@@ -83,11 +83,11 @@ async def test_currency_that_nobody_knows_is_refused_with_the_known_ones() -> No
         assert asked == []
 
 
-@pytest.mark.parametrize("amount", [0, -5, "100"])
-async def test_amount_must_be_a_number_above_zero(amount: object) -> None:
+async def test_amount_must_be_a_number_above_zero() -> None:
     async with running() as world:
-        refused = await world.call("convert_currency", amount=amount, from_currency="EUR", to_currency="USD")
-        assert refused["code"] == "INVALID_ARGUMENTS"
+        for amount in (0, -5, "100"):
+            refused = await world.call("convert_currency", amount=amount, from_currency="EUR", to_currency="USD")
+            assert refused["code"] == "INVALID_ARGUMENTS", amount
 
 
 async def test_pair_without_a_quote_converts_nothing() -> None:

@@ -6,8 +6,6 @@ import asyncio
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-import pytest
-
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.history import BarRequest
@@ -85,9 +83,8 @@ async def test_schedule_has_the_sessions_of_the_exchange_and_the_history_its_beg
         assert _moment(told["history_begins_at"]) < _moment(told["sessions"][0]["start"])
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+async def test_what_tws_would_not_take_is_refused_before_it_is_asked() -> None:
+    wrong: list[dict[str, object]] = [
         {"bar_size": "1 minute"},
         {"duration": "1 month"},
         {"duration": "0 D"},
@@ -95,12 +92,11 @@ async def test_schedule_has_the_sessions_of_the_exchange_and_the_history_its_beg
         {"end": "2026-11-19"},
         {"end": "2026-11-19 16:00:00"},
         {"max_bars": 0},
-    ],
-)
-async def test_what_tws_would_not_take_is_refused_before_it_is_asked(wrong: dict[str, object]) -> None:
+    ]
     async with running() as world:
-        refused = await world.call("get_historical_bars", symbol="AAPL", **wrong)
-        assert refused["code"] == "INVALID_ARGUMENTS", refused
+        for arguments in wrong:
+            refused = await world.call("get_historical_bars", symbol="AAPL", **arguments)
+            assert refused["code"] == "INVALID_ARGUMENTS", (arguments, refused)
         assert not any(isinstance(entry.request, ReqHistoricalData) for entry in world.gateway.received)
 
 
