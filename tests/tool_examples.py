@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from ibkr_mcp_server.tools.server import SCHEMAS
 
 LISTINGS: dict[str, Any] = {entry["name"]: entry for entry in json.loads(SCHEMAS.read_text(encoding="utf-8"))}
-"""The entry of tools/list of each tool; `test_every_tool.py` holds the file against the code."""
+"""The entry of tools/list of each tool; `test_tools_listed.py` holds the file against the code."""
 
 Ask = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """Calls a tool and returns its answer."""

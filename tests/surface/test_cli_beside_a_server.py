@@ -53,7 +53,7 @@ async def test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_
         assert placed["outcome"] == "accepted"
         before = await asyncio.to_thread(shell.call, "status", "--safety")
 
-        halted = await asyncio.to_thread(shell.run, "portfolio-halt", "--reason", "from the shell")
+        halted = await asyncio.to_thread(shell.call, "portfolio-halt", "--reason", "from the shell")
 
         assert halted.returncode == 0
         refused = await ask(client, "place_limit_order", **wanted)

@@ -65,7 +65,10 @@ def test_no_argument_chooses_a_broker_or_how_to_reach_it() -> None:
 
 
 def test_page_of_schemas_is_current() -> None:
-    """The server lists this page; run scripts/generate_docs.py after a change."""
+    """The server lists this page, and a change of code that changes a schema changes it, where a reviewer sees it.
+
+    `make docs` writes it.
+    """
     assert SCHEMAS.read_text(encoding="utf-8") == schemas_page()
 
 
