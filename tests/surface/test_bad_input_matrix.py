@@ -196,9 +196,13 @@ async def test_raw_lines_that_are_hardly_json_place_nothing_and_the_next_call_wo
     assert process.stdout is not None
     told: dict[int, dict[str, Any]] = {}
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             process.stdin.write(HELLO)
-            await process.stdout.readline()
+            answer = json.loads(await process.stdout.readline())
+            while "daily_stats" not in answer["result"].get("structuredContent", {}):  # it is starting
+                await asyncio.sleep(0.1)
+                process.stdin.write(_status(2))
+                answer = json.loads(await process.stdout.readline())
             for number, (arguments, code) in enumerate(RAW, start=100):
                 call = f'{{"name":"place_limit_order","arguments":{arguments}}}'
                 line = f'{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":{call}}}\n'

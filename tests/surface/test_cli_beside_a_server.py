@@ -13,7 +13,7 @@ from mcp import Client, StdioServerParameters
 from ibkr_mcp_server.store.database import Database
 from tests.surface.shell import Shell
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 @asynccontextmanager
@@ -24,7 +24,7 @@ async def agent_of(shell: Shell) -> AsyncIterator[Client]:
         command=sys.executable, args=["-m", "ibkr_mcp_server", "serve"], env=shell.environment | settings
     )
     async with asyncio.timeout(DEADLINE_SECONDS), Client(server) as client:
-        while not (await ask(client, "get_connection_status"))["link"]["is_up"]:  # noqa: ASYNC110 - another process has no event
+        while not ((await ask(client, "get_connection_status")).get("link") or {}).get("is_up"):  # noqa: ASYNC110 - another process has no event
             await asyncio.sleep(0.05)
         yield client
 
