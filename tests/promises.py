@@ -1116,7 +1116,7 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_tools_reads.py::test_no_status_stands_before_an_order_and_none_tells_a_secret",
         "tests/unit/test_precedence.py::test_a_read_waits_until_the_last_of_the_orders_on_their_way_is_through",
         "tests/unit/test_precedence.py::test_an_order_that_comes_between_waiting_reads_goes_before_the_rest_of_them",
-        "tests/unit/test_precedence.py::test_a_read_does_not_wait_for_an_order_that_the_broker_keeps_waiting",
+        "tests/unit/test_precedence.py::test_of_many_reads_one_at_a_time_does_not_wait_for_an_order_that_the_broker_keeps_waiting",
     ),
     "MON-08": held(
         "Refusals are counted by type, by hour and by agent.",

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LONGEST_SECONDS = 0.02
-"""What a read waits for orders; the safety status has 50 ms in all, also while the broker keeps an order waiting."""
+"""While an order is on its way one read passes this often: a status has 50 ms, also when the broker is slow."""
 BREATH_SECONDS = 0.001
 """Between two reads that waited: a message needs several turns of the loop until it is known for an order."""
 
@@ -23,8 +23,10 @@ class Precedence:
 
     def __init__(self) -> None:
         self._orders = 0
-        self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
-        """Reads in the order of their coming, and since when."""
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        """Reads in the order of their coming."""
+        self._since = 0.0
+        """When the first of them came to the front, by the loop's clock."""
 
     @contextmanager
     def of_an_order(self) -> Iterator[None]:
@@ -41,16 +43,18 @@ class Precedence:
             return
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((turn, loop.time()))
+        self._waiting.append(turn)
         if len(self._waiting) == 1:
+            self._since = loop.time()
             loop.call_later(BREATH_SECONDS, self._let_pass, loop)
         await turn
 
     def _let_pass(self, loop: asyncio.AbstractEventLoop) -> None:
-        turn, since = self._waiting[0]
-        if turn.cancelled() or not self._orders or loop.time() - since >= LONGEST_SECONDS:
+        first = self._waiting[0]
+        if first.cancelled() or not self._orders or loop.time() - self._since >= LONGEST_SECONDS:
             self._waiting.popleft()
-            if not turn.cancelled():
-                turn.set_result(None)
+            self._since = loop.time()
+            if not first.cancelled():
+                first.set_result(None)
         if self._waiting:
             loop.call_later(BREATH_SECONDS, self._let_pass, loop)

@@ -59,11 +59,19 @@ async def _turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_read_does_not_wait_for_an_order_that_the_broker_keeps_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precedence, "LONGEST_SECONDS", 0)
+async def test_of_many_reads_one_at_a_time_does_not_wait_for_an_order_that_the_broker_keeps_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(precedence, "BREATH_SECONDS", 0)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
     line = Precedence()
     with line.of_an_order():
-        await asyncio.gather(line.give_way(), line.give_way())
+        reads = [asyncio.create_task(line.give_way()) for _ in range(3)]
+        for passed in range(4):
+            await _turns(20)
+            assert [read.done() for read in reads].count(True) == passed
+            now += precedence.LONGEST_SECONDS * 1.5
 
 
 async def test_an_order_that_fails_and_a_reader_that_goes_hold_nobody_up() -> None:
