@@ -46,8 +46,11 @@ class Precedence:
         self._waiting.append(turn)
         if len(self._waiting) == 1:
             self._since = loop.time()
-            loop.call_later(BREATH_SECONDS, self._let_pass, loop)
+            self._breathe(loop)
         await turn
+
+    def _breathe(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(BREATH_SECONDS, self._let_pass, loop)
 
     def _let_pass(self, loop: asyncio.AbstractEventLoop) -> None:
         first = self._waiting[0]
@@ -57,4 +60,4 @@ class Precedence:
             if not first.cancelled():
                 first.set_result(None)
         if self._waiting:
-            loop.call_later(BREATH_SECONDS, self._let_pass, loop)
+            loop.call_soon(self._breathe, loop)  # when the one that passed has had its turn
