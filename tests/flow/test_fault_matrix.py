@@ -178,13 +178,13 @@ async def _heal(world: World) -> None:
     if world.app.desk.broker.link.state is LinkState.BROKER_OFFLINE:
         faults.connectivity_restored()
     readiness = world.app.desk.safety.readiness
-    async with asyncio.timeout(30), time_passing(world.clock, step=0.25):  # less than any deadline
+    async with asyncio.timeout(30), time_passing(world.clock):
         while True:
             unknown = await world.app.desk.database.read(intents.unresolved)
             is_up = world.app.desk.broker.link.is_up and readiness.is_settled
             if is_up and not unknown and (await world.call("get_open_orders"))["success"]:
                 break
-            await asyncio.sleep(0.03)  # while time passes
+            await asyncio.sleep(0.01)
 
 
 async def _assert_same_records(world: World, fault: str) -> None:
