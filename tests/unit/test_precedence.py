@@ -12,14 +12,13 @@ from ibkr_mcp_server.operations.precedence import Precedence
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No read passes while an order is on its way; otherwise each turn of the loop lets one pass."""
     monkeypatch.setattr(precedence, "LONGEST_SECONDS", 3_600)
+    monkeypatch.setattr(precedence, "BREATH_SECONDS", 0)
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_read_waits_until_the_last_of_the_orders_on_their_way_is_through(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(precedence, "BREATH_SECONDS", 0)
+async def test_a_read_waits_until_the_last_of_the_orders_on_their_way_is_through() -> None:
     line = Precedence()
     with line.of_an_order():
         with line.of_an_order():
@@ -31,10 +30,7 @@ async def test_a_read_waits_until_the_last_of_the_orders_on_their_way_is_through
 
 
 @pytest.mark.usefixtures("patient")
-async def test_an_order_that_comes_between_waiting_reads_goes_before_the_rest_of_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(precedence, "BREATH_SECONDS", 0)
+async def test_an_order_that_comes_between_waiting_reads_goes_before_the_rest_of_them() -> None:
     line = Precedence()
     sent = asyncio.Event()
 
