@@ -57,6 +57,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def shares(records: int, processes: int) -> int:
+    """How many of at most so many processes are worth it for so many records."""
+    return max(1, min(processes, MOST, records // PART))
+
+
 def follow(part: Part) -> set[str] | None:
     """The server runs that wrote the records; None if the chain does not lead to the end."""
     with closing(sqlite3.connect(f"{part.path.as_uri()}?mode=ro", uri=True)) as connection:
@@ -95,7 +100,7 @@ def followed_in_parts(connection: Connection, expected: Head | None, processes: 
     """
     if connection.dialect.name != "sqlite":
         return None
-    heads = _divided(connection, min(processes, MOST))
+    heads = _divided(connection, processes)
     if not heads:
         return None
     file = connection.exec_driver_sql("SELECT file FROM pragma_database_list WHERE name = 'main'").scalar_one()
@@ -116,13 +121,13 @@ def _answer(part: Part, answering: Pipe) -> None:
         answering.send(follow(part))
 
 
-def _divided(connection: Connection, count: int) -> list[Head]:
+def _divided(connection: Connection, processes: int) -> list[Head]:
     """Where the parts meet, from the beginning to the newest record; nothing where that is not worth it, or no use."""
     records, oldest, newest = connection.exec_driver_sql(_EXTENT).one()
     if oldest != 1 or records != newest or not isinstance(newest, int):
         return []  # otherwise nothing but records 1 to `newest` is there, if each of them is
-    count = min(count, newest // PART)
-    if count < 2:
+    count = shares(newest, processes)
+    if count == 1:
         return []
     places = ", ".join(str(newest * number // count) for number in range(1, count + 1))
     with closing(connection.connection.cursor()) as cursor:

@@ -8,9 +8,9 @@ here is ended here.
 
 from __future__ import annotations
 
-import os
 import sys
 
+from ibkr_mcp_server.audit.parts import cores
 from scripts.bench.decisions import decision_figures
 from scripts.bench.gateway import gateway_figures
 from scripts.bench.kit import Bench
@@ -33,8 +33,7 @@ def main() -> int:
     if unknown := set(wanted) - set(PARTS):
         print(f"unknown: {', '.join(sorted(unknown))}; parts are {', '.join(PARTS)}", file=sys.stderr)
         return 2
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"Python {sys.version.split()[0]}, {cores} core(s)")
+    print(f"Python {sys.version.split()[0]}, {cores()} core(s)")
     with private_state("bench-") as state:
         for part in wanted:
             PARTS[part](Bench(state))

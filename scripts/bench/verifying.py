@@ -14,7 +14,7 @@ ROUNDS = 5
 
 
 def main(file: Path) -> None:
-    from ibkr_mcp_server.audit.parts import MOST, PART, cores
+    from ibkr_mcp_server.audit.parts import cores, shares
     from ibkr_mcp_server.audit.verify import verify_database
     from ibkr_mcp_server.store.database import Database
 
@@ -32,7 +32,7 @@ def main(file: Path) -> None:
     database.close()
     for processes, rounds in taken.items():
         walls, busy = (sorted(records / each for each in column) for column in zip(*rounds, strict=True))
-        count = max(1, min(processes, MOST, records // PART))
+        count = shares(records, processes)
         name = f"audit verify, {records:,} records, {count} process{'es' * (count > 1)}"
         print(
             f"{name:<44}{walls[ROUNDS // 2]:>10,.0f} records/s, best {walls[-1]:,.0f}"
