@@ -1036,6 +1036,7 @@ PROMISES: dict[str, Promise] = {
     "MON-02": held(
         "The shell's status says it in words and in its exit code.",
         "tests/surface/test_cli_stop_and_reset.py::test_status_tells_by_its_exit_code_whether_all_is_well",
+        "tests/surface/test_cli_stop_and_reset.py::test_an_order_on_its_way_is_no_trouble_and_one_that_stays_unknown_is",
         "tests/surface/test_cli_stop_and_reset.py::test_portfolio_halt_needs_nothing_and_status_tells_who_when_why",
         "tests/surface/test_cli_beside_a_server.py::test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_its_entries",
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Annotated, Any
 
@@ -46,6 +46,7 @@ from ibkr_mcp_server.store.breaker import BreakerState
 from ibkr_mcp_server.store.errors import StoreUnreadable
 from ibkr_mcp_server.store.intents import Intent
 from ibkr_mcp_server.store.reconciliations import Report
+from ibkr_mcp_server.store.schema import IntentState
 from ibkr_mcp_server.store.stop_runs import StopRun
 
 STARTS_LOOKED_THROUGH = 50
@@ -92,6 +93,14 @@ class Status:
         """As far as the store tells; the link, the hours and the data are a running server's to judge."""
         safe = (SAFE_MODE,) if self.settings.safe_mode else ()
         return EffectiveState(causes=(*self.stops, *self.risk, *safe))
+
+    @property
+    def lost(self) -> tuple[Intent, ...]:
+        """Of the unresolved orders those to worry about: most are on their way, and the broker's word is, too."""
+        late = self.at - timedelta(seconds=float(self.settings.unknown_order_warning_seconds))
+        return tuple(
+            intent for intent in self.unresolved if intent.state is IntentState.UNKNOWN or intent.created_at <= late
+        )
 
     @property
     def concerns(self) -> tuple[str, ...]:
@@ -221,8 +230,8 @@ def _concerns(seen: Status) -> Iterator[str]:
     for latch in seen.kill.others:
         yield f"{latch.scope} is stopped since {utc(latch.activated_at)}, by {latch.actor_id}: {latch.reason}"
     yield from (cause.reason for cause in seen.risk)
-    if seen.unresolved:
-        yield f"{len(seen.unresolved)} orders with an outcome that is not known yet."
+    if seen.lost:
+        yield f"{len(seen.lost)} orders with an outcome that is not known yet."
     for limit in seen.limits:
         if limit.left == "0":
             yield f"The limit {limit.name} is used up ({limit.used} of {limit.limit})."

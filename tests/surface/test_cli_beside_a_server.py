@@ -61,7 +61,7 @@ async def test_portfolio_halt_from_a_shell_stops_the_running_server_and_cancels_
         await cancelled(client, "resting-order")
         status = await asyncio.to_thread(shell.json, "status", "--safety")
 
-    assert before.returncode == 0
+    assert before.returncode == 0, before.stdout
     assert "Orders may be placed" in before.stdout  # the server's setting; this shell has none
     assert (status["status"], status["settings_from"], status["trading_enabled"]) == ("STOPPED", "server start", True)
     assert status["unresolved"] == []

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from ibkr_mcp_server.clock import SystemClock
 from ibkr_mcp_server.store import intents, operator_attempts, reconciliations
 from ibkr_mcp_server.store.database import Database
+from ibkr_mcp_server.store.intents import IntentState
 from tests.stores import an_intent
 from tests.surface.people import as_person, first_admin, typing
 from tests.surface.shell import Done, Shell
@@ -212,6 +215,35 @@ def test_status_tells_by_its_exit_code_whether_all_is_well(shell: Shell) -> None
     for word, done in (("NORMAL", normal), ("DEGRADED", degraded), ("STOPPED", stopped)):
         assert word in done.stdout
     assert "IBKR_SAFE_MODE" in degraded.stdout
+
+
+def test_an_order_on_its_way_is_no_trouble_and_one_that_stays_unknown_is(shell: Shell) -> None:
+    """MON-02: a look in the moment of a send does not alarm whoever polls the exit code."""
+    clock = SystemClock()
+    database = Database.open(shell.state / "state.db")
+
+    def status_with(state: IntentState, age_seconds: int) -> Done:
+        sent_at = clock.now() - timedelta(seconds=age_seconds)
+        intent = an_intent(clock, intent_id=f"{state} {age_seconds}", created_at=sent_at)
+
+        def advanced(connection: Connection, to: IntentState) -> None:
+            intents.advance(connection, intent.intent_id, to, now=clock.now())
+
+        database.run_blocking(lambda connection: intents.reserve(connection, intent))
+        database.run_blocking(lambda connection: advanced(connection, state))
+        done = shell.call("status", "--safety")
+        database.run_blocking(lambda connection: advanced(connection, IntentState.REJECTED))
+        return done
+
+    try:
+        on_its_way = status_with(IntentState.SENT, age_seconds=0)
+        late = status_with(IntentState.SENT, age_seconds=16)
+        unknown = status_with(IntentState.UNKNOWN, age_seconds=0)
+    finally:
+        database.close()
+    assert [done.returncode for done in (on_its_way, late, unknown)] == [0, 1, 1]
+    for done in (on_its_way, late, unknown):
+        assert "Unresolved" in done.stdout
 
 
 def test_one_strategy_is_halted_and_resumed_and_everything_locked_by_command(shell: Shell) -> None:
