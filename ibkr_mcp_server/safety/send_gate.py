@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -45,13 +46,26 @@ class SendGate:
         try:
             self._between_processes.acquire(blocking=False)
         except Timeout:
-            try:
-                await asyncio.to_thread(
-                    self._between_processes.acquire, timeout=MOST_SECONDS_TO_WAIT, poll_interval=0.005
-                )
-            except Timeout as error:
-                raise Unavailable(
-                    "BROKER_UNAVAILABLE",
-                    f"Another process has held the send gate for more than {MOST_SECONDS_TO_WAIT:.0f} s.",
-                    next_step="Find the process that uses this state directory and end it.",
-                ) from error
+            await self._wait_for_it()
+
+    async def _wait_for_it(self) -> None:
+        taking = asyncio.ensure_future(
+            asyncio.to_thread(self._between_processes.acquire, timeout=MOST_SECONDS_TO_WAIT, poll_interval=0.005)
+        )
+        try:
+            await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # Who waited has gone, and the thread takes it all the same: kept, it would be shut for every process.
+            taking.add_done_callback(self._give_back)
+            await asyncio.wait([taking])
+            raise
+        except Timeout as error:
+            raise Unavailable(
+                "BROKER_UNAVAILABLE",
+                f"Another process has held the send gate for more than {MOST_SECONDS_TO_WAIT:.0f} s.",
+                next_step="Find the process that uses this state directory and end it.",
+            ) from error
+
+    def _give_back(self, taking: asyncio.Future[Any]) -> None:  # Any: what the lock answers
+        if taking.exception() is None:
+            self._between_processes.release()
