@@ -27,10 +27,14 @@ from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.state_dir import open_state_directory
 from ibkr_mcp_server.store import breaker, latches
+from tests.quiescence import clocks_wait_for_what_they_set_off
 
 ACCOUNT = "DU9000001"
 FIRST_DAY, LAST_DAY = date(2008, 9, 2), date(2008, 10, 10)
 STEP = timedelta(minutes=30)
+HALF_A_TICK_SECONDS = 0.5
+"""Of the gateway's market. The watch starts half a tick late, so that in each such step either the market moves or the
+watch looks: were it both, the machine's pace would decide which price the watch sees."""
 INVESTED = Decimal("0.6")
 SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
 SET_ASIDE: dict[str, Any] = {
@@ -72,7 +76,7 @@ async def replayed(
     """Hold the portfolio through the days, and look at the breaker after each step."""
     clock = ManualClock(datetime.combine(first, time(9, 30), tzinfo=NEW_YORK).astimezone(UTC))
     async with PaperGateway(clock=clock, replay_from=first) as gateway:
-        await clock.advance(1)
+        await clock.advance(1 + HALF_A_TICK_SECONDS)
         share = Decimal(1_000_000) * INVESTED / (1 - INVESTED) / len(SYMBOLS)
         for symbol in SYMBOLS:
             price = gateway.market.quote(gateway.con_id(symbol)).last
@@ -99,20 +103,15 @@ async def _steps(clock: ManualClock, last: date, step: timedelta) -> AsyncIterat
 
 
 async def _moment(app: App, clock: ManualClock) -> Moment:
-    """A second or two pass: the gateway tells the profit, and the watch judges it."""
+    """A second or so passes: the gateway tells the profit, and the watch judges it."""
     desk, watch = app.desk, app.desk.safety.breaker
     before = clock.now()
     async with asyncio.timeout(30):
-        await clock.advance(1)
-        while (pnl := desk.broker.known_pnl(ACCOUNT)) is None or pnl.received_at <= before:  # noqa: ASYNC110 - bounded
-            await asyncio.sleep(0.001)
+        while (pnl := desk.broker.known_pnl(ACCOUNT)) is None or pnl.received_at <= before:
+            await _half_a_tick(app, clock)
         looked = watch.looked_at
         while watch.looked_at <= looked:
-            await clock.advance(0.25)
-            async with app.risk_monitor.working:  # what it does takes real time, and none of the clock's
-                await asyncio.sleep(0)
-    async with app.risk_monitor.working:
-        pass
+            await _half_a_tick(app, clock)
     state = await desk.database.read(breaker.current)
     latch = await desk.database.read(latches.current)
     assert app.risk_monitor.metrics is not None
@@ -129,6 +128,12 @@ async def _moment(app: App, clock: ManualClock) -> Moment:
         is_killed=latch.active,
         breaches={one.trigger: one.level for one in state.breaches.values()},
     )
+
+
+async def _half_a_tick(app: App, clock: ManualClock) -> None:
+    await clock.advance(HALF_A_TICK_SECONDS)
+    async with app.risk_monitor.working:  # what it does takes real time, and none of the clock's
+        pass
 
 
 def first_reached(moments: Sequence[Moment]) -> dict[Level, int]:
@@ -187,6 +192,7 @@ def draw(moments: Sequence[Moment], target: Path) -> None:
 
 def main() -> int:
     target = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/autumn-2008.svg")
+    clocks_wait_for_what_they_set_off()  # or the picture would differ with the pace of the machine
     with TemporaryDirectory() as directory:
         moments = asyncio.run(replayed(Path(directory) / "state"))
     for level, index in first_reached(moments).items():

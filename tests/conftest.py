@@ -20,7 +20,7 @@ from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.safety import credentials
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store.sqlite import SQLiteFile
-from tests.quiescence import until_idle, watch_threads
+from tests import quiescence
 
 # What is imported stays until the end; to look for garbage in it over and over would take a sixth of the time.
 gc.set_threshold(50_000, 20, 20)
@@ -46,8 +46,7 @@ if LIBRARY != "ib_async":  # `make test-ib-insync`: tests that say `ib_async` me
 @pytest.fixture(autouse=True, scope="session")
 def clocks_wait_for_what_they_set_off() -> None:
     """Time never outruns the sockets and threads of a test, however loaded the machine is."""
-    watch_threads()
-    ManualClock._settle = staticmethod(until_idle)  # type: ignore[method-assign,assignment]
+    quiescence.clocks_wait_for_what_they_set_off()
 
 
 @pytest.fixture

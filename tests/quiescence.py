@@ -13,6 +13,7 @@ from concurrent.futures import thread
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.store.database import _Lane
 
 PATIENCE_SECONDS = 0.4
@@ -24,8 +25,14 @@ A pool lets go of each item once it has told of the result.
 """
 
 
-def watch_threads() -> None:
-    """From now on, know what is given to pools of threads."""
+def clocks_wait_for_what_they_set_off() -> None:
+    """From now on `ManualClock.advance` returns when nothing that it set off goes on any more."""
+    _watch_threads()
+    ManualClock._settle = staticmethod(until_idle)  # type: ignore[method-assign,assignment]
+
+
+def _watch_threads() -> None:
+    """Know what is given to pools of threads."""
     made = thread._WorkItem.__init__
 
     def noted(item: Any, future: Any, fn: Any, *rest: Any) -> None:
