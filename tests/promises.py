@@ -1573,6 +1573,7 @@ PROMISES: dict[str, Promise] = {
         "Failed requests and orders, of at least twenty, warn and pause by their rate.",
         "tests/flow/test_breaker_counts.py::test_requests_and_orders_that_fail_pause_by_their_rate_once_there_are_enough",
         "tests/unit/safety/test_round_trips.py::test_each_count_has_its_levels",
+        "tests/flow/test_brackets.py::test_a_bracket_that_the_broker_rejects_is_one_operation_that_failed",
     ),
     "CB-21": held(
         "Errors of the line and the service warn, pause and stop by the minute; information counts for nothing.",

@@ -265,7 +265,13 @@ class IBBroker:
             return await orders.place(approved, gate)
 
     async def place_bracket(self, approved: ApprovedBracket, gates: Sequence[FinalGate]) -> BracketReport:
-        return await self._link.up().orders.place_bracket(approved, gates)
+        report = await self._link.up().orders.place_bracket(approved, gates)
+        errors = [leg.error for leg in report.legs if leg.error is not None]
+        if any(map(_has_failed, errors)):
+            self._link.tally.operation(failed=True)
+        elif not errors:
+            self._link.tally.operation(failed=False)
+        return report
 
     async def modify_order(self, approved: ApprovedModification, gate: FinalGate) -> BrokerOrder:
         orders = self._link.up().orders
@@ -279,14 +285,18 @@ class IBBroker:
 
     @asynccontextmanager
     async def _counted(self) -> AsyncIterator[None]:
-        """An order that the broker rejected, or whose outcome is not known, is an operation that failed."""
         try:
             yield
-        except (OutcomeUnknown, Unavailable):
-            self._link.tally.operation(failed=True)
-            raise
         except ProductError as error:
-            if error.code == "BROKER_REJECTED":
+            if _has_failed(error):
                 self._link.tally.operation(failed=True)
             raise
         self._link.tally.operation(failed=False)
+
+
+def _has_failed(error: ProductError) -> bool:
+    """An order that the broker rejected, or whose outcome is not known, is an operation that failed (CB-20).
+
+    What was refused on this side of the socket is none.
+    """
+    return isinstance(error, OutcomeUnknown | Unavailable) or error.code == "BROKER_REJECTED"

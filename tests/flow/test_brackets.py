@@ -219,6 +219,24 @@ async def test_when_the_last_order_is_refused_the_staged_ones_are_withdrawn(run:
         assert (await world.call("get_safety_status"))["daily_stats"]["opening_orders"] == 1
 
 
+async def test_a_bracket_that_the_broker_rejects_is_one_operation_that_failed(run: Run) -> None:
+    """CB-20: who sends only brackets has an error rate, too; what never left is no failure of the broker's."""
+    async with run(repeated_order_seconds=0, order_cooldown_seconds=0) as world:
+        failed = []
+        for trouble in ("none", "rejected", "stopped"):
+            if trouble == "rejected":
+                world.gateway.faults.spare_next_orders(2)
+                world.gateway.faults.reject_next_order(201, "Order rejected - reason:no stops today")
+            elif trouble == "stopped":
+                await world.call("emergency_stop", reason="no more")
+            before, _ = world.app.desk.broker.failed_operations()
+            answer = await bracket(world)
+            assert answer["success"] is (trouble == "none"), answer
+            after, _ = world.app.desk.broker.failed_operations()
+            failed.append(after - before)
+    assert failed == [0, 1, 0]
+
+
 async def test_when_an_exit_is_refused_on_the_way_nothing_is_transmitted(run: Run) -> None:
     async with run() as world:
         world.gateway.faults.spare_next_orders(1)
