@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING
 
 import anyio
-from anyio import AsyncFile
 from mcp.server.runner import serve_dual_era_loop, serve_loop
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
 
 from ibkr_mcp_server.tools.pipes import standard_pipes
 from ibkr_mcp_server.tools.server import TradingServer
 from ibkr_mcp_server.tools.signals import stop_at_signal
+
+if TYPE_CHECKING:
+    from mcp.shared._stream_protocols import ReadStream, WriteStream
 
 
 def serve(server: TradingServer, *, legacy: bool = False) -> None:
@@ -36,17 +39,19 @@ async def _serve(server: TradingServer, *, legacy: bool) -> None:
     stop_at_signal(server)
     low = server._lowlevel_server  # the SDK has no public way to serve one era only, or over streams of our own
     serving = serve_loop if legacy else serve_dual_era_loop
-    async with stdio_server(*await _streams()) as (read, write), low.lifespan(low) as state:
+    async with _streams() as (read, write), low.lifespan(low) as state:
         await serving(low, read, write, lifespan_state=state)
 
 
-async def _streams() -> tuple[AsyncFile[str] | None, AsyncFile[str] | None]:
-    """Ours where the loop can wait for them, or those that the SDK makes."""
+@asynccontextmanager
+async def _streams() -> AsyncIterator[tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]]:
+    """Ours where the loop can wait for them, or those of the SDK."""
     pipes = await standard_pipes()
-    if pipes is None:
-        return None, None
-    lines, answers = pipes  # which do of an AsyncFile what the SDK asks of it
-    return cast("AsyncFile[str]", lines), cast("AsyncFile[str]", answers)
+    if pipes is not None:
+        yield pipes
+        return
+    async with stdio_server() as streams:
+        yield streams
 
 
 def _at_signal(number: signal.Signals, act: Callable[[signal.Signals], None]) -> None:
