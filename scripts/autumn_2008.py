@@ -22,6 +22,7 @@ from typing import Any
 
 from ibkr_mcp_server.app import App, open_app
 from ibkr_mcp_server.clock import NEW_YORK, ManualClock
+from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary
 from ibkr_mcp_server.safety.triggers.base import Level
 from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.simulator.server import PaperGateway
@@ -32,9 +33,6 @@ from tests.quiescence import clocks_wait_for_what_they_set_off
 ACCOUNT = "DU9000001"
 FIRST_DAY, LAST_DAY = date(2008, 9, 2), date(2008, 10, 10)
 STEP = timedelta(minutes=30)
-HALF_A_TICK_SECONDS = 0.5
-"""Of the gateway's market. The watch starts half a tick late, so that in each such step either the market moves or the
-watch looks: were it both, the machine's pace would decide which price the watch sees."""
 INVESTED = Decimal("0.6")
 SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
 SET_ASIDE: dict[str, Any] = {
@@ -76,7 +74,7 @@ async def replayed(
     """Hold the portfolio through the days, and look at the breaker after each step."""
     clock = ManualClock(datetime.combine(first, time(9, 30), tzinfo=NEW_YORK).astimezone(UTC))
     async with PaperGateway(clock=clock, replay_from=first) as gateway:
-        await clock.advance(1 + HALF_A_TICK_SECONDS)
+        await clock.advance(1)
         share = Decimal(1_000_000) * INVESTED / (1 - INVESTED) / len(SYMBOLS)
         for symbol in SYMBOLS:
             price = gateway.market.quote(gateway.con_id(symbol)).last
@@ -88,7 +86,8 @@ async def replayed(
         async with open_app(settings, private, clock=clock) as app:
             await app.desk.broker.wait_until_up(10)
             await app.desk.safety.readiness.wait_until_settled(10)
-            return [await _moment(app, clock) async for _ in _steps(clock, last, step)]
+            async with app.risk_monitor.working:  # the watch looks when it is asked to, and not while things move
+                return [await _moment(app, clock) async for _ in _steps(clock, last, step)]
 
 
 async def _steps(clock: ManualClock, last: date, step: timedelta) -> AsyncIterator[None]:
@@ -103,19 +102,25 @@ async def _steps(clock: ManualClock, last: date, step: timedelta) -> AsyncIterat
 
 
 async def _moment(app: App, clock: ManualClock) -> Moment:
-    """A second or so passes: the gateway tells the profit, and the watch judges it."""
-    desk, watch = app.desk, app.desk.safety.breaker
+    """A second passes, in which the market moves once: profit and balances are told, and the watch judges them."""
+    desk, monitor = app.desk, app.risk_monitor
     before = clock.now()
+
+    def is_told(figures: AccountPnl | AccountSummary | None) -> bool:
+        return figures is not None and figures.received_at > before
+
     async with asyncio.timeout(30):
-        while (pnl := desk.broker.known_pnl(ACCOUNT)) is None or pnl.received_at <= before:
-            await _half_a_tick(app, clock)
-        looked = watch.looked_at
-        while watch.looked_at <= looked:
-            await _half_a_tick(app, clock)
+        await clock.advance(1)
+        while not is_told(desk.broker.known_pnl(ACCOUNT)):
+            await clock.advance(0)
+        await monitor.look()  # which asks for the balances
+        while not is_told(desk.broker.known_balances(ACCOUNT)):
+            await clock.advance(0)
+        await monitor.look()
     state = await desk.database.read(breaker.current)
     latch = await desk.database.read(latches.current)
-    assert app.risk_monitor.metrics is not None
-    (account,) = app.risk_monitor.metrics.accounts
+    assert monitor.metrics is not None
+    (account,) = monitor.metrics.accounts
     assert account.equity is not None
     assert account.day_start is not None
     assert account.high_water is not None
@@ -128,12 +133,6 @@ async def _moment(app: App, clock: ManualClock) -> Moment:
         is_killed=latch.active,
         breaches={one.trigger: one.level for one in state.breaches.values()},
     )
-
-
-async def _half_a_tick(app: App, clock: ManualClock) -> None:
-    await clock.advance(HALF_A_TICK_SECONDS)
-    async with app.risk_monitor.working:  # what it does takes real time, and none of the clock's
-        pass
 
 
 def first_reached(moments: Sequence[Moment]) -> dict[Level, int]:
