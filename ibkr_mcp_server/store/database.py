@@ -145,14 +145,14 @@ class Database:
         """
         if self._read_only:
             raise Fault("STORE_READ_ONLY", f"The database {self.where} was opened for reading only.")
-        one = _Waiting(work)
-        self._waiting.append(one)
         loop = asyncio.get_running_loop()
+        one = _Waiting(work, loop.create_future())
+        self._waiting.append(one)
         if self._timer is None or self._timer.when() > loop.time() + within:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = loop.call_later(within, self._begin_waiting)
-        return asyncio.wrap_future(one.done)
+        return one.done
 
     async def look(self, work: Callable[[Connection], T], *, at_once: bool = True) -> T:
         """As `read`, for the last look before a send: nothing that waits to be recorded is waited for."""
@@ -260,12 +260,22 @@ class Database:
 
 
 class _Waiting:
-    """Work that is to be done soon, and what came of it."""
+    """Work that is to be done soon, and what came of it; Any is what the caller of `soon` makes of it."""
 
-    def __init__(self, work: Callable[[Connection], Any]) -> None:  # Any: as the caller of `soon` wants it
+    def __init__(self, work: Callable[[Connection], Any], done: asyncio.Future[Any]) -> None:
         self.work = work
-        self.done: Future[Any] = Future()
-        self.done.set_running_or_notify_cancel()  # who waits for it may be cancelled; the work is not
+        self.done = done
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def tell(self) -> None:
+        """On the event loop; who waits for it may have been cancelled, the work was not."""
+        if self.done.done():
+            return
+        if self.error is None:
+            self.done.set_result(self.result)
+        else:
+            self.done.set_exception(self.error)
 
 
 class _Lane:
@@ -320,7 +330,8 @@ class _Lane:
             return submitted
         except RuntimeError:
             for one in waiting:
-                one.done.set_exception(Fault("STORE_CLOSED", f"The database {self._kind.where} is closed already."))
+                one.error = Fault("STORE_CLOSED", f"The database {self._kind.where} is closed already.")
+            _tell(waiting)
             nothing: Future[None] = Future()
             nothing.set_result(None)
             return nothing
@@ -329,14 +340,15 @@ class _Lane:
         try:
             results = self._transaction(lambda connection: [one.work(connection) for one in waiting])
         except BaseException as error:
-            if len(waiting) == 1:
-                waiting[0].done.set_exception(error)
+            if len(waiting) > 1:
+                for one in waiting:
+                    self._batch([one])
                 return
-            for one in waiting:
-                self._batch([one])
-            return
-        for one, result in zip(waiting, results, strict=True):
-            one.done.set_result(result)
+            waiting[0].error = error
+        else:
+            for one, result in zip(waiting, results, strict=True):
+                one.result = result
+        _tell(waiting)
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
         with self._in_use:
@@ -388,6 +400,17 @@ def _kind(url_or_path: str | Path, *, read_only: bool) -> Kind:
 
         return PostgreSQLServer(url, read_only=read_only)
     raise ConfigurationError([f"IBKR_DATABASE_URL: {backend} is not supported; use sqlite or postgresql"])
+
+
+def _tell(waiting: Sequence[_Waiting]) -> None:
+    """Let the event loop tell those who wait, if it still runs; all of them were begun on one."""
+
+    def tell() -> None:
+        for one in waiting:
+            one.tell()
+
+    with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+        waiting[0].done.get_loop().call_soon_threadsafe(tell)
 
 
 async def _finished(work: Future[T]) -> T:
