@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ibkr_mcp_server.broker.base import LinkStatus
 from ibkr_mcp_server.operations.desk import Desk
 
 
-async def wait_for_first_link(desk: Desk, seconds: float) -> None:
-    """Give a link that is being made for the first time, and the start's other steps, `seconds` to come up.
+async def first_link(desk: Desk, seconds: float) -> LinkStatus:
+    """The link; one that is being made for the first time, and the start's other steps, get `seconds` to come up.
 
     A link that was up before, or whose problem is known, is not waited for: the caller learns of it at once.
     """
@@ -15,8 +16,5 @@ async def wait_for_first_link(desk: Desk, seconds: float) -> None:
         link = await desk.broker.wait_until_up(seconds)
     if link.is_up and not desk.safety.readiness.is_ready:
         await desk.safety.readiness.wait_until_settled(seconds)
-
-
-def served_accounts(desk: Desk) -> tuple[str, ...]:
-    """The accounts that the broker listed for this link last."""
-    return desk.broker.link.accounts
+        link = desk.broker.link
+    return link

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -52,7 +53,8 @@ class Arguments(BaseModel):
     """At least one of these must be given."""
 
     @classmethod
-    def other_names(cls) -> dict[str, str]:
+    @cache
+    def other_names(cls) -> Mapping[str, str]:
         """All of `also_called` that name an argument which this tool has."""
         known: dict[str, str] = {}
         for kind in reversed(cls.__mro__):

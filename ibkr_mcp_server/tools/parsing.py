@@ -69,7 +69,8 @@ def parse(kind: type[A], received: Mapping[str, object]) -> tuple[A | None, tupl
             problems.append(problem(Code.INVALID_ARGUMENTS, text))
         else:
             given[own_name] = value
-    problems += _unknown(kind, unknown)
+    if unknown:
+        problems += _unknown(kind, unknown)
     if kind.one_of and not any(name in given for name in kind.one_of):
         text = f"Give {' or '.join(kind.one_of)}."
         problems.append(problem(Code.INVALID_ARGUMENTS, text))

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -130,11 +130,15 @@ class TradingServer(MCPServer[None]):
             raise RuntimeError("the server is not running")
         opened = await self._background.opened()
         calls = opened.calls
+        towards = {} if context is None else {"progress": context.report_progress, "ask": _question(context)}
         request = calls.Request(
-            name=name, arguments=arguments, agent=self._caller(context), client=_client(context), auth=self._auth
+            name=name,
+            arguments=arguments,
+            agent=self._caller(context),
+            client=_client(context),
+            auth=self._auth,
+            **towards,
         )
-        if context is not None:
-            request = replace(request, progress=context.report_progress, ask=_question(context))
         if opened.app is not None:
             response = await calls.answer(request, opened.app.desk)
         else:
