@@ -162,6 +162,7 @@ class Book:
                 oca_group=echo.ocaGroup,
                 why_held=known.why_held if known is not None else "",
                 placed_here=translate.is_ours(order.order_ref),
+                updated_at=known.updated_at if known is not None else None,
             ),
         )
 
@@ -231,6 +232,7 @@ class Book:
                 average_fill_price=order.average_fill_price or known.average_fill_price,
                 last_message=known.last_message or order.last_message,
                 last_error_code=known.last_error_code,
+                updated_at=known.updated_at,
             )
             if known.status in (OrderStatus.FILLED, OrderStatus.CANCELLED):
                 known = replace(known, completed_at=order.completed_at or known.completed_at)
@@ -389,9 +391,10 @@ class Book:
         return [self._fills[key][1] for key in self._fills_of.get(perm_id, ())]
 
     def _put(self, key: Key, order: BrokerOrder) -> BrokerOrder:
+        """Keep `order`, which bears the time of what was known of it, and tell of it if that is news."""
         self._touched[key] = next(self._count)
         known = self._orders.get(key)
-        if known is not None and replace(order, updated_at=known.updated_at) == known:
+        if order == known:
             return known
         now = self._clock.now()
         order = replace(order, updated_at=now)

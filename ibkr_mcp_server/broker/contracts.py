@@ -238,11 +238,14 @@ class Contracts:
 
     async def resolve(self, query: InstrumentQuery) -> Instrument:
         """See `BrokerReads.resolve`."""
+        known = self._known(query)
+        if known is not None:
+            return known
         turn = self._turns.setdefault(query, asyncio.Lock())
         async with self._session.bounded(f"the contract of {query.symbol!r}", sent=True), turn:
-            kept = self._kept.get(query)
-            if kept is not None and self._clock.now() - kept.at < KEPT_FOR:
-                return kept.instrument
+            known = self._known(query)  # somebody else has asked meanwhile
+            if known is not None:
+                return known
             try:
                 instrument = await self._ask(query)
             finally:
@@ -254,6 +257,10 @@ class Contracts:
             self._kept[InstrumentQuery(symbol=instrument.symbol, con_id=instrument.con_id)] = kept
         self._book.learn(instrument)
         return instrument
+
+    def _known(self, query: InstrumentQuery) -> Instrument | None:
+        kept = self._kept.get(query)
+        return kept.instrument if kept is not None and self._clock.now() - kept.at < KEPT_FOR else None
 
     def forget(self) -> None:
         """Resolve everything anew."""

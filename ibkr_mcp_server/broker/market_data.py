@@ -114,7 +114,8 @@ class QuoteBoard:
         line = await self._line(instrument, asked)
         line.users += 1
         try:
-            await self._first_prices(line)
+            if not line.is_settled:
+                await self._first_prices(line)
         finally:
             line.users -= 1
         return line

@@ -207,9 +207,10 @@ class OrderDesk:
 
         try:
             await self._hear(hearing, lambda: placement.spoken, end)
-            with suppress(TimeoutError, LinkLost):
-                async with asyncio.timeout_at(min(end, self._soon())):
-                    await hearing.until(settled)
+            if not settled():
+                with suppress(TimeoutError, LinkLost):
+                    async with asyncio.timeout_at(min(end, self._soon())):
+                        await hearing.until(settled)
             told = newest()
             if hearing.no is not None and told is not None and told.is_working:
                 await self._look_again(end)  # a "no" for an order that was said to live: its record decides
