@@ -44,7 +44,7 @@ from ibkr_mcp_server.safety.checks.order_form import tradable_step
 from ibkr_mcp_server.safety.circuit_breaker import CircuitBreaker, is_on_paper, is_staged
 from ibkr_mcp_server.safety.codes import Code, problem
 from ibkr_mcp_server.safety.confirmations import Confirmations, epoch_of, held_to
-from ibkr_mcp_server.safety.decision import Basis, Decision, Sizing, Validation, Verdict, refuses
+from ibkr_mcp_server.safety.decision import Basis, Decision, Place, Sizing, Validation, refuses
 from ibkr_mcp_server.safety.default_account import DefaultAccount
 from ibkr_mcp_server.safety.evidence import Contracts
 from ibkr_mcp_server.safety.exposure import Holdings
@@ -403,8 +403,9 @@ class TradingSafetyManager:
         cancels = operation.operation_class is OperationClass.ORDER_CANCELLATION
         if operation.operation_class.writes_orders and not cancels and validation.is_safe:
             failed = problem(Code.RECORD_FAILED, f"The decision could not be recorded: {error}")
-            verdict = Verdict(check="durable_intent", step=14, findings=refuses(failed))
-            decision = replace(decision, validation=Validation(verdicts=(*validation.verdicts, verdict)))
+            rules = (*validation.rules, Place(name="durable_intent", step=14))
+            findings = (*validation.findings, refuses(failed))
+            decision = replace(decision, validation=Validation(rules=rules, findings=findings))
         if decision.is_refused or not cancels or observed.current is None:
             return Admission(decision=decision)
         approval = cancellation_without_record(decision_id, observed.current)

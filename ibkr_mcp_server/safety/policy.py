@@ -6,9 +6,8 @@ that a caller learns everything at once. `docs/safety.md` prints this table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from ibkr_mcp_server.domain.agents import AgentLimits
 from ibkr_mcp_server.domain.operations import Operation, OperationClass
@@ -57,7 +56,7 @@ from ibkr_mcp_server.safety.checks.unresolved_order import UnresolvedOrder
 from ibkr_mcp_server.safety.checks.working_orders import SelfMatch, StopLossOrders, WorkingOrders
 from ibkr_mcp_server.safety.checks.writer import TheWriter
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Basis, Findings, Validation, Verdict, refuses
+from ibkr_mcp_server.safety.decision import Basis, Findings, Place, Validation, refuses
 from ibkr_mcp_server.safety.limits_in_force import AS_CONFIGURED, LimitsInForce
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.settings.broker import BrokerMode
@@ -72,19 +71,12 @@ VARIANTS_KEPT = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class Rule(Place):
     """A check in its place."""
 
-    name: str
-    step: int
     check: Check
     is_limit: bool = False
     """A limit of amount or frequency: with safety mode off (simulator only, CFG-17) it warns instead of refusing."""
-
-    @cached_property
-    def passed(self) -> Verdict:
-        """Its verdict on what it has nothing to say about."""
-        return Verdict(check=self.name, step=self.step, findings=PASSED)
 
 
 class Policy:
@@ -281,39 +273,40 @@ class Policy:
     def judge(self, basis: Basis, operation: Operation, seen: Snapshot) -> Validation:
         """The verdict on `operation` on that basis; of nothing but what is given, so that a record can repeat it."""
         if basis is Basis.OBSERVATION:
-            failed = Verdict(check="observation", step=0, findings=refuses(*seen.observed.problems))
-            return Validation(verdicts=(failed,))
+            failed = refuses(*seen.observed.problems)
+            return Validation(rules=(Place(name="observation", step=0),), findings=(failed,))
         if basis is Basis.SAME_KEY and seen.recorded.same_key is not None:
-            return Validation(
-                verdicts=(Verdict(check="idempotency", step=12, findings=repeated(seen.recorded.same_key)),)
-            )
+            again = repeated(seen.recorded.same_key)
+            return Validation(rules=(Place(name="idempotency", step=12),), findings=(again,))
         return self.review(operation, seen)
 
     def review(self, operation: Operation, seen: Snapshot) -> Validation:
         """Run every check of the operation's class; a check that fails to run refuses (TW-07)."""
-        return self._verdicts(self.within(seen.recorded.limits).table[operation.operation_class], operation, seen)
+        return self._validation(self.within(seen.recorded.limits).table[operation.operation_class], operation, seen)
 
     def review_switches(self, operation: Operation, seen: Snapshot) -> Validation:
         """Run only the rules that the final gate looks at once more (TW-11)."""
-        rules = (rule for rule in self.table[operation.operation_class] if rule.name in SWITCHES)
-        return self._verdicts(rules, operation, seen)
+        rules = tuple(rule for rule in self.table[operation.operation_class] if rule.name in SWITCHES)
+        return self._validation(rules, operation, seen)
 
-    def _verdicts(self, rules: Iterable[Rule], operation: Operation, seen: Snapshot) -> Validation:
-        verdicts = []
+    def _validation(self, rules: Sequence[Rule], operation: Operation, seen: Snapshot) -> Validation:
+        findings = []
         for rule in rules:
             try:
-                findings = rule.check.review(operation, seen)
+                found = rule.check.review(operation, seen)
             except Exception as error:  # whatever it is, an unchecked order is a refused order
                 text = f"The check {rule.name} failed to run ({type(error).__name__})."
-                findings = refuses(problem(Code.CHECK_ERROR, text))
-            if findings is PASSED:
-                verdicts.append(rule.passed)
-                continue
-            if rule.is_limit and not self._safety_mode and findings.problems:
-                waived = tuple(f"{found.message} (not enforced: safety mode is off)" for found in findings.problems)
-                findings = Findings(warnings=waived, observed=findings.observed, limit=findings.limit)
-            verdicts.append(Verdict(rule.name, rule.step, findings))
-        return Validation(verdicts=tuple(verdicts))
+                found = refuses(problem(Code.CHECK_ERROR, text))
+            findings.append(found if self._safety_mode or not rule.is_limit else _waived(found))
+        return Validation(rules=rules, findings=tuple(findings))
+
+
+def _waived(findings: Findings) -> Findings:
+    """With safety mode off a limit warns of what it would refuse."""
+    if not findings.problems:
+        return findings
+    waived = tuple(f"{found.message} (not enforced: safety mode is off)" for found in findings.problems)
+    return Findings(warnings=waived, observed=findings.observed, limit=findings.limit)
 
 
 def portfolio_rules(settings: Settings) -> tuple[Rule, ...]:

@@ -101,8 +101,8 @@ def validation_record(validation: Validation) -> dict[str, object]:
         "errors": [f"{found.code}: {found.message}" for _, found in validation.failures],
         "warnings": list(validation.warnings),
         "safety_checks": joined(
-            _check_record(verdict.check, verdict.passed, verdict.findings.observed, verdict.findings.limit)
-            for verdict in validation.verdicts
+            _check_record(rule.name, not found.problems, found.observed, found.limit)
+            for rule, found in zip(validation.rules, validation.findings, strict=True)
         ),
     }
 

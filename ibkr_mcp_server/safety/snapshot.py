@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from functools import cached_property
 
 from ibkr_mcp_server.broker.base import LinkStatus
 from ibkr_mcp_server.domain.accounts import AccountSummary, MarginPreview
@@ -111,33 +110,35 @@ class Recorded:
     """Of the kill switches that bear on the operation: it changes with every use of one."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """Both halves."""
+    """Both halves, and what most checks ask of them."""
 
     observed: Observed
     recorded: Recorded
 
-    # Kept, because every check asks for them.
-    @cached_property
-    def order(self) -> Order | None:
-        return self.observed.order
+    now: datetime = field(init=False, repr=False, compare=False)
+    order: Order | None = field(init=False, repr=False, compare=False)
+    placed: tuple[tuple[str, Order], ...] = field(init=False, repr=False, compare=False)
+    """Every order that would be sent, with what to call it beside others; empty when there is none."""
+    opens: bool = field(init=False, repr=False, compare=False)
+    """Whether the operation can increase a position; only such operations use quotas."""
+    projected: Portfolio | None = field(init=False, repr=False, compare=False)
+    """The portfolio that an opening order would make; what opens nothing is not held to the portfolio's limits."""
 
-    @cached_property
-    def placed(self) -> tuple[tuple[str, Order], ...]:
-        """Every order that would be sent, with what to call it beside others; empty when there is none."""
-        order, exits = self.observed.order, self.observed.exits
-        if order is None:
-            return ()
-        if exits is None:
-            return (("", order),)
-        return (("", order), ("take-profit: ", exits.take_profit), ("stop-loss: ", exits.stop_loss))
+    def __post_init__(self) -> None:
+        keep, observed = object.__setattr__, self.observed  # frozen for everybody else
+        opens = observed.action is Action.OPEN
+        keep(self, "now", observed.taken_at)
+        keep(self, "order", observed.order)
+        keep(self, "placed", _placed(observed.order, observed.exits))
+        keep(self, "opens", opens)
+        keep(self, "projected", observed.portfolio if opens else None)
 
-    @cached_property
-    def now(self) -> datetime:
-        return self.observed.taken_at
 
-    @cached_property
-    def opens(self) -> bool:
-        """Whether the operation can increase a position; only such operations use quotas."""
-        return self.observed.action is Action.OPEN
+def _placed(order: Order | None, exits: Exits | None) -> tuple[tuple[str, Order], ...]:
+    if order is None:
+        return ()
+    if exits is None:
+        return (("", order),)
+    return (("", order), ("take-profit: ", exits.take_profit), ("stop-loss: ", exits.stop_loss))

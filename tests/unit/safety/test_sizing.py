@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ibkr_mcp_server.domain.orders import Side
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import Findings, Validation, Verdict
+from ibkr_mcp_server.safety.decision import Place, Validation, refuses
 from ibkr_mcp_server.safety.policy import Policy
 from ibkr_mcp_server.safety.sizing import Judge, size
 from tests.unit.safety import builders as world
@@ -22,12 +22,10 @@ def limited(**limits: tuple[int, Code]) -> Judge:
     """Rules that refuse above a quantity."""
 
     def judge(quantity: Decimal) -> Validation:
+        beyond = {name: code for name, (most, code) in limits.items() if quantity > most}
         return Validation(
-            verdicts=tuple(
-                Verdict(check=name, step=9, findings=Findings(problems=(problem(code, name),)))
-                for name, (most, code) in limits.items()
-                if quantity > most
-            )
+            rules=[Place(name=name, step=9) for name in beyond],
+            findings=tuple(refuses(problem(code, name)) for name, code in beyond.items()),
         )
 
     return judge
