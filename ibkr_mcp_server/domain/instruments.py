@@ -170,7 +170,7 @@ class Instrument:
 
     def in_regular_hours(self, moment: datetime) -> bool:
         """Whether the instrument's own exchange trades regularly at `moment`; unknown hours are closed (TM-04)."""
-        return any(session.contains(moment) for session in self.liquid_hours or ())
+        return self.regular_session(moment) is not None
 
     def knows_hours(self, moment: datetime) -> bool:
         """Whether the broker told what the exchange does at `moment`, open or closed."""
@@ -179,7 +179,10 @@ class Instrument:
 
     def regular_session(self, moment: datetime) -> TradingSession | None:
         """The regular session at `moment`; sessions that follow one another without a pause are one."""
-        return next((session for session in self._regular_sessions if session.contains(moment)), None)
+        for session in self._regular_sessions:
+            if session.start <= moment < session.end:
+                return session
+        return None
 
     @cached_property
     def _regular_sessions(self) -> tuple[TradingSession, ...]:
@@ -204,7 +207,7 @@ class Instrument:
         Raises:
             ZoneInfoNotFoundError: the broker named a time zone that nobody knows.
         """
-        zone = ZoneInfo(self.time_zone_id)
+        zone = self._zone
         local = moment.astimezone(zone)
         if local.weekday() < SATURDAY:
             return False
@@ -212,6 +215,10 @@ class Instrument:
             if session.contains(moment) and session.start.astimezone(zone).date() == local.date():
                 return (session.end - timedelta.resolution).astimezone(zone).weekday() >= SATURDAY
         return True
+
+    @cached_property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone_id)
 
 
 NON_US_EXCHANGES = frozenset(

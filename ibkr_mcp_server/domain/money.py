@@ -42,7 +42,7 @@ def finite_decimal(value: object) -> Decimal | None:
 
 def on_grid(price: Decimal, increment: Decimal) -> bool:
     """Whether `price` is a whole multiple of `increment`."""
-    return price % increment == 0
+    return not price % increment
 
 
 def round_to_grid(price: Decimal, increment: Decimal, *, up: bool) -> Decimal:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from ibkr_mcp_server.domain.orders import OrderType, TimeInForce
 
@@ -40,6 +41,16 @@ class OrderTerms:
     times_in_force: frozenset[TimeInForce] = _ALL_DAY
     wakes_when_touched: bool = False
     """The trigger lies on the better side of the market (MIT, LIT); that of a stop lies on the worse side."""
+
+    @cached_property
+    def prices(self) -> tuple[tuple[str, Term], ...]:
+        """The terms that are prices or distances, by their names in an order."""
+        return (
+            ("limit_price", self.limit_price),
+            ("stop_price", self.stop_price),
+            ("trailing_amount", Term.OPTIONAL if self.trails else Term.NONE),
+            ("limit_offset", self.limit_offset),
+        )
 
 
 ORDER_TERMS: Mapping[OrderType, OrderTerms] = {

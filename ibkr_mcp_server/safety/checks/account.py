@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from ibkr_mcp_server.domain.accounts import has_accepted_prefix, masked
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import Findings, refuses
+from ibkr_mcp_server.safety.decision import Findings, judged, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -48,7 +48,7 @@ class AccountCheck:
             served = ", ".join(masked(account) for account in link.accounts)
             text = f"The broker does not list the account {masked(wanted)}; this link serves {served}."
             found.append(problem(Code.ACCOUNT_NOT_SERVED, text, observed=masked(wanted), limit=served))
-        return Findings(problems=tuple(found), observed=_shown(link.accounts), limit=self._rule)
+        return judged(found, _shown(link.accounts), self._rule)
 
     def _strange(self, accounts: tuple[str, ...]) -> list[str]:
         """Those that may not be traded; the same accounts are asked about at every decision."""

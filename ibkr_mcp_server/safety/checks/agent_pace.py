@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.checks.order_rate import wait_for_room
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, passes
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.safety.state import Action
 
@@ -37,7 +37,7 @@ class AccountReadRate:
         ages = seen.recorded.account_read_ages_seconds
         observed, limit = f"{len(ages)} in the last 60 s", f"{self.per_minute} per 60 s"
         if len(ages) < self.per_minute:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         text = f"{len(ages)} reads of account and orders were made in the last 60 s; the limit is {self.per_minute}."
         wait = wait_for_room(ages, self.per_minute, 1)
         return beyond(problem(Code.ACCOUNT_READ_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait))
@@ -53,7 +53,7 @@ class ModificationRate:
         ages = seen.recorded.modification_ages_seconds
         observed, limit = f"{len(ages)} in the last 60 s", f"{self.per_minute} per 60 s"
         if len(ages) < self.per_minute or _serves_a_position(seen):
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         text = f"{len(ages)} orders were changed in the last 60 s; the limit is {self.per_minute}."
         wait = wait_for_room(ages, self.per_minute, 1)
         return beyond(problem(Code.MODIFICATION_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ibkr_mcp_server.domain.instruments import Instrument
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings
+from ibkr_mcp_server.safety.decision import PASSED, Findings, passes
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 EVERYTHING = "*"
@@ -27,7 +27,7 @@ class AllowedInstruments:
         names = names_of(order.instrument)
         limit = f"{len(self.listed)} listed"
         if not self.listed.isdisjoint(names):
-            return Findings(observed=names[-1], limit=limit)
+            return passes(names[-1], limit)
         text = f"{order.instrument.label} ({names[-1]}, contract {names[0]}) is not among the instruments to be opened."
         return Findings(
             problems=(problem(Code.INSTRUMENT_NOT_LISTED, text, observed=names[-1], limit=limit),),

@@ -9,15 +9,16 @@ from functools import cached_property
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.domain.orders import Side
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, refuses
+from ibkr_mcp_server.safety.decision import PASSED, Findings, passes, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
+ZERO = Decimal(0)
 BASIS_POINTS = 10_000
 
 
 def investable(cash_usd: Decimal, equity_usd: Decimal, reserve_pct: Decimal, reserve_usd: Decimal) -> Decimal:
     """Settled cash above the reserve: a share of the equity, or a sum if that is larger."""
-    return max(Decimal(0), cash_usd - max(reserve_pct * equity_usd / 100, reserve_usd))
+    return max(ZERO, cash_usd - max(reserve_pct * equity_usd / 100, reserve_usd))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +33,11 @@ class CashReserve:
     fee_bps: Decimal
 
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
-        portfolio, order = seen.observed.portfolio, seen.order
-        if portfolio is None or order is None or not seen.opens or order.side is not Side.BUY:
+        portfolio, order = seen.projected, seen.order
+        if portfolio is None or order is None or order.side is not Side.BUY:
             return PASSED
         outlay, equity = portfolio.outlay_usd, portfolio.equity_usd
-        if outlay is None or equity is None or equity <= 0:
+        if outlay is None or equity is None or equity <= ZERO:
             return PASSED  # refused by portfolio_known
         if portfolio.cash_usd is None:
             text = "The broker has not told how much settled cash the account has."
@@ -45,7 +46,7 @@ class CashReserve:
         most = investable(portfolio.cash_usd, equity, self.reserve_pct, self.reserve_usd)
         observed, limit = f"{cost:.2f} USD with fees", f"{most:.2f} USD above the reserve"
         if cost <= most:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         text = f"All purchases with this one would cost {observed}; {limit} may be spent, of {portfolio.cash_usd:.2f}."
         return Findings(
             problems=(problem(Code.CASH_RESERVE, text, observed=observed, limit=limit),), observed=observed, limit=limit
@@ -64,14 +65,17 @@ class CapitalAtRisk:
     """Fraction of the equity."""
 
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
-        portfolio = seen.observed.portfolio if seen.opens else None
-        if portfolio is None or portfolio.at_risk_usd is None or not portfolio.equity_usd or portfolio.equity_usd < 0:
+        portfolio = seen.projected
+        if portfolio is None:
             return PASSED
-        observed, limit = f"{portfolio.at_risk_usd / portfolio.equity_usd:.4f}", self._limit
-        if portfolio.at_risk_usd <= self.most * portfolio.equity_usd:
-            return Findings(observed=observed, limit=limit)
+        at_risk, equity = portfolio.at_risk_usd, portfolio.equity_usd
+        if at_risk is None or equity is None or equity <= ZERO:
+            return PASSED
+        observed, limit = f"{at_risk / equity:.4f}", self._limit
+        if at_risk <= self.most * equity:
+            return passes(observed, limit)
         text = (
-            f"If every stop were hit, {observed} of the equity ({portfolio.at_risk_usd:,.2f} USD) would be lost, "
+            f"If every stop were hit, {observed} of the equity ({at_risk:,.2f} USD) would be lost, "
             f"positions without a stop in full; the limit is {self.most:f}."
         )
         return Findings(

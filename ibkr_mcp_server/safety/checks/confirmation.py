@@ -8,7 +8,7 @@ from decimal import Decimal
 from ibkr_mcp_server.domain.confirmation import Confirmer
 from ibkr_mcp_server.domain.operations import ActorType, Operation
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, refuses
+from ibkr_mcp_server.safety.decision import PASSED, Findings, passes, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.settings.broker import BrokerMode
 
@@ -34,7 +34,7 @@ class Confirmation:
             return PASSED
         observed, limit = given.by.word, needed.word
         if needed <= given.by:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         text = f"{self._why(seen)} It takes the yes of {_WHO[needed]}; nothing was sent."
         return refuses(problem(Code.CONFIRMATION_REQUIRED, text, observed=observed, limit=limit))
 

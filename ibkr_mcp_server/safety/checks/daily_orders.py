@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ibkr_mcp_server.clock import next_trading_day_starts
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, passes
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -22,7 +23,7 @@ class DailyOrders:
         if not seen.opens:
             return PASSED
         used = seen.recorded.opening_today
-        observed, limit = f"{used} today", f"{self.per_day} per trading day"
+        observed, limit = f"{used} today", self._limit
         if used >= self.per_day:
             until = next_trading_day_starts(seen.now)
             text = (
@@ -38,7 +39,11 @@ class DailyOrders:
                     retry_after_seconds=(until - seen.now).total_seconds(),
                 )
             )
-        warnings: tuple[str, ...] = ()
-        if used >= self.warn_at:
-            warnings = (f"This is opening order {used + 1} of the trading day; the limit is {self.per_day}.",)
-        return Findings(warnings=warnings, observed=observed, limit=limit)
+        if used < self.warn_at:
+            return passes(observed, limit)
+        text = f"This is opening order {used + 1} of the trading day; the limit is {self.per_day}."
+        return Findings(warnings=(text,), observed=observed, limit=limit)
+
+    @cached_property
+    def _limit(self) -> str:
+        return f"{self.per_day} per trading day"

@@ -13,9 +13,11 @@ from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, passes
 from ibkr_mcp_server.safety.portfolio import Portfolio
 from ibkr_mcp_server.safety.snapshot import Snapshot
+
+ZERO = Decimal(0)
 
 
 def of_symbol(portfolio: Portfolio) -> Decimal | None:
@@ -44,14 +46,16 @@ class ShareOfEquity:
     what: str
 
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
-        portfolio = _projected(seen)
-        total, equity = (None, None) if portfolio is None else (self.sum_of(portfolio), portfolio.equity_usd)
-        if total is None or equity is None or equity <= 0:
+        portfolio = seen.projected
+        if portfolio is None:
+            return PASSED
+        total, equity = self.sum_of(portfolio), portfolio.equity_usd
+        if total is None or equity is None or equity <= ZERO:
             return PASSED
         share = total / equity * 100
         limit = self._limit
         if total * 100 <= self.most_pct * equity:
-            return Findings(observed=f"{share:.4f} %", limit=limit)
+            return passes(f"{share:.4f} %", limit)
         observed = f"{share:.4f} % ({total:,.2f} of {equity:,.2f} USD)"
         text = f"{self.what} would come to {share:.2f} % of the equity; the limit is {self.most_pct:f} %."
         return beyond(problem(self.code, text, observed=observed, limit=limit))
@@ -71,13 +75,13 @@ class SumInDollars:
     what: str
 
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
-        portfolio = _projected(seen)
+        portfolio = seen.projected
         total = None if portfolio is None else self.sum_of(portfolio)
         if total is None:
             return PASSED
         observed, limit = f"{total:,.2f} USD", self._limit
         if total <= self.most_usd:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         text = f"{self.what} would come to {observed}; the limit is {limit}."
         return beyond(problem(self.code, text, observed=observed, limit=limit))
 
@@ -93,14 +97,21 @@ class Leverage:
     most: Decimal
 
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
-        portfolio = _projected(seen)
-        if portfolio is None or portfolio.gross_usd is None or not portfolio.equity_usd or portfolio.equity_usd < 0:
+        portfolio = seen.projected
+        if portfolio is None:
             return PASSED
-        observed, limit = f"{portfolio.gross_usd / portfolio.equity_usd:.4f}", f"{self.most:f}"
-        if portfolio.gross_usd <= self.most * portfolio.equity_usd:
-            return Findings(observed=observed, limit=limit)
+        gross, equity = portfolio.gross_usd, portfolio.equity_usd
+        if gross is None or equity is None or equity <= ZERO:
+            return PASSED
+        observed, limit = f"{gross / equity:.4f}", self._limit
+        if gross <= self.most * equity:
+            return passes(observed, limit)
         text = f"All positions together would be {observed} times the equity; the limit is {limit}."
         return beyond(problem(Code.LEVERAGE_LIMIT, text, observed=observed, limit=limit))
+
+    @cached_property
+    def _limit(self) -> str:
+        return f"{self.most:f}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,15 +121,11 @@ class ConcurrentPositions:
     most: int
 
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
-        portfolio = _projected(seen)
+        portfolio = seen.projected
         if portfolio is None:
             return PASSED
         observed, limit = f"{portfolio.instruments} with this order", f"{self.most}"
         if not portfolio.is_new or portfolio.instruments <= self.most:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         text = f"This would be instrument {portfolio.instruments} of the portfolio; the limit is {self.most}."
         return beyond(problem(Code.POSITIONS_LIMIT, text, observed=observed, limit=limit))
-
-
-def _projected(seen: Snapshot) -> Portfolio | None:
-    return seen.observed.portfolio if seen.opens else None

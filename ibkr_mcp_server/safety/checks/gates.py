@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.orders import STOP_TYPES
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import Findings
+from ibkr_mcp_server.safety.decision import PASSED, Findings, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -31,17 +31,18 @@ class TradingGates:
             found.append(problem(Code.LIVE_TRADING_LOCKED, f"Live trading is locked by {locks}."))
         order = seen.order
         if order is not None:
-            name = order.instrument.label
-            if order.instrument.is_forex and not self.forex:
-                text = f"{name} is foreign exchange, which is off (IBKR_ENABLE_FOREX_TRADING=false)."
+            instrument = order.instrument
+            if not self.forex and instrument.is_forex:
+                text = f"{instrument.label} is foreign exchange, which is off (IBKR_ENABLE_FOREX_TRADING=false)."
                 found.append(problem(Code.FOREX_DISABLED, text))
-            if order.instrument.is_international and not self.international:
+            if not self.international and instrument.is_international:
                 text = (
-                    f"{name} is not a US listing in USD; such orders are off (IBKR_ENABLE_INTERNATIONAL_TRADING=false)."
+                    f"{instrument.label} is not a US listing in USD; such orders are off "
+                    "(IBKR_ENABLE_INTERNATIONAL_TRADING=false)."
                 )
                 found.append(problem(Code.INTERNATIONAL_DISABLED, text))
             places_stop = any(placed.order_type in STOP_TYPES for _, placed in seen.placed)
             if places_stop and seen.observed.current is None and not self.stop_loss:
                 text = "Placing stop orders is off (IBKR_ENABLE_STOP_LOSS_ORDERS=false)."
                 found.append(problem(Code.STOP_LOSS_DISABLED, text))
-        return Findings(problems=tuple(found))
+        return refuses(*found) if found else PASSED

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, passes
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -35,7 +35,7 @@ class MarginAfter:
             return beyond(problem(Code.MARGIN_UNKNOWN, text, limit=limit))
         if told.equity_after > 0 and told.maintenance_after * 100 <= self.most_pct * told.equity_after:
             share = told.maintenance_after * 100 / told.equity_after
-            return Findings(observed=f"{share:.2f} %", limit=limit)
+            return passes(f"{share:.2f} %", limit)
         observed = f"{told.maintenance_after:,.2f} of {told.equity_after:,.2f}"
         text = f"After the order the maintenance margin would be {observed}; the limit is {limit}."
         return beyond(problem(Code.MARGIN_LIMIT, text, observed=observed, limit=limit))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.checks.order_rate import wait_for_room
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import Findings, beyond, refuses
+from ibkr_mcp_server.safety.decision import Findings, beyond, passes, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 MOST_SYMBOLS_PER_CALL = 50
@@ -27,7 +27,7 @@ class MarketDataRate:
         ages = seen.recorded.market_data_ages_seconds
         observed, limit = f"{len(ages)} in the last 60 s", f"{self.per_minute} symbols per 60 s"
         if len(ages) + wanted <= self.per_minute:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         text = f"{len(ages)} symbols were quoted in the last 60 s, {wanted} more are asked for; the limit is {limit}."
         wait = wait_for_room(ages, self.per_minute, wanted)
         return beyond(problem(Code.MARKET_DATA_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait))

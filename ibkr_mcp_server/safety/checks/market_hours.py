@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
 
-from ibkr_mcp_server.domain.instruments import Instrument
+from ibkr_mcp_server.domain.instruments import Instrument, TradingSession
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.order_types import CAPPED_AS
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, refuses
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, passes, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -51,8 +51,8 @@ class TradingHours:
         if order is None or not seen.opens:
             return PASSED
         instrument, now = order.instrument, seen.now
-        is_regular = instrument.in_regular_hours(now)
-        if order.order_type in CAPPED_AS and not is_regular:
+        session = instrument.regular_session(now)
+        if session is None and order.order_type in CAPPED_AS:
             return PASSED  # refused by market_order_hours
         if not instrument.knows_hours(now):
             text = f"The trading hours of {instrument.label} are not known, so they count as closed."
@@ -60,9 +60,9 @@ class TradingHours:
         if not self.weekends and instrument.is_weekend(now):
             text = f"It is the weekend at the exchange of {instrument.label}: nothing is opened."
             return refuses(problem(Code.WEEKEND, text, observed=f"{now:%A %H:%M} UTC"))
-        if self.regular_only and not is_regular:
-            return refuses(_outside(instrument, now))
-        return self._edges(instrument, now)
+        if session is not None:
+            return self._edges(instrument, session, now)
+        return refuses(_outside(instrument, now)) if self.regular_only else PASSED
 
     @cached_property
     def _limit(self) -> str:
@@ -76,15 +76,12 @@ class TradingHours:
     def _last(self) -> timedelta:
         return timedelta(minutes=self.last_minutes)
 
-    def _edges(self, instrument: Instrument, now: datetime) -> Findings:
-        session = instrument.regular_session(now)
-        if session is None:
-            return PASSED
+    def _edges(self, instrument: Instrument, session: TradingSession, now: datetime) -> Findings:
         limit = self._limit
         opens, closes = session.start + self._first, session.end - self._last
         observed = f"{now.time().isoformat('seconds')} UTC in {_hours(session.start, session.end)} UTC"
         if opens <= now < closes:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         if now < opens:
             text = f"The regular hours of {instrument.label} began only at {session.start:%H:%M} UTC."
             again: datetime | None = opens

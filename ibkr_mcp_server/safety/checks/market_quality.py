@@ -9,9 +9,11 @@ from functools import cached_property
 from ibkr_mcp_server.domain.instruments import SecType
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, passes
 from ibkr_mcp_server.safety.plausible import jumped
 from ibkr_mcp_server.safety.snapshot import Snapshot
+
+ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +29,15 @@ class Liquidity:
         if order.instrument.is_option:
             return PASSED  # wide by nature
         limit = self._limit
-        if quote.bid is None or quote.ask is None or quote.bid <= 0 or quote.ask <= 0:
-            text = f"{order.instrument.label} is quoted on one side only (bid {quote.bid}, ask {quote.ask})."
+        bid, ask = quote.bid, quote.ask
+        if bid is None or ask is None or bid <= ZERO or ask <= ZERO:
+            text = f"{order.instrument.label} is quoted on one side only (bid {bid}, ask {ask})."
             return beyond(problem(Code.ILLIQUID, text, limit=limit))
-        spread = (quote.ask - quote.bid) / (quote.ask + quote.bid) * 200
+        spread = (ask - bid) / (ask + bid) * 200
         observed = f"{spread:.2f} %"
         if spread <= self.max_spread_pct:
-            return Findings(observed=observed, limit=limit)
-        text = f"The spread of {order.instrument.label} is {observed} of its middle (bid {quote.bid}, ask {quote.ask})."
+            return passes(observed, limit)
+        text = f"The spread of {order.instrument.label} is {observed} of its middle (bid {bid}, ask {ask})."
         return Findings(
             problems=(problem(Code.ILLIQUID, text, observed=observed, limit=limit),), observed=observed, limit=limit
         )
@@ -61,7 +64,7 @@ class AverageVolume:
             return Findings(warnings=(text,), limit=limit)
         observed = f"{order.quantity:f} of {average:f} a day"
         if order.quantity * 100 <= average * self.max_pct:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         text = f"{order.quantity:f} {order.instrument.label} is more than {limit}, which is {average:f}."
         return Findings(
             problems=(problem(Code.ILLIQUID, text, observed=observed, limit=limit),), observed=observed, limit=limit
@@ -87,7 +90,7 @@ class PlausibleQuote:
         quote = seen.observed.quote
         last = None if quote is None else quote.last
         if not jumped(before, reference, last, self.max_jump_pct):
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         text = (
             f"The price of {order.instrument.label} went from {before:f} to {reference:f} ({jump:.1f} %), and no trade "
             f"confirms it (last {last})."

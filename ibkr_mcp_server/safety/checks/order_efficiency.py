@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
-from ibkr_mcp_server.safety.decision import PASSED, Findings
+from ibkr_mcp_server.safety.decision import PASSED, Findings, passes
 from ibkr_mcp_server.safety.efficiency import ratio, told
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
@@ -21,8 +22,12 @@ class OrderEfficiency:
         day = seen.recorded.messages
         if not seen.opens:
             return PASSED
-        observed, limit = told(day), f"{self.limit} a trading day"
+        observed, limit = told(day), self._limit
         if ratio(day) < self.warn_at:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         text = f"Messages to the broker for each order that traded: {observed}; at {self.limit} nothing more is opened."
         return Findings(warnings=(text,), observed=observed, limit=limit)
+
+    @cached_property
+    def _limit(self) -> str:
+        return f"{self.limit} a trading day"

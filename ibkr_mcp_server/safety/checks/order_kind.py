@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 from ibkr_mcp_server.clock import next_trading_day_starts
 from ibkr_mcp_server.domain.operations import Operation, Problem
 from ibkr_mcp_server.domain.order_types import terms_of
-from ibkr_mcp_server.domain.orders import Order, TimeInForce
+from ibkr_mcp_server.domain.orders import Order, OrderType, TimeInForce
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings
+from ibkr_mcp_server.safety.decision import PASSED, Findings, judged
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.safety.state import Action
 
@@ -30,26 +31,42 @@ class OrderKind:
         found: list[Problem] = []
         for name, placed in seen.placed:
             protects = seen.observed.action is Action.PROTECT if exits is None else placed is exits.stop_loss
-            problems = list(self._problems(placed, protects, seen.now))
+            problems = self._problems(placed, protects, seen.now)
             found += [replace(told, message=name + told.message) for told in problems] if name else problems
-        return Findings(problems=tuple(found), observed=f"{order.order_type} {order.time_in_force}")
+        return judged(found, f"{order.order_type} {order.time_in_force}", None)
 
-    def _problems(self, order: Order, protects: bool, now: datetime) -> Iterator[Problem]:
+    def _problems(self, order: Order, protects: bool, now: datetime) -> list[Problem]:
+        found = []
         if order.order_type not in self.types:
             limit = ", ".join(self.types)
             text = f"Order type {order.order_type} is not allowed; allowed are {limit}."
-            yield problem(Code.ORDER_TYPE_NOT_ALLOWED, text, observed=order.order_type, limit=limit)
-        fitting = terms_of(order.order_type).times_in_force
-        allowed = [name for name in self.times_in_force if name in fitting and (protects or name != TimeInForce.GTC)]
+            found.append(problem(Code.ORDER_TYPE_NOT_ALLOWED, text, observed=order.order_type, limit=limit))
+        allowed = (self._for_protection if protects else self._for_others)[order.order_type]
         if order.time_in_force not in allowed:
             limit = ", ".join(allowed)
             text = (
                 f"Time in force {order.time_in_force} is not allowed for this {order.order_type} order; "
                 f"allowed: {limit}."
             )
-            yield problem(Code.TIME_IN_FORCE_NOT_ALLOWED, text, observed=order.time_in_force, limit=limit)
+            found.append(problem(Code.TIME_IN_FORCE_NOT_ALLOWED, text, observed=order.time_in_force, limit=limit))
         elif not protects and order.good_till_date is not None:
-            yield from _too_long(order.good_till_date, next_trading_day_starts(now))
+            found += _too_long(order.good_till_date, next_trading_day_starts(now))
+        return found
+
+    @cached_property
+    def _for_protection(self) -> Mapping[OrderType, tuple[str, ...]]:
+        """The times in force that each type may have."""
+        return {
+            order_type: tuple(name for name in self.times_in_force if name in terms_of(order_type).times_in_force)
+            for order_type in OrderType
+        }
+
+    @cached_property
+    def _for_others(self) -> Mapping[OrderType, tuple[str, ...]]:
+        return {
+            order_type: tuple(name for name in fitting if name != TimeInForce.GTC)
+            for order_type, fitting in self._for_protection.items()
+        }
 
 
 def _too_long(until: datetime, day_ends: datetime) -> list[Problem]:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from operator import attrgetter
 
 from ibkr_mcp_server.clock import next_trading_day_starts
 from ibkr_mcp_server.domain.confirmation import Confirmer
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, judged, passes
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.store.intents import Opening
 
@@ -96,11 +95,14 @@ class TradedValue:
         if value is None:
             return PASSED  # refused by order_value
         openings = seen.recorded.openings
-        in_cycle = [one for one in openings if one.age_seconds < self.cycle_seconds]
+        in_cycle: Sequence[Opening] = openings
+        if openings and openings[-1].age_seconds >= self.cycle_seconds:  # the youngest come first
+            in_cycle = [one for one in openings if one.age_seconds < self.cycle_seconds]
         today = [one for one in openings if one.is_today]
         cycle = self._sum(seen, value, in_cycle)
         day = cycle if len(in_cycle) == len(today) == len(openings) else self._sum(seen, value, today)
-        observed = f"{cycle:.2f} USD in the cycle and {day:.2f} USD today, with this order"
+        shown = f"{cycle:.2f} USD"
+        observed = f"{shown} in the cycle and {shown if day is cycle else f'{day:.2f} USD'} today, with this order"
         limit = self._limit
         found = []
         if cycle > self.per_cycle_usd:
@@ -115,7 +117,7 @@ class TradedValue:
             found.append(
                 problem(Code.DAILY_VALUE_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait)
             )
-        return Findings(problems=tuple(found), observed=observed, limit=limit)
+        return judged(found, observed, limit)
 
     @cached_property
     def _limit(self) -> str:
@@ -124,8 +126,9 @@ class TradedValue:
     def _sum(self, seen: Snapshot, value: Decimal, counting: Sequence[Opening]) -> Decimal:
         """The value of these orders and this one; an order that was changed counts once, at its most."""
         current = seen.observed.current
-        if current is None and all(map(_is_new, counting)):
-            return sum(map(_value_usd, counting), value)
+        changes = [earlier for earlier in counting if not earlier.is_new]
+        if current is None and not changes:
+            return sum([earlier.value_usd for earlier in counting], value)
         worth = {None if current is None else current.order.order_ref: value}
         for earlier in counting:
             known = worth.get(earlier.order_ref)
@@ -141,9 +144,6 @@ class TradedValue:
             if self._sum(seen, value, younger) <= self.per_cycle_usd:
                 return round(self.cycle_seconds - age, 3)
         return None
-
-
-_is_new, _value_usd = attrgetter("is_new"), attrgetter("value_usd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,14 +163,12 @@ class PriceWalk:
         if order is None or price is None or not seen.opens:
             return PASSED
         con_id, side = order.instrument.con_id, order.side
-        prices = [
-            earlier.limit_price
-            for earlier in seen.recorded.openings
-            if earlier.con_id == con_id
-            and earlier.side == side
-            and earlier.limit_price is not None
-            and earlier.age_seconds < self.seconds
-        ]
+        prices = []
+        for earlier in seen.recorded.openings:
+            if earlier.age_seconds >= self.seconds:
+                break  # the youngest come first
+            if earlier.con_id == con_id and earlier.side == side and earlier.limit_price is not None:
+                prices.append(earlier.limit_price)
         if not prices:
             return PASSED
         sign = order.side.sign
@@ -178,7 +176,7 @@ class PriceWalk:
         bound = start * (1 + sign * self.pct / 100)
         limit = f"{'at most' if sign > 0 else 'at least'} {bound.normalize():f}"
         if (price - bound) * sign <= 0:
-            return Findings(observed=f"{price:f}", limit=limit)
+            return passes(f"{price:f}", limit)
         text = (
             f"A {order.side} at {price:f} is more than {self.pct:f} % from {start:f}, where the own orders in "
             f"{order.instrument.label} began in the last {self.seconds / 60:g} min."

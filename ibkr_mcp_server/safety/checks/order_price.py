@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.domain.order_types import CAPPED_AS, Term, terms_of
 from ibkr_mcp_server.domain.orders import Order, Side
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, refuses
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, judged, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.safety.valuation import collar, is_live
 
@@ -40,16 +41,32 @@ class OrderPrice:
             if order.cap_price is None and seen.observed.current is None:
                 text = f"The price increment of {order.instrument.label} is unknown, so the order cannot be capped."
                 found.append(problem(Code.CONTRACT_RULES_UNKNOWN, text))
-        level = _level(order, reference)
-        worst = collar(order.side, level, self.collar_pct)
-        bound = "at most" if order.side is Side.BUY else "at least"
-        limit = f"{bound} {worst.normalize():f} ({self.collar_pct:f} % through {level:f})"
-        price = _limit(order, level)
-        if price is not None and (price - worst) * order.side.sign > 0:
-            text = f"A {order.side} limit of {price:f} crosses {level:f} too far: {limit}."
+        terms, shown = terms_of(order.order_type), f"{reference:f}"
+        level, at = reference, shown
+        if order.stop_price is not None and terms.stop_price is Term.REQUIRED:
+            # The limit begins to count where the stop or trigger is.
+            level, at = order.stop_price, f"{order.stop_price:f}"
+        buys = order.side is Side.BUY
+        worst = level * (self._above if buys else self._below)
+        limit = f"{'at most' if buys else 'at least'} {worst.normalize():f} ({self._share} through {at})"
+        price = _trailing_limit(order, level) if terms.trails else order.limit_price
+        if price is not None and (price > worst if buys else price < worst):
+            text = f"A {order.side} limit of {price:f} crosses {at} too far: {limit}."
             found.append(problem(Code.PRICE_COLLAR, text, observed=f"{price:f}", limit=limit))
-        observed = f"reference {reference:f}"
-        return Findings(problems=tuple(found), observed=observed, limit=limit)
+        observed = f"reference {shown}"
+        return judged(found, observed, limit)
+
+    @cached_property
+    def _above(self) -> Decimal:
+        return collar(Side.BUY, Decimal(1), self.collar_pct)
+
+    @cached_property
+    def _below(self) -> Decimal:
+        return collar(Side.SELL, Decimal(1), self.collar_pct)
+
+    @cached_property
+    def _share(self) -> str:
+        return f"{self.collar_pct:f} %"
 
     def _no_reference(self, seen: Snapshot) -> Findings:
         order, quote = seen.order, seen.observed.quote
@@ -68,14 +85,6 @@ class OrderPrice:
         return beyond(problem(Code.NO_REFERENCE_PRICE, text, observed=f"{age:.0f} s old", limit=limit))
 
 
-def _level(order: Order, reference: Decimal) -> Decimal:
-    """Where the market stands when the limit begins to count: at the stop or trigger, if the order waits for one."""
-    waits = terms_of(order.order_type).stop_price is Term.REQUIRED
-    return order.stop_price if waits and order.stop_price is not None else reference
-
-
-def _limit(order: Order, level: Decimal) -> Decimal | None:
-    """The limit beside that level; that of a trailing order keeps its distance wherever the stop goes."""
-    if not terms_of(order.order_type).trails:
-        return order.limit_price
+def _trailing_limit(order: Order, level: Decimal) -> Decimal | None:
+    """The limit of a trailing order beside that level; it keeps its distance wherever the stop goes."""
     return None if order.limit_offset is None else level + order.limit_offset * order.side.sign

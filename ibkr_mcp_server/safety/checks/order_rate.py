@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, passes
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 WINDOW_SECONDS = 60.0
@@ -22,12 +23,16 @@ class OrderRate:
         if not seen.opens:
             return PASSED
         used = len(seen.recorded.opening_ages_seconds)
-        observed, limit = f"{used} in the last 60 s", f"{self.per_minute} per 60 s"
+        observed, limit = f"{used} in the last 60 s", self._limit
         if used < self.per_minute:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         wait = wait_for_room(seen.recorded.opening_ages_seconds, self.per_minute, 1)
         text = f"{used} opening orders were accepted in the last 60 s; the limit is {self.per_minute}."
         return beyond(problem(Code.RATE_LIMIT, text, observed=observed, limit=limit, retry_after_seconds=wait))
+
+    @cached_property
+    def _limit(self) -> str:
+        return f"{self.per_minute} per 60 s"
 
 
 def wait_for_room(ages_seconds: tuple[float, ...], limit: int, wanted: int) -> float | None:

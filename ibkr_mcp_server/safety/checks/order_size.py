@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, passes
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -22,6 +22,6 @@ class OrderSize:
             return PASSED
         observed, limit = f"{order.quantity:f}", str(self.max_units)
         if order.quantity <= self.max_units:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         text = f"The order is for {order.quantity:f} units; the limit is {self.max_units} per order."
         return beyond(problem(Code.ORDER_SIZE_LIMIT, text, observed=observed, limit=limit))

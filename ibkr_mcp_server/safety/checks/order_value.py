@@ -10,7 +10,7 @@ from ibkr_mcp_server.domain.instruments import VALUED_BY_PRICE, Instrument
 from ibkr_mcp_server.domain.money import Money
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, passes
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -30,7 +30,7 @@ class OrderValue:
             return beyond(problem(Code.ORDER_VALUE_UNKNOWN, text, limit=limit))
         value = f"{seen.observed.value_usd:,.2f} USD"
         if seen.observed.value_usd <= self.max_usd:
-            return Findings(observed=value, limit=limit)
+            return passes(value, limit)
         text = f"The order is worth {value} at its worst price; the limit is {limit} per order."
         return beyond(problem(Code.ORDER_VALUE_LIMIT, text, observed=value, limit=limit))
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, judged
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -40,7 +40,7 @@ class PortfolioKnown:
             names = ", ".join(portfolio.unknown) or seen.order.instrument.label
             text = f"The value of {names} is unknown, and with it what the account would hold."
             found.append(problem(Code.EXPOSURE_UNKNOWN, text, observed=names))
-        return Findings(problems=tuple(found), observed=observed, limit=limit)
+        return judged(found, observed, limit)
 
     @cached_property
     def _limit(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.codes import Code
-from ibkr_mcp_server.safety.decision import Findings
+from ibkr_mcp_server.safety.decision import PASSED, Findings, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 
@@ -15,4 +15,6 @@ class RegisteredTool:
     """Stands before all other rules, so that this is the reason a caller reads first."""
 
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
-        return Findings(problems=tuple(found for found in operation.problems if found.code == Code.UNKNOWN_TOOL))
+        if not operation.problems:
+            return PASSED
+        return refuses(*(found for found in operation.problems if found.code == Code.UNKNOWN_TOOL))

@@ -33,7 +33,7 @@ class StateCheck:
     group: CauseGroup
 
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
-        if operation.operation_class in (OperationClass.SAFETY_STATUS, OperationClass.SAFETY_STOP):
+        if operation.operation_class in _ALWAYS_HEARD:
             return PASSED
         state = seen.recorded.state
         if not state.causes:
@@ -67,6 +67,7 @@ class StateCheck:
         return problem(code, text, observed=cause.state)
 
 
+_ALWAYS_HEARD = OperationClass.SAFETY_STATUS, OperationClass.SAFETY_STOP
 _NORMAL = Findings(observed=SafetyState.NORMAL)
 
 

@@ -10,7 +10,7 @@ from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.domain.orders import Side
 from ibkr_mcp_server.domain.quotes import Quote
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, refuses
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, passes, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 EASY_TO_BORROW = Decimal("2.5")
@@ -33,7 +33,7 @@ class ShortSelling:
             return PASSED
         observed, limit = f"{portfolio.shorted:f} short", "allowed" if self.allowed else "0 short"
         if order.instrument.is_forex or not portfolio.shorted:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         if self.allowed:
             return _borrowed(order.instrument, portfolio.shorted, seen.observed.quote)
         text = (
@@ -46,14 +46,14 @@ class ShortSelling:
 def _borrowed(instrument: Instrument, shorted: Decimal, quote: Quote | None) -> Findings:
     """What is sold short must be there to borrow; derivatives are written, not borrowed."""
     if instrument.sec_type is not SecType.STK:
-        return Findings(observed=f"{shorted:f} short", limit="allowed")
+        return passes(f"{shorted:f} short", "allowed")
     grade = None if quote is None else quote.shortable
     if grade is None:
         text = f"The broker has not told whether {instrument.label} can be borrowed."
         return refuses(problem(Code.BORROW_UNKNOWN, text))
     shares = None if quote is None else quote.shortable_shares
     if grade > EASY_TO_BORROW and (shares is None or shares >= shorted):
-        return Findings(observed=f"{shorted:f} short", limit="allowed")
+        return passes(f"{shorted:f} short", "allowed")
     found = "none for sure" if grade <= EASY_TO_BORROW else f"{shares:f}"
     text = f"{shorted:f} {instrument.label} would have to be borrowed; the broker has {found} to lend."
     return refuses(problem(Code.BORROW_UNAVAILABLE, text, observed=f"{shorted:f}", limit=found))

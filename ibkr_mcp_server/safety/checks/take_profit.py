@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, passes
 from ibkr_mcp_server.safety.snapshot import Snapshot
 
 BASIS_POINTS = 10_000
@@ -36,6 +36,6 @@ class TakeProfitEdge:
         least = self.profit_bps + self.fee_bps + self.slippage_bps
         observed, limit = f"{edge:.1f} bps", f"at least {least:f} bps"
         if edge >= least:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         text = f"The take-profit {target:f} lies {observed} from {price:f}; fee, slippage and profit ask for {limit}."
         return beyond(problem(Code.TAKE_PROFIT_EDGE, text, observed=observed, limit=limit))

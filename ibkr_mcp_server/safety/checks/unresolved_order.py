@@ -17,7 +17,7 @@ class UnresolvedOrder:
 
     def review(self, operation: Operation, seen: Snapshot) -> Findings:
         order = seen.order
-        if order is None or not seen.opens:
+        if order is None or not seen.opens or not seen.recorded.unresolved:
             return PASSED
         lost = [
             intent

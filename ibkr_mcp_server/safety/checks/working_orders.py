@@ -9,7 +9,7 @@ from functools import cached_property
 from ibkr_mcp_server.domain.operations import Operation
 from ibkr_mcp_server.domain.orders import STOP_TYPES, Order, OrderType
 from ibkr_mcp_server.safety.codes import Code, problem
-from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, refuses
+from ibkr_mcp_server.safety.decision import PASSED, Findings, beyond, judged, passes, refuses
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.safety.state import Action
 
@@ -41,7 +41,7 @@ class WorkingOrders:
         elif len(working) + added > self.per_account:
             text = f"{len(working)} orders work in the account already; the limit is {self.per_account}."
             found.append(problem(Code.WORKING_ORDERS_LIMIT, text, observed=observed, limit=limit))
-        return Findings(problems=tuple(found), observed=observed, limit=limit)
+        return judged(found, observed, limit)
 
     @cached_property
     def _limit(self) -> str:
@@ -58,10 +58,10 @@ class StopLossOrders:
         order = seen.order
         if order is None:
             return PASSED
-        stops = sum(other.order.order_type in STOP_TYPES for other in seen.observed.working)
+        stops = len([other for other in seen.observed.working if other.order.order_type in STOP_TYPES])
         observed, limit = f"{stops} working stops", f"{self.most}"
         if stops < self.most or seen.observed.current is not None:
-            return Findings(observed=observed, limit=limit)
+            return passes(observed, limit)
         text = f"{stops} stop orders work already; the limit is {self.most}."
         if seen.opens:
             return beyond(problem(Code.STOP_LOSS_ORDERS_LIMIT, text, observed=observed, limit=limit))

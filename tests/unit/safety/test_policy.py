@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import combinations
 from typing import Any
@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from ibkr_mcp_server.domain.accounts import Position
 from ibkr_mcp_server.domain.confirmation import Confirmer
-from ibkr_mcp_server.domain.instruments import SecType
+from ibkr_mcp_server.domain.instruments import SecType, TradingSession
 from ibkr_mcp_server.domain.money import on_grid
 from ibkr_mcp_server.domain.operations import Operation, OperationClass
 from ibkr_mcp_server.domain.orders import OrderStatus, OrderType, Side, TimeInForce
 from ibkr_mcp_server.domain.quotes import MarketDataType
 from ibkr_mcp_server.safety import valuation
 from ibkr_mcp_server.safety.checks import Check
+from ibkr_mcp_server.safety.checks.order_pace import TradedValue
 from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.decision import Findings
 from ibkr_mcp_server.safety.exposure import Holdings
@@ -28,6 +29,7 @@ from ibkr_mcp_server.safety.observation import classified
 from ibkr_mcp_server.safety.policy import SWITCHES, Policy, Rule
 from ibkr_mcp_server.safety.snapshot import Given, Recorded, Snapshot
 from ibkr_mcp_server.safety.state import Action, Cause, EffectiveState, SafetyState
+from ibkr_mcp_server.store.intents import Opening
 from tests.unit.safety import builders as world
 
 HALTED = EffectiveState(
@@ -334,6 +336,68 @@ def test_only_listed_order_types_and_times_in_force_pass_and_gtc_is_for_protecti
 
 
 # ---- limits of frequency
+
+
+CENTS = st.decimals("0.01", "9999", places=2)
+EARLIER = st.tuples(st.floats(0, 7_200), st.booleans(), st.booleans(), st.sampled_from("abc"), CENTS)
+"""Age, whether it is of today, whether it is a placement, the order's reference, its value."""
+
+
+@given(st.lists(EARLIER, max_size=8), CENTS, st.booleans())
+def test_opened_value_counts_each_order_of_the_cycle_and_of_the_day_once_at_its_most(
+    told: list[tuple[float, bool, bool, str, Decimal]], value: Decimal, is_change: bool
+) -> None:
+    """ORD-15, RL-06: a placement has a reference of its own, and what is changed is counted with its changes."""
+    placed = world.order(order_ref="a")
+    openings = tuple(
+        Opening(
+            age_seconds=age,
+            is_today=is_today,
+            con_id=1,
+            side=Side.BUY,
+            quantity=Decimal(1),
+            limit_price=None,
+            stop_price=None,
+            value_usd=worth,
+            request_key="",
+            order_ref=f"{number}" if is_new else ref,
+            agent="",
+            is_new=is_new,
+        )
+        for number, (age, is_today, is_new, ref, worth) in enumerate(sorted(told))
+    )
+    seen = world.snapshot(
+        placed,
+        value_usd=value,
+        current=world.broker_order(placed) if is_change else None,
+        recorded=recorded(openings=openings),
+    )
+    sums = []
+    for counts in (lambda one: one.age_seconds < 3_600, lambda one: one.is_today):
+        orders = {("a" if is_change else None): value}
+        for one in filter(counts, openings):
+            orders[one.order_ref] = max(one.value_usd, orders.get(one.order_ref, one.value_usd))
+        sums.append(sum(orders.values()))
+    check = TradedValue(per_cycle_usd=Decimal(5_000), cycle_seconds=3_600.0, per_day_usd=Decimal(9_000))
+    found = check.review(world.placement(), seen)
+    assert found.observed == f"{sums[0]:.2f} USD in the cycle and {sums[1]:.2f} USD today, with this order"
+    codes = [Code.CYCLE_VALUE_LIMIT] * (sums[0] > 5_000) + [Code.DAILY_VALUE_LIMIT] * (sums[1] > 9_000)
+    assert [one.code for one in found.problems] == codes
+
+
+MINUTES = st.integers(-300, 300)
+
+
+@given(st.lists(st.tuples(MINUTES, MINUTES), max_size=4), MINUTES)
+def test_it_is_regular_hours_in_each_session_and_at_no_other_time(sessions: list[tuple[int, int]], at: int) -> None:
+    """Whatever the order, the overlaps and the seams of what the broker tells."""
+
+    def moment(minutes: int) -> datetime:
+        return world.NOON + timedelta(minutes=minutes)
+
+    hours = tuple(TradingSession(start=moment(start), end=moment(end)) for start, end in sessions)
+    traded = world.instrument(liquid_hours=hours).in_regular_hours(moment(at))
+    assert traded is any(start <= at < end for start, end in sessions)
 
 
 @given(st.lists(st.floats(0, 59.9), max_size=12), st.integers(1, 10))
