@@ -49,6 +49,10 @@ PROMISES: dict[str, Promise] = {
         "tests/surface/test_tools_listed.py::test_a_tool_without_a_class_cannot_exist",
         "tests/surface/test_tools_listed.py::test_handlers_never_touch_the_broker",
     ),
+    "TW-02": held(
+        "The status tells of each thing that decides: switch, breaker, limits, rates, doubtful orders, stage and log.",
+        "tests/flow/test_tools_reads.py::test_each_thing_that_decides_is_in_the_status_of_tool_and_shell",
+    ),
     "TW-03": held(
         "The checks of a write come in one documented order, and the reason told follows it.",
         "tests/flow/test_stop_scenarios.py::test_the_stop_comes_before_the_breaker_and_the_breaker_before_the_limits",
@@ -123,6 +127,12 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_stopping.py::test_two_reductions_at_once_cannot_both_use_the_same_position",
         "tests/unit/safety/test_portfolio.py::test_a_reduction_that_was_decided_on_a_moment_ago_is_not_sold_a_second_time",
         "tests/flow/test_trading_machine.py::test_whatever_agents_market_gateway_and_people_do_the_invariants_hold",
+    ),
+    "TW-13": held(
+        "What the broker does to an order is in the breaker's figures, the agent's and the limits within a second.",
+        "tests/flow/test_breaker_counts.py::test_a_fill_is_in_the_figures_of_breaker_agent_and_limits_within_a_second_and_once",
+        "tests/flow/test_breaker_counts.py::test_a_rejection_is_judged_at_once_and_not_with_the_next_second",
+        "tests/flow/test_exposure.py::test_what_was_filled_counts_as_much_as_what_works",
     ),
     "TW-14": held(
         "An answer is success only if the broker said so; what is not proven is unknown.",
@@ -903,6 +913,10 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_broker_writes.py::test_orders_that_wait_for_room_are_dropped_when_the_link_is_lost",
         "tests/unit/broker/test_pacing.py::test_discarded_messages_are_never_sent",
     ),
+    "EM-04": held(
+        "An order that names no time in force ends with the day, so that no entry outlives a long outage.",
+        "tests/flow/test_order_types.py::test_times_in_force_reach_the_book",
+    ),
     "EM-05": held(
         "The broker's own outages are told, and after them orders, fills and positions are read anew.",
         "tests/flow/test_broker_link.py::test_fill_during_an_outage_is_found_on_reconnect",
@@ -928,6 +942,16 @@ PROMISES: dict[str, Promise] = {
         "The trading day begins at 17:00 in New York.",
         "tests/flow/test_limits.py::test_the_day_warns_refuses_and_begins_anew_at_seventeen_in_new_york",
         "tests/flow/test_limits.py::test_the_trading_day_follows_new_york_through_daylight_saving",
+    ),
+    "QA-03": held(
+        "Limits, windows and the table of states hold for whatever values and sequences Hypothesis thinks of.",
+        "tests/unit/safety/test_portfolio.py::test_in_any_sequence_an_order_is_accepted_if_and_only_if_all_that_may_fill_stays_within_the_limits",
+        "tests/unit/safety/test_policy.py::test_the_minute_admits_n_and_refuses_the_next_until_the_oldest_leaves",
+        "tests/unit/store/test_window_properties.py::test_only_elapsed_time_frees_the_window_whatever_the_wall_clock_does",
+        "tests/unit/safety/test_state.py::test_another_cause_never_permits_more",
+        "tests/unit/safety/test_circuit_breaker.py::test_without_a_person_nothing_but_the_end_of_reduce_becomes_milder",
+        "tests/flow/test_agents_only_tighten.py::test_whatever_agents_call_in_whatever_state_no_control_becomes_milder",
+        "tests/flow/test_trading_machine.py::test_whatever_agents_market_gateway_and_people_do_the_invariants_hold",
     ),
     "QA-04": held(
         "Killed in the midst of placing orders, the server comes back with every order known and none doubled.",
@@ -1004,6 +1028,14 @@ PROMISES: dict[str, Promise] = {
         "Each run of the server has a session id of its own.",
         "tests/unit/audit/test_log.py::test_each_run_has_a_session_id_of_its_own",
     ),
+    "SEC-01": held(
+        "Secrets come from the environment, from private files or from a person's hands, and from nowhere else.",
+        "tests/unit/test_settings.py::test_a_file_with_a_secret_must_not_be_readable_by_others",
+        "tests/unit/test_thresholds_file.py::test_what_is_wrong_with_the_file_refuses_the_start_and_no_secret_is_told",
+        "tests/surface/test_control_api.py::test_keys_of_a_file_overlap_in_rotation_and_the_file_must_be_private",
+        "tests/surface/test_cli_stop_and_reset.py::test_a_passphrase_is_typed_at_a_terminal_or_refused",
+        "tests/surface/test_tools_listed.py::test_no_tool_takes_a_secret",
+    ),
     "SEC-05": held(
         "Secrets and account numbers are kept out of the audit log and the process log.",
         "tests/flow/test_lost_outcomes.py::test_an_exception_anywhere_refuses_and_its_text_is_told_to_nobody",
@@ -1017,6 +1049,13 @@ PROMISES: dict[str, Promise] = {
         "What libraries log passes through the same redaction.",
         "tests/surface/test_settings_take_effect.py::test_the_process_log_hides_secrets_and_account_numbers_wherever_they_stand",
         "tests/flow/test_broker_link.py::test_client_library_logs_no_account_ids",
+    ),
+    "SEC-07": held(
+        "No secret is printed with the settings that hold it, and no command takes one where `ps` would show it.",
+        "tests/unit/test_settings.py::test_secrets_and_account_numbers_appear_in_nothing_that_is_shown",
+        "tests/unit/test_settings.py::test_construction_errors_do_not_carry_the_value",
+        "tests/surface/test_cli_commands.py::test_no_command_takes_a_secret_among_its_arguments",
+        "tests/surface/test_cli_stop_and_reset.py::test_a_passphrase_is_typed_at_a_terminal_or_refused",
     ),
     "SEC-08": held(
         "All that `make setup` installs is pinned with hashes; a pin that is known to be vulnerable fails the scan.",
@@ -1187,6 +1226,14 @@ PROMISES: dict[str, Promise] = {
         "The paper gateway speaks the TWS protocol on a port: the client library connects to it unmodified.",
         "tests/contract/test_ib_async_contract.py::test_start_up_needs_no_timeout_and_agrees_on_the_newest_version",
         "tests/contract/test_simulate_command.py::test_simulate_says_where_it_listens_serves_ib_async_and_ends_on_a_signal",
+    ),
+    "SIM-02": held(
+        "Each thing that goes wrong at a real gateway has a name by which the paper gateway brings it about.",
+        "tests/contract/test_gateway_fault_table.py::test_each_fault_that_was_asked_for_can_be_chosen_by_its_name",
+        "tests/contract/test_gateway_fault_table.py::test_every_fault_has_a_test_and_says_what_it_does",
+        "tests/flow/test_fault_matrix.py::test_every_fault_of_the_gateway_is_in_the_table",
+        "tests/flow/test_fault_matrix.py::test_row_of_the_fault_matrix",
+        "tests/flow/test_breaker_counts.py::test_a_fill_is_in_the_figures_of_breaker_agent_and_limits_within_a_second_and_once",
     ),
     "SIM-03": held(
         "Every answer names its venue, and the paper gateway's is simulator.",
@@ -1500,6 +1547,16 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_breaker_levels.py::test_reduced_sizes_last_until_all_has_been_calm_for_long_enough_and_a_relapse_begins_anew",
         "tests/unit/safety/test_circuit_breaker.py::test_reduced_sizes_end_by_themselves_after_half_an_hour_of_calm_and_never_sooner",
     ),
+    "LED-08": held(
+        "Nothing moves money out of the account: no tool, no argument, no act of the adapter.",
+        "tests/surface/test_tools_listed.py::test_nothing_moves_money_out",
+        "tests/surface/test_tools_listed.py::test_the_tools_are_exactly_those_of_the_product",
+    ),
+    "LED-10": held(
+        "Realised profit is first in, first out, less the fees of both sides, in the base currency.",
+        "tests/unit/safety/test_round_trips.py::test_first_in_first_out_with_the_fees_of_both_sides",
+        "tests/unit/safety/test_round_trips.py::test_shorts_currencies_and_multipliers_count_and_the_parts_of_an_order_are_one_trip",
+    ),
     "LED-07": held(
         "Deposits, withdrawals and transfers are neither profit nor loss nor drawdown, and are recorded.",
         "tests/flow/test_payments.py::test_a_withdrawal_of_thirty_percent_trips_nothing_and_a_loss_after_it_still_does",
@@ -1753,6 +1810,10 @@ PROMISES: dict[str, Promise] = {
     "SU-03": held(
         "A position without a price holds trading back, and people are told outside.",
         "tests/flow/test_alert_events.py::test_a_position_without_a_price_holds_trading_back_and_is_told_outside",
+    ),
+    "PERF-04": held(
+        "A server that is told to end under load has ended within five seconds, its entries cancelled where asked.",
+        "tests/flow/test_ways_to_stop.py::test_a_signal_stops_and_a_server_that_is_told_to_end_ends_in_order",
     ),
     "PERF-03": held(
         "An alert is handed to its channels within five seconds of the event.",

@@ -30,6 +30,27 @@ def test_every_fault_has_a_test_and_says_what_it_does() -> None:
     assert [fault for fault, switch in FAULTS.items() if not (switch.__doc__ or "").strip()] == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "drop_next_order_ack",  # the acknowledgement is lost, or late
+        "delay_acks:2",
+        "duplicate_next_message:11",  # a fill
+        "disconnect_before_order",
+        "disconnect_after_order",
+        "restart:5:10",  # with the newest order ids forgotten
+        "freeze_quotes",
+        "error_flood:10",
+        "clock_skew:30",
+        "account_change:DU7654321",
+        "manual_trade:AAPL:BUY:5",
+    ],
+)
+async def test_each_fault_that_was_asked_for_can_be_chosen_by_its_name(gateway: PaperGateway, line: str) -> None:
+    """SIM-02."""
+    gateway.faults.apply(line)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_can_be_written_as_a_line_or_says_what_it_lacks(gateway: PaperGateway, fault: str) -> None:
     needed = [entry for entry in parameters_of(fault) if entry.default is entry.empty]

@@ -186,6 +186,33 @@ async def test_losses_halt_an_agent_and_then_everybody_and_a_restart_forgets_non
         assert len(await world.records(EventType.STRATEGY_HALT)) == 1  # the agent's own streak began anew
 
 
+async def test_a_fill_is_in_the_figures_of_breaker_agent_and_limits_within_a_second_and_once(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """TW-13, SIM-02: the gateway tells the fill twice."""
+    priced(gateway, "100.00")
+    gateway.faults.apply("duplicate_next_message:11")
+    async with running(tmp_path, gateway, clock) as world:
+
+        def trades() -> int | None:
+            metrics = world.app.risk_monitor.metrics
+            return None if metrics is None else metrics.trades_in_the_hour
+
+        await tick(world)
+        assert trades() == 0
+        bought = await world.call("place_market_order", symbol="AAPL", action="BUY", quantity=2)
+        assert bought["outcome"] == "filled"
+        await clock.advance(1)
+        await world.until(lambda: trades() == 1)  # the clock stands still meanwhile
+        assert world.app.risk_monitor.metrics is not None
+        (agent,) = world.app.risk_monitor.metrics.strategies
+        assert agent.repeats == 1
+        limits = {line["name"]: line for line in (await world.call("get_safety_status"))["limits"]}
+        assert limits["concurrent_positions"]["used"] == "1"
+        assert Decimal(limits["largest_position_usd"]["used"]) >= 200  # at the worst price
+        assert len((await world.call("get_executions"))["executions"]) == 1
+
+
 async def test_trades_by_the_hour_and_the_same_again_and_again(
     tmp_path: Path, gateway: PaperGateway, clock: ManualClock
 ) -> None:

@@ -318,6 +318,15 @@ async def test_burst_of_reads_stays_below_the_rate_in_every_second(clock: Manual
             assert sum(start <= moment < start + 1 for moment in times) <= 40
 
 
+async def test_the_event_loop_is_left_as_it_is(clock: ManualClock, gateway: PaperGateway) -> None:
+    """FD-55: the client library brings a patch that lets a running loop be entered again, and nothing applies it."""
+    async with connected(gateway, clock):
+        nothing = asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="already running"):
+            asyncio.get_running_loop().run_until_complete(nothing)
+        nothing.close()
+
+
 async def test_client_library_logs_no_account_ids(
     clock: ManualClock, gateway: PaperGateway, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,7 +83,10 @@ async def test_the_types_of_market_orders_reach_the_book_and_never_without_a_bou
 
 
 async def test_times_in_force_reach_the_book(run: Run) -> None:
+    """EM-04: what names none ends with the day, so that an entry does not outlive a long outage."""
     async with run(max_orders_per_minute=9) as world:
+        _, held = await _order(world, "place_limit_order", limit_price=0.95)
+        assert held.tif == "DAY"
         killed, held = await _order(world, "place_limit_order", limit_price=0.95, tif="IOC")
         assert (killed["outcome"], held.tif) == ("cancelled", "IOC")
         _, held = await _order(world, "place_limit_order", limit_price=0.95, tif="FOK")

@@ -153,6 +153,10 @@ NAMED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "what opened it": (lambda told: "CB-13" in told["risk"]["opened_by"], "CB-13 daily loss"),
     "mode": (lambda told: told["risk"]["mode"] == "REDUCE", "Risk mode REDUCE"),
     "stage": (lambda told: told["risk"]["stage"] == "HALF", "stage HALF"),
+    "rate limits": (
+        lambda told: {"opening_orders_per_minute", "attempts_per_minute"} <= {one["name"] for one in told["limits"]},
+        "opening orders per minute",
+    ),
     "limits with headroom": (lambda told: told["limits"][0]["left"], "Left"),
     "position limits": (
         lambda told: "total_exposure_usd" in [limit["name"] for limit in told["limits"]],
@@ -173,7 +177,7 @@ NAMED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 async def test_each_thing_that_decides_is_in_the_status_of_tool_and_shell(
     gateway: PaperGateway, clock: ManualClock
 ) -> None:
-    """MON-01, MON-02, CB-01: while the breaker is open, in a stage, with an order of unknown outcome."""
+    """MON-01, MON-02, TW-02, CB-01: while the breaker is open, in a stage, with an order of unknown outcome."""
     loss = Breach(
         trigger="CB-13", metric="daily loss", scope="", level="PAUSE", observed=Decimal("3.5"), limit=Decimal(3),
         unit=" %", at=clock.now(), loses_money=True,

@@ -27,6 +27,7 @@ def test_no_profile_takes_more_of_a_model_than_was_promised(profile: str, choice
 
 
 async def test_read_only_server_shows_and_answers_nothing_that_writes() -> None:
+    """FD-23: the server itself refuses; no flag of the client library is relied on."""
     async with running(read_only=True) as world:
         names = {tool.name for tool in (await world.client.list_tools()).tools}
         assert {"get_market_data", "get_portfolio", "emergency_stop"} <= names

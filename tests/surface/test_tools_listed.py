@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ibkr_mcp_server.broker.base import BrokerReads, BrokerWrites
 from ibkr_mcp_server.domain.operations import OperationClass
 from ibkr_mcp_server.tools.account import ConnectionFacts, get_connection_status
 from ibkr_mcp_server.tools.arguments import NoArguments
@@ -62,6 +63,24 @@ def test_no_argument_chooses_a_broker_or_how_to_reach_it() -> None:
     words = {word for name in arguments for word in name.split("_")}
     assert words.isdisjoint({"host", "port", "url", "address", "endpoint", "readonly", "mode", "venue"})
     assert arguments.isdisjoint({"client_id", "broker", "gateway", "paper", "live", "simulator"})
+
+
+def test_no_tool_takes_a_secret() -> None:
+    """SEC-01, KS-16: an agent has none to give, and what it sends is recorded."""
+    arguments = {name for tool in TOOLS for name in (*tool.arguments.model_fields, *tool.arguments.also_called)}
+    words = {word for name in arguments for word in name.split("_")}
+    assert words.isdisjoint({"secret", "token", "passphrase", "password", "signature", "credential", "totp", "otp"})
+
+
+def test_nothing_moves_money_out() -> None:
+    """LED-08: no tool, no argument and no act of the broker's adapter has to do with it."""
+    acts = {name for name in (*dir(BrokerReads), *dir(BrokerWrites)) if not name.startswith("_")}
+    arguments = {name for tool in TOOLS for name in (*tool.arguments.model_fields, *tool.arguments.also_called)}
+    assert {"place_order", "cancel_order"} <= acts
+    words = {word for name in acts | NAMES | arguments for word in name.split("_")}
+    assert words.isdisjoint(
+        {"withdraw", "withdrawal", "transfer", "deposit", "pay", "payment", "payout", "send", "wire"}
+    )
 
 
 def test_page_of_schemas_is_current() -> None:

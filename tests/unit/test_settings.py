@@ -22,7 +22,7 @@ from ibkr_mcp_server.settings.gates import LIVE_TRADING_ACKNOWLEDGEMENT
 from ibkr_mcp_server.settings.loading import load_settings
 from ibkr_mcp_server.settings.model import Origin, Settings, description_of, rule_of, setting_names
 from ibkr_mcp_server.settings.pages import SECTION_STARTS, env_example, sections, settings_page
-from ibkr_mcp_server.settings.rules import NO, YES, as_text
+from ibkr_mcp_server.settings.rules import NO, YES, Privacy, as_text
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS = list(setting_names())
@@ -542,17 +542,30 @@ def test_a_file_with_a_secret_must_not_be_readable_by_others(env_file: Path) -> 
 # -- Secrets ----------------------------------------------------------------------------------------------------------
 
 
+SECRETS = {
+    "http_token": TOKEN,
+    "database_url": "postgresql+psycopg://ibkr:canary@db.example/ibkr",
+    "redis_url": "redis://:canary@db.example:6379/0",
+    "kill_switch_secret": "ca0a41" * 9 + "5f27d3b86e",
+    "control_status_secret": "ca0a42" * 9 + "5f27d3b86e",
+    "control_reset_secret": "ca0a43" * 9 + "5f27d3b86e",
+    "alert_slack_webhook": "https://hooks.slack.com/services/canary",
+    "alert_email_password": "canary of the mail",
+    "alert_pagerduty_key": "canary-of-the-pager",
+    "alert_heartbeat_url": "https://watch.example/canary",
+}
+
+
 def test_secrets_and_account_numbers_appear_in_nothing_that_is_shown() -> None:
-    settings = load(
-        BROKER_MODE="live",
-        LIVE_ACCOUNTS="U7654321,U1122334",
-        HTTP_TOKEN=TOKEN,
-        DATABASE_URL="postgresql+psycopg://ibkr:canary@db.example/ibkr",
-    )
+    """SEC-07: whichever setting is one."""
+    assert {name for name in FIELDS if rule_of(name).privacy is Privacy.SECRET} == SECRETS.keys()
+    of_the_environment = {name.upper(): text for name, text in SECRETS.items()}
+    settings = load(BROKER_MODE="live", LIVE_ACCOUNTS="U7654321,U1122334", **of_the_environment)
 
     shown = f"{settings!r} {settings} {settings.effective} {json.dumps(settings.effective_redacted)}"
-    for secret in ("canary", "U7654321", "U1122334", "7654", "db.example"):
+    for secret in (*SECRETS.values(), "canary", "ca0a4", "U7654321", "U1122334", "7654", "db.example"):
         assert secret not in shown
+    assert sorted(settings.secrets()) == sorted(SECRETS.values())
     assert settings.effective_redacted["IBKR_LIVE_ACCOUNTS"] == "*****321,*****334"
     assert settings.http_token is not None
     assert settings.http_token.get_secret_value() == TOKEN
