@@ -6,6 +6,11 @@ from ibkr_mcp_server.broker.base import LinkStatus
 from ibkr_mcp_server.operations.desk import Desk
 
 
+def known_link(desk: Desk) -> LinkStatus:
+    """The link as it stands, without waiting for anything."""
+    return desk.broker.link
+
+
 async def first_link(desk: Desk, seconds: float) -> LinkStatus:
     """The link; one that is being made for the first time, and the start's other steps, get `seconds` to come up.
 

@@ -20,7 +20,7 @@ from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import ConfigurationError, OutcomeUnknown, ProductError, Unavailable
 from ibkr_mcp_server.log import get_logger
 from ibkr_mcp_server.operations.desk import Desk
-from ibkr_mcp_server.operations.link import first_link
+from ibkr_mcp_server.operations.link import first_link, known_link
 from ibkr_mcp_server.operations.progress import Progress, silent
 from ibkr_mcp_server.operations.refused import refuse
 from ibkr_mcp_server.operations.safe_operation import OperationFailed
@@ -115,7 +115,7 @@ async def _answered(request: Request, desk: Desk) -> Response:
     label = cleaned(request.client, 60)
     actor = Actor(type=ActorType.AGENT, id=request.agent, auth=request.auth, label=label)
     is_waited_for = tool is None or tool.needs_link
-    link = await first_link(desk, FIRST_LINK_SECONDS) if is_waited_for else desk.broker.link
+    link = await first_link(desk, FIRST_LINK_SECONDS) if is_waited_for else known_link(desk)
     request = replace(request, arguments=with_whole_accounts(request.arguments, link.accounts))
     try:
         reply = await _in_one_step_or_two(tool, request, actor, desk)
