@@ -12,7 +12,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
@@ -32,6 +32,11 @@ class Rendered(str):
 def canonical(value: object) -> Rendered:
     """`value` as canonical JSON, without secrets."""
     return Rendered(_text(value, False))
+
+
+def writer_of(kind: type) -> Callable[[Any, bool], str]:  # Any: a value of exactly that type
+    """What writes values of a type; it is told whether their texts are account numbers."""
+    return _WRITER_OF.get(kind) or _writer(kind)
 
 
 def joined(items: Iterable[Rendered]) -> Rendered:
@@ -56,12 +61,11 @@ class _Member(NamedTuple):
 
 def _text(value: object, account: bool) -> str:
     """`value` as JSON; redaction happens below here and nowhere else. `account`: its texts are account numbers."""
-    if value is None:
-        return "null"
-    if type(value) is str:
-        return encode_basestring_ascii(masked(value)) if account else _string(value)
-    kind: type = type(value)
-    return (_WRITER_OF.get(kind) or _writer(kind))(value, account)
+    return "null" if value is None else writer_of(type(value))(value, account)
+
+
+def _write_text(value: str, account: bool) -> str:
+    return encode_basestring_ascii(masked(value)) if account else _string(value)
 
 
 def _string(text: str) -> str:
@@ -74,7 +78,7 @@ def _short_string(text: str) -> str:
     return encode_basestring_ascii(redacted_text(text))
 
 
-_WRITER_OF: dict[type, Callable[[Any, bool], str]] = {}  # Any: a value of that type
+_WRITER_OF: dict[type, Callable[[Any, bool], str]] = {str: _write_text}  # Any: a value of that type
 
 
 def _writer(kind: type) -> Callable[[Any, bool], str]:
@@ -89,8 +93,8 @@ def _writer(kind: type) -> Callable[[Any, bool], str]:
 
 
 def _write_enum(value: Enum, account: bool) -> str:
-    told = value.value
-    return encode_basestring_ascii(told if isinstance(told, str) else value.name)
+    told = value._value_  # `value` itself is a property, and each order writes a dozen members
+    return encode_basestring_ascii(told if isinstance(told, str) else value._name_)
 
 
 def _write_integer(value: int, account: bool) -> str:
@@ -104,10 +108,13 @@ def _write_moment(value: datetime, account: bool) -> str:
 
 def _write_mapping(value: Mapping[object, object], account: bool) -> str:
     keys = tuple(value)
-    if not all(type(key) is str for key in keys):
+    if not _TEXTS.issuperset(map(type, keys)):
         value = {str(key): item for key, item in value.items()}
         keys = tuple(value)
-    return _object([(member, value[member.key]) for member in _members(keys)])
+    return _object(_members(keys), value.__getitem__)
+
+
+_TEXTS = frozenset({str})
 
 
 def _write_list(value: Sequence[object], account: bool) -> str:
@@ -123,7 +130,7 @@ def _write_anything(value: object, account: bool) -> str:
 
 
 _WRITERS: tuple[tuple[type | tuple[type, ...], Callable[[Any, bool], str]], ...] = (
-    (Rendered, lambda value, account: str(value)),
+    (Rendered, lambda value, account: value),
     (Enum, _write_enum),  # before str and int: a StrEnum is one, an IntEnum the other
     (str, lambda value, account: _text(str(value), account)),
     (bool, lambda value, account: "true" if value else "false"),
@@ -144,20 +151,22 @@ def _of_dataclass(kind: type) -> Callable[[Any, bool], str]:
     members = _members(tuple(field.name for field in fields(kind)))
 
     def write(value: object, account: bool) -> str:
-        return _object([(member, getattr(value, member.key)) for member in members])
+        return _object(members, partial(getattr, value))
 
     return write
 
 
-def _object(items: list[tuple[_Member, object]]) -> str:
+def _object(members: Iterable[_Member], value_of: Callable[[str], object]) -> str:
     written = []
-    for (_, prefix, is_secret, is_account), value in items:
+    for key, prefix, is_secret, is_account in members:
+        value = value_of(key)
         if value is None:
             written.append(prefix + "null")
         elif is_secret:
             written.append(f'{prefix}"{REDACTED}"')
         else:
-            written.append(prefix + _text(value, is_account))
+            kind: type = type(value)
+            written.append(prefix + (_WRITER_OF.get(kind) or _writer(kind))(value, is_account))
     return f"{{{','.join(written)}}}"
 
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import partial
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from ibkr_mcp_server.audit.canonical import Rendered, canonical
+from ibkr_mcp_server.audit.canonical import Rendered, canonical, writer_of
 from ibkr_mcp_server.audit.redaction import is_account_key
 from ibkr_mcp_server.broker.base import LinkStatus
 from ibkr_mcp_server.domain.instruments import Instrument
@@ -66,6 +66,7 @@ WORKING_ROW = (
 """What the checks look at of other working orders, in the order of a row; an earlier order's is that of `Opening`."""
 
 CONTRACTS_KEPT = 256
+OPENINGS_KEPT = 2_000
 
 
 class Contract(NamedTuple):
@@ -145,12 +146,17 @@ def _write_list(value: tuple[object, ...]) -> str:
 
 def _write_opening(value: Opening) -> str:
     """Only the age, the first of its fields, differs from decision to decision."""
-    return f'["{value[0]}",{_unchanging(value[1:])}'
+    rest = value[1:]
+    known = _rests.get(value.request_key)
+    if known is None or known[0] != rest:
+        if len(_rests) >= OPENINGS_KEPT:
+            _rests.clear()
+        known = _rests[value.request_key] = rest, canonical(rest)[1:]
+    return f'["{value[0]!s}",{known[1]}'
 
 
-@lru_cache(maxsize=2048)
-def _unchanging(row: tuple[object, ...]) -> str:
-    return canonical(row)[1:]
+_rests: dict[str, tuple[tuple[object, ...], str]] = {}
+"""By request key. Compared and not hashed: the store gives the same objects again, which is seen at once."""
 
 
 def _write_working(value: tuple[BrokerOrder, ...]) -> str:
@@ -184,7 +190,7 @@ _WRITER_OF: dict[type, Callable[[Any], str]] = {tuple: _write_list, Opening: _wr
 
 
 def _writer(kind: type) -> Callable[[Any], str]:
-    found = _of_dataclass(kind) if is_dataclass(kind) else canonical
+    found = _of_dataclass(kind) if is_dataclass(kind) else partial(writer_of(kind), account=False)
     _WRITER_OF[kind] = found
     return found
 

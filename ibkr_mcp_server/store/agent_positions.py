@@ -34,12 +34,7 @@ def add(connection: Connection, agent: str, account: str, con_id: int, quantity:
 
 def all_of(connection: Connection) -> tuple[AgentPosition, ...]:
     """Every share that is not zero."""
-    rows = _ALL.records(connection)
-    return tuple(
-        AgentPosition(agent=row.agent, account=row.account, con_id=row.con_id, quantity=row.quantity)
-        for row in rows
-        if row.quantity
-    )
+    return tuple(share for share in _ALL.rows(connection) if share.quantity)
 
 
 _HERE = (
@@ -49,4 +44,4 @@ _HERE = (
 )
 _QUANTITY = select(agent_positions.c.quantity).where(_HERE)
 _UPDATE = update(agent_positions).where(_HERE).values(quantity=bindparam("now"))
-_ALL = Prepared(select(agent_positions))
+_ALL = Prepared(select(agent_positions), meaning=lambda row: AgentPosition(**row._asdict()))

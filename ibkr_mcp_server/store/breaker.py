@@ -20,8 +20,6 @@ from ibkr_mcp_server.store.schema import breaker
 
 ACCOUNT = "account"
 
-_BY_SCOPE = Prepared(select(breaker).where(breaker.c.scope == bindparam("scope")))
-
 
 class Mode(StrEnum):
     """RM-01; OBSERVE is the breaker's own state."""
@@ -117,10 +115,11 @@ UNREADABLE = BreakerState(is_open=True, mode=Mode.REDUCE, stage=Stage.PAPER, gen
 
 def current(connection: Connection) -> BreakerState:
     """The state; a missing or inconsistent one is open."""
-    rows = _BY_SCOPE.records(connection, scope=ACCOUNT)
-    if not rows:
-        return UNREADABLE
-    row = rows[0]
+    found = _BY_SCOPE.rows(connection, scope=ACCOUNT)
+    return found[0] if found else UNREADABLE
+
+
+def _read(row: Any) -> BreakerState:  # Any: a record of the table
     try:
         state = BreakerState(
             is_open=row.is_open,
@@ -133,6 +132,9 @@ def current(connection: Connection) -> BreakerState:
     except (ValueError, TypeError, KeyError, ArithmeticError):
         return UNREADABLE
     return state if state.generation > 0 and state.is_open in (True, False) else UNREADABLE
+
+
+_BY_SCOPE = Prepared(select(breaker).where(breaker.c.scope == bindparam("scope")), meaning=_read)
 
 
 def store(connection: Connection, state: BreakerState, now: datetime) -> BreakerState:

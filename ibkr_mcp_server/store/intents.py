@@ -287,11 +287,17 @@ def openings(connection: Connection, clock: Clock, seconds: float) -> list[Openi
         created_after=now - timedelta(seconds=seconds),
     )
     found = []
-    for con_id, side, quantity, limit, stop, value, key, ref, agent, kind, day, created_at, was, booted in rows:
+    for facts, day, created_at, was, booted in rows:
         age = max(0.0, monotonic - was if booted == boot_id else (now - created_at).total_seconds())
-        facts = con_id, side, quantity, limit, stop, value or Decimal(0), key, ref, agent
-        found.append(Opening(age, day == today, *facts, kind == "place"))
+        found.append(Opening._make((age, day == today, *facts)))
     return sorted(found, key=_AGE)
+
+
+def _fixed(row: Any) -> Row:  # Any: the `_OPENING_COLUMNS`
+    """What the orders of the day keep from decision to decision: the facts of an `Opening`, and when it was made."""
+    facts = *row[:5], row.worst_case_value_usd or Decimal(0), row.request_key, row.order_ref, row.actor_id
+    made = row.trading_day, row.created_at, row.monotonic, row.boot_id
+    return (*facts, row.kind == "place"), *made
 
 
 def opening_on(connection: Connection, day: date) -> int:
@@ -429,7 +435,8 @@ _OPENINGS = Prepared(
                 ),
             )
         )
-    )
+    ),
+    meaning=_fixed,
 )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import Enum
 from functools import total_ordering
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select
@@ -16,14 +17,6 @@ from ibkr_mcp_server.domain.scopes import ACCOUNT
 from ibkr_mcp_server.errors import Fault
 from ibkr_mcp_server.store.prepared import Prepared
 from ibkr_mcp_server.store.schema import latches
-
-_BY_SCOPE = Prepared(select(latches).where(latches.c.scope == bindparam("scope")))
-# One look for each decision: the account, its agent, its instrument.
-_OF_THREE = Prepared(
-    select(latches).where(latches.c.scope.in_([bindparam("first"), bindparam("second"), bindparam("third")]))
-)
-_NOT_OFF = Prepared(select(latches).where(or_(latches.c.scope == ACCOUNT, latches.c.active.is_not(False))))
-
 
 FIRST_GENERATION = 1
 """Of a latch that was never used; the account's begins with it, too."""
@@ -75,45 +68,57 @@ class Latch:
 def current(connection: Connection, scope: str = ACCOUNT) -> Latch:
     """The latch; a missing or inconsistent one is active (KS-06)."""
     try:
-        rows = _BY_SCOPE.mappings(connection, scope=scope)
+        found = _BY_SCOPE.rows(connection, scope=scope)
     except (ValueError, TypeError, LookupError) as error:
         return unreadable(scope, f"its record cannot be read: {error}")
-    return _read(rows[0]) if rows else _never_used(scope)
+    return found[0] if found else _never_used(scope)
 
 
 def bearing_on(connection: Connection, scopes: Sequence[str]) -> list[Latch]:
     """The latches of the account and of at most two other scopes; those that were never used are left out."""
     first, second, third = (*dict.fromkeys((ACCOUNT, *scopes)), None, None)[:3]
     try:
-        rows = _OF_THREE.mappings(connection, first=first, second=second, third=third)
+        found = _OF_THREE.rows(connection, first=first, second=second, third=third)
     except (ValueError, TypeError, LookupError) as error:
         return [unreadable(ACCOUNT, f"its record cannot be read: {error}")]
-    return _with_account(rows)
+    return _with_account(found)
 
 
 def active(connection: Connection) -> list[Latch]:
     """The latch of the account, whatever it says, and every other one that is active; the account's is the first."""
     try:
-        rows = _NOT_OFF.mappings(connection)
+        found = _NOT_OFF.rows(connection)
     except (ValueError, TypeError, LookupError) as error:
         return [unreadable(ACCOUNT, f"its record cannot be read: {error}")]
-    return _with_account(rows)
+    return _with_account(found)
 
 
-def _with_account(rows: Iterable[Mapping[str, Any]]) -> list[Latch]:
-    found = {latch.scope: latch for latch in map(_read, rows)}
-    account = found.pop(ACCOUNT, None) or _never_used(ACCOUNT)
-    return [account, *sorted(found.values(), key=lambda latch: latch.scope)]
+def _with_account(found: Iterable[Latch]) -> list[Latch]:
+    by_scope = {latch.scope: latch for latch in found}
+    account = by_scope.pop(ACCOUNT, None) or _never_used(ACCOUNT)
+    return [account, *sorted(by_scope.values(), key=attrgetter("scope"))]
 
 
-def _read(row: Mapping[str, Any]) -> Latch:
-    scope = str(row["scope"])
+def _read(row: Any) -> Latch:  # Any: a record of the table
+    scope = str(row.scope)
     try:
-        latch = Latch(**{**row, "mode": KillMode(row["mode"]), "actor_type": ActorType(row["actor_type"])})
+        values = row._replace(mode=KillMode(row.mode), actor_type=ActorType(row.actor_type))
+        latch = Latch(**values._asdict())
     except (ValueError, TypeError, LookupError) as error:
         return unreadable(scope, f"its record cannot be read: {error}")
     problem = _inconsistency(latch)
     return latch if problem is None else unreadable(scope, problem)
+
+
+_BY_SCOPE = Prepared(select(latches).where(latches.c.scope == bindparam("scope")), meaning=_read)
+# One look for each decision: the account, its agent, its instrument.
+_OF_THREE = Prepared(
+    select(latches).where(latches.c.scope.in_([bindparam("first"), bindparam("second"), bindparam("third")])),
+    meaning=_read,
+)
+_NOT_OFF = Prepared(
+    select(latches).where(or_(latches.c.scope == ACCOUNT, latches.c.active.is_not(False))), meaning=_read
+)
 
 
 def _never_used(scope: str) -> Latch:

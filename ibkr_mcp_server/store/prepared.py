@@ -27,13 +27,15 @@ Row = tuple[Any, ...]  # Any, here and below: values of all the columns' types
 class Prepared:
     """One statement; its parameters are its `bindparam`s."""
 
-    def __init__(self, statement: Statement) -> None:
+    def __init__(self, statement: Statement, *, meaning: Callable[[Any], Any] | None = None) -> None:
+        """`meaning` makes of a row, with the names of its columns, what `rows` gives; it depends on the row alone."""
         self._statement = statement
+        self._meaning = meaning
         self._compiled: dict[str, _Compiled] = {}
         """By the name of the dialect: two stores of different kinds may be open in one process."""
         self._record = _record_of(statement)
 
-    def rows(self, connection: Connection, **parameters: Any) -> list[Row]:
+    def rows(self, connection: Connection, **parameters: Any) -> list[Any]:  # Any: a `Row`, or its meaning
         """All rows of the answer."""
         compiled = self._for(connection)
         cursor = compiled.run(connection, parameters)
@@ -50,7 +52,7 @@ class Prepared:
         """The same by the names of the columns."""
         return [dict(zip(self._record._fields, row, strict=True)) for row in self.rows(connection, **parameters)]
 
-    def one_or_none(self, connection: Connection, **parameters: Any) -> Row | None:
+    def one_or_none(self, connection: Connection, **parameters: Any) -> Any:
         """The only row, or None."""
         rows = self.rows(connection, **parameters)
         if len(rows) > 1:
@@ -68,6 +70,9 @@ class Prepared:
         found = self._compiled.get(name)
         if found is None:
             found = self._compiled[name] = _compiled(self._statement, connection.dialect)
+            if self._meaning is not None:
+                meaning, record = self._meaning, self._record
+                found.meaning = lambda row: meaning(record._make(row))
         return found
 
 
@@ -88,7 +93,8 @@ class _Compiled:
     """Of the answer's columns."""
     readers: tuple[tuple[int, Callable[[Any], Any]], ...] | None = None
     """The columns whose values the driver does not give as they are wanted; known with the first answer."""
-    known: dict[Row, Row] = field(default_factory=dict)
+    meaning: Callable[[Row], Any] | None = None
+    known: dict[Row, Any] = field(default_factory=dict)
     """Rows as the driver gave them → as they are wanted. Each decision reads the day's orders again."""
 
     def run(self, connection: Connection, parameters: Mapping[str, Any]) -> Any:  # Any: a driver's cursor
@@ -113,14 +119,14 @@ class _Compiled:
             ) from error
         return cursor
 
-    def read(self, cursor: Any, dialect: Dialect) -> list[Row]:
+    def read(self, cursor: Any, dialect: Dialect) -> list[Any]:
         if self.readers is None:
             readers = (
                 (number, kind.dialect_impl(dialect).result_processor(dialect, cursor.description[number][1]))
                 for number, kind in enumerate(self.types)
             )
             self.readers = tuple((number, reader) for number, reader in readers if reader is not None)
-        if not self.readers:
+        if not self.readers and self.meaning is None:
             return list(map(tuple, cursor.fetchall()))
         found = []
         for row in map(tuple, cursor.fetchall()):
@@ -129,7 +135,7 @@ class _Compiled:
                 values = list(row)
                 for column, reader in self.readers:
                     values[column] = reader(values[column])
-                known = tuple(values)
+                known = tuple(values) if self.meaning is None else self.meaning(tuple(values))
                 if len(self.known) >= MOST_KNOWN:
                     self.known.clear()
                 self.known[row] = known
