@@ -34,9 +34,10 @@ def canonical(value: object) -> Rendered:
     return Rendered(_text(value, False))
 
 
-def writer_of(kind: type) -> Callable[[Any, bool], str]:  # Any: a value of exactly that type
-    """What writes values of a type; it is told whether their texts are account numbers."""
-    return _WRITER_OF.get(kind) or _writer(kind)
+def writer_of(kind: type) -> Callable[[Any], str]:  # Any: a value of exactly that type
+    """What `canonical` does with values of a type."""
+    write = _WRITER_OF.get(kind) or _writer(kind)
+    return lambda value: write(value, False)
 
 
 def joined(items: Iterable[Rendered]) -> Rendered:
@@ -61,7 +62,10 @@ class _Member(NamedTuple):
 
 def _text(value: object, account: bool) -> str:
     """`value` as JSON; redaction happens below here and nowhere else. `account`: its texts are account numbers."""
-    return "null" if value is None else writer_of(type(value))(value, account)
+    if value is None:
+        return "null"
+    kind: type = type(value)
+    return (_WRITER_OF.get(kind) or _writer(kind))(value, account)
 
 
 def _write_text(value: str, account: bool) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from decimal import Decimal
-from functools import partial
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii
 from operator import attrgetter
@@ -190,7 +189,7 @@ _WRITER_OF: dict[type, Callable[[Any], str]] = {tuple: _write_list, Opening: _wr
 
 
 def _writer(kind: type) -> Callable[[Any], str]:
-    found = _of_dataclass(kind) if is_dataclass(kind) else partial(writer_of(kind), account=False)
+    found = _of_dataclass(kind) if is_dataclass(kind) else writer_of(kind)
     _WRITER_OF[kind] = found
     return found
 

@@ -72,6 +72,8 @@ class Stops:
     causes: tuple[Cause, ...]
     generation: int
     """Changes with every use of a switch that bears on the decision."""
+    agent_was_stopped: bool = False
+    """The agent's own switch was used before, so that it may be on its way back in stages (ST-09)."""
 
 
 class KillSwitch:
@@ -269,17 +271,22 @@ class KillSwitch:
 
     def bearing_on(self, connection: Connection, *, agent: str | None = None, con_id: int | None = None) -> Stops:
         """Why trading is stopped for `agent` in the contract `con_id`; inside the decision's transaction."""
-        mine = [scopes.of_strategy(agent)] if agent is not None else []
+        strategy = None if agent is None else scopes.of_strategy(agent)
+        mine = [] if strategy is None else [strategy]
         mine += [scopes.of_instrument(con_id)] if con_id else []
         # Looked at before the latches: a stop that ends in between has committed it.
-        being_carried_out = self._memory_reason is not None or any(self._stopping[one] > 0 for one in (ACCOUNT, *mine))
+        being_carried_out = self._memory_reason is not None or any(map(self._stopping.get, (ACCOUNT, *mine)))
         bearing = latches.bearing_on(connection, mine)
         found = [_cause(latch) for latch in bearing if latch.active]
         if self.sentinel_present():
             found.append(_halt(f"The file {self._sentinel.name} in the state directory stops all trading."))
         if being_carried_out:
             found.append(_halt("A stop is being carried out."))
-        return Stops(causes=tuple(found) if self._holds else (), generation=sum(latch.generation for latch in bearing))
+        return Stops(
+            causes=tuple(found) if self._holds else (),
+            generation=sum(latch.generation for latch in bearing),
+            agent_was_stopped=any(latch.scope == strategy for latch in bearing),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,6 +77,8 @@ AS_CONFIGURED = LimitsInForce()
 def limits_in_force(connection: Connection, clock: Clock, factor: Decimal) -> LimitsInForce:
     """What holds now, `factor` being what risk mode and recovery stage multiply by (RM-03, RC-03)."""
     raised = tuple((one.name, one.value) for one in limit_raises.in_force(connection, clock))
+    if factor >= 1 and not raised:
+        return AS_CONFIGURED
     return LimitsInForce(factor=min(Decimal(1), max(Decimal(0), factor)), raised=raised)
 
 

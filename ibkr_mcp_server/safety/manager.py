@@ -259,7 +259,7 @@ class TradingSafetyManager:
             return Admission(decision=decision, dry_run=validation.is_safe)
         reserved = intents_of(decision, key or mint_key(), asked, clock=self._clock, session_id=self._session_id)
         for intent in reserved:
-            intents.reserve(connection, intent)
+            intents.reserve(connection, intent, key_is_free=earlier is None)
         decision = replace(decision, intent_id=reserved[0].intent_id)
         self.confirmations.use(connection, decision)
         self._record(
@@ -442,7 +442,8 @@ class TradingSafetyManager:
         """The record of a decision; before it that of its contract, unless the log of this run has it already."""
         order = decision.seen.order
         contract = None if order is None else self._contracts.of(order.instrument)
-        event = decision_event(decision, contract, self._broker.link.venue, dry_run=dry_run)
+        link = decision.seen.observed.link or self._broker.link
+        event = decision_event(decision, contract, link.venue, dry_run=dry_run)
         if contract is None or self._contracts.is_recorded(contract, with_a_write=with_a_write):
             return [event]
         return [contract_event(contract), event]

@@ -6,10 +6,11 @@ Nothing is raised for what the broker says or fails to say: it becomes part of w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from ibkr_mcp_server.broker.base import BrokerReads, LinkStatus
 from ibkr_mcp_server.clock import Clock
@@ -56,11 +57,34 @@ from ibkr_mcp_server.safety.exposure import (
 )
 from ibkr_mcp_server.safety.identity import carries
 from ibkr_mcp_server.safety.plausible import PlausiblePrices
-from ibkr_mcp_server.safety.portfolio import project
+from ibkr_mcp_server.safety.portfolio import Portfolio, project
 from ibkr_mcp_server.safety.snapshot import Observed, Recorded
 from ibkr_mcp_server.safety.state import Action
 from ibkr_mcp_server.settings.model import Settings
 from ibkr_mcp_server.store.intents import Intent
+
+_SIDES = tuple(Side)
+_DOLLARS = Decimal(1), "USD"
+
+
+class _Begun(NamedTuple):
+    """What is seen before the order is."""
+
+    clock: Clock
+    link: LinkStatus
+    account_problems: tuple[Problem, ...]
+    action: Action
+    """What counts while the order is not known: the strictest that it may be."""
+
+    def nothing(self, *problems: Problem) -> Observed:
+        """There is no order to look at."""
+        return Observed(
+            taken_at=self.clock.now(),
+            link=self.link,
+            action=self.action,
+            account_problems=self.account_problems,
+            problems=problems,
+        )
 
 
 class Observer:
@@ -91,8 +115,9 @@ class Observer:
             seen = await self._placement(draft.entry)
             seen = replace(seen, exits=None if seen.order is None else _exits(draft, seen.order))
         elif isinstance(draft, Withdrawal):
-            seen = Observed(taken_at=self._clock.now(), link=self._broker.link, action=Action.CANCEL_ENTRY)
-            seen = replace(seen, current=draft.order)
+            seen = Observed(
+                taken_at=self._clock.now(), link=self._broker.link, action=Action.CANCEL_ENTRY, current=draft.order
+            )
         elif isinstance(draft, CloseDraft):
             seen = await self._closing(draft)
         elif isinstance(draft, ModificationDraft):
@@ -109,39 +134,37 @@ class Observer:
             sends = operation.operation_class.writes_orders and not operation.in_parts
             action = Action.OPEN if sends else Action.READ
             seen = Observed(taken_at=self._clock.now(), link=self._broker.link, action=action)
-        return replace(seen, taken_at=self._clock.now())
+        return seen
 
     async def _placement(self, draft: OrderDraft) -> Observed:
         link, account_problems = await self._verified_link()
-        nothing = Observed(taken_at=self._clock.now(), link=link, action=Action.OPEN, account_problems=account_problems)
+        begun = _Begun(self._clock, link, account_problems, Action.OPEN)
         if not link.is_up:
-            return nothing
+            return begun.nothing()
         try:
             instrument = await self._broker.resolve(draft.query)
         except ProductError as error:
-            return replace(nothing, problems=(_as_problem(error),))
-        if draft.side not in tuple(Side):
+            return begun.nothing(_as_problem(error))
+        if draft.side not in _SIDES:
             text = f"The side is {draft.side!r}; it must be exactly BUY or SELL."
-            return replace(nothing, problems=(problem(Code.INVALID_SIDE, text, observed=draft.side),))
+            return begun.nothing(problem(Code.INVALID_SIDE, text, observed=draft.side))
         account = draft.account or self._default_account.on(link) or ""
-        return await self._judged(nothing, _drafted(draft, instrument, account), None)
+        return await self._judged(begun, _drafted(draft, instrument, account), None)
 
     async def _closing(self, draft: CloseDraft) -> Observed:
         """The order that closes a position, as the broker states it now, net of what is closing it already (T-25)."""
         link, account_problems = await self._verified_link()
         # What cannot be closed is no opening order either: `closes_only` lets nothing but reductions pass.
-        nothing = Observed(
-            taken_at=self._clock.now(), link=link, action=Action.REDUCE, account_problems=account_problems
-        )
+        begun = _Begun(self._clock, link, account_problems, Action.REDUCE)
         if not link.is_up:
-            return nothing
+            return begun.nothing()
         account = draft.account or self._default_account.on(link) or ""
         try:
             instrument = await self._broker.resolve(draft.query)
             known = self._broker.known_positions() if draft.positions_are_fresh else None
             positions = await self._broker.positions(account) if known is None else known
         except ProductError as error:
-            return replace(nothing, problems=(_as_problem(error),))
+            return begun.nothing(_as_problem(error))
         exposure = exposure_of(
             instrument.con_id,
             account,
@@ -152,7 +175,7 @@ class Observer:
         side = Side.BUY if exposure.position is not None and exposure.position < 0 else Side.SELL
         most = exposure.reducible(side)
         if not most:
-            return replace(nothing, problems=(_nothing_to_close(instrument, exposure, side),))
+            return begun.nothing(_nothing_to_close(instrument, exposure, side))
         order = Order(
             instrument=instrument,
             account=account,
@@ -162,42 +185,41 @@ class Observer:
             limit_price=draft.limit_price,
             outside_rth=draft.outside_rth,
         )
-        return await self._judged(nothing, order, None)
+        return await self._judged(begun, order, None)
 
     async def _modification(self, draft: ModificationDraft) -> Observed:
         link, account_problems = await self._verified_link()
-        nothing = Observed(taken_at=self._clock.now(), link=link, action=Action.OPEN, account_problems=account_problems)
+        begun = _Begun(self._clock, link, account_problems, Action.OPEN)
         if not link.is_up:
-            return nothing
+            return begun.nothing()
         current, problems = await self._find(draft.order)
         if current is None:
-            return replace(nothing, problems=problems)
-        return await self._judged(nothing, _changed(current.order, draft), current)
+            return begun.nothing(*problems)
+        return await self._judged(begun, _changed(current.order, draft), current)
 
     async def _cancellation(self, reference: OrderReference) -> Observed:
-        link = self._broker.link
-        nothing = Observed(taken_at=self._clock.now(), link=link, action=Action.CANCEL_ENTRY)
+        begun = _Begun(self._clock, self._broker.link, (), Action.CANCEL_ENTRY)
         current, problems = await self._find(reference)
         if current is None:
-            return replace(nothing, problems=problems)
+            return begun.nothing(*problems)
         protects = is_protective(current, self._broker.known_positions(), self._broker.known_orders())
         action = Action.CANCEL_PROTECTIVE if protects else Action.CANCEL_ENTRY
-        return replace(nothing, current=current, action=action)
+        return replace(begun.nothing(), current=current, action=action)
 
-    async def _judged(self, seen: Observed, order: Order, current: BrokerOrder | None) -> Observed:
-        """Add price and value; the effect on the position is judged with the decision (`classified`)."""
-        instrument = order.instrument
-        quote, (usd_per_unit, usd_source), balances = await asyncio.gather(
-            self._quote(instrument), self._usd(instrument.currency), self._balances(order.account)
-        )
+    async def _judged(self, begun: _Begun, order: Order, current: BrokerOrder | None) -> Observed:
+        """See the order with its price and value; its effect on the position is judged with the decision."""
+        quote, (usd_per_unit, usd_source), balances = await self._figures(begun.link, order)
         now = self._clock.now()
         reference = valuation.reference_price(order.side, quote, now, self._quote_max_age)
         if order.order_type in CAPPED_AS and current is None and reference is not None:
             order = replace(order, cap_price=self._cap(order, reference))
         margin = await self._margin(order, current)
         worst = valuation.worst_case_price(order, quote, now, self._quote_max_age, self._collar_pct)
-        return replace(
-            seen,
+        return Observed(
+            taken_at=self._clock.now(),
+            link=begun.link,
+            action=begun.action,
+            account_problems=begun.account_problems,
             order=order,
             current=current,
             quote=quote,
@@ -212,45 +234,69 @@ class Observer:
 
     def classified(self, operation: Operation, observed: Observed, holdings: Holdings, recorded: Recorded) -> Observed:
         """What `classified` says, and for an opening order the portfolio that would result."""
-        observed = classified(observed, holdings, recorded.unresolved)
-        if observed.order is None or observed.action is not Action.OPEN:
-            return observed
-        portfolio = project(
-            observed.order,
-            value_usd=observed.value_usd,
-            usd_per_unit=observed.usd_per_unit,
-            replaced=observed.current,
-            balances=observed.balances,
-            holdings=holdings,
-            unresolved=recorded.unresolved,
-            openings=recorded.openings,
-            collar_pct=self._collar_pct,
-            now=observed.taken_at,
-            agent=operation.actor.id,
-            shares=recorded.agent_positions,
-            stop_loss=None if observed.exits is None else observed.exits.stop_loss,
-        )
-        return replace(observed, portfolio=portfolio)
 
-    async def _balances(self, account: str) -> AccountSummary | None:
+        def projected(order: Order, value_usd: Decimal | None) -> Portfolio:
+            return project(
+                order,
+                value_usd=value_usd,
+                usd_per_unit=observed.usd_per_unit,
+                replaced=observed.current,
+                balances=observed.balances,
+                holdings=holdings,
+                unresolved=recorded.unresolved,
+                openings=recorded.openings,
+                collar_pct=self._collar_pct,
+                now=observed.taken_at,
+                agent=operation.actor.id,
+                shares=recorded.agent_positions,
+                stop_loss=None if observed.exits is None else observed.exits.stop_loss,
+            )
+
+        return classified(observed, holdings, recorded.unresolved, projected)
+
+    async def _figures(
+        self, link: LinkStatus, order: Order
+    ) -> tuple[Quote | None, tuple[Decimal | None, str | None], AccountSummary | None]:
+        """Quote, exchange rate and balances for an order, asked for together where the broker has to be."""
+        instrument, account = order.instrument, order.account
+        known = None if self._asking.locked() else self._known_balances(account)
+        if known is not None and account in link.accounts and instrument.currency == "USD":
+            return await self._quote(instrument), _DOLLARS, known  # one to wait for: no tasks
+        return await asyncio.gather(
+            self._quote(instrument), self._usd(instrument.currency), self._balances(link, account)
+        )
+
+    async def _balances(self, link: LinkStatus, account: str) -> AccountSummary | None:
         """The balances that the broker told last; when they are too old, or holdings are without a price, it is asked.
 
         An order that reduces needs neither, so it does not wait long for them.
         """
-        if account not in self._broker.link.accounts:
+        if account not in link.accounts:
             return None
         try:
             async with asyncio.timeout(self._patience_seconds), self._asking:
-                known = self._broker.known_balances(account)
-                if known is None or (self._clock.now() - known.received_at).total_seconds() > self._balances_max_age:
-                    known = await self._broker.account_summary(account)
-                held = self._broker.known_positions() or ()
-                if any(one.account == account and one.market_price is None for one in held):
+                known = self._fresh_balances(account) or await self._broker.account_summary(account)
+                if self._lacks_prices(account):
                     await self._broker.positions(account)  # values come for one account at a time
                 await self._learn_sectors(account)
                 return known
         except (ProductError, TimeoutError):
             return self._broker.known_balances(account)
+
+    def _known_balances(self, account: str) -> AccountSummary | None:
+        """What `_balances` would say, where it would ask for nothing; else None."""
+        known = self._fresh_balances(account)
+        return None if known is None or self._lacks_prices(account) or self._without_sector(account) else known
+
+    def _fresh_balances(self, account: str) -> AccountSummary | None:
+        known = self._broker.known_balances(account)
+        if known is None or (self._clock.now() - known.received_at).total_seconds() > self._balances_max_age:
+            return None
+        return known
+
+    def _lacks_prices(self, account: str) -> bool:
+        held = self._broker.known_positions() or ()
+        return any(one.account == account and one.market_price is None for one in held)
 
     async def _margin(self, order: Order, current: BrokerOrder | None) -> MarginPreview | None:
         """The broker's preview of a new order that may open; one that surely reduces does not wait for it."""
@@ -274,15 +320,18 @@ class Observer:
 
     async def _learn_sectors(self, account: str) -> None:
         """Ask once for each contract whose sector nobody has told; what stays unknown counts as such (T-39)."""
-        held = [one.instrument for one in self._broker.known_positions() or () if one.account == account]
-        working = [one.order.instrument for one in self._broker.known_orders() if one.is_working]
-        known = self._broker.known_industries()
-        for instrument in (*held, *working):
-            if instrument.con_id in known or instrument.con_id in self._asked_for_sector:
-                continue
+        for instrument in self._without_sector(account):
             self._asked_for_sector.add(instrument.con_id)
             with suppress(ProductError):
                 await self._broker.resolve(InstrumentQuery(symbol=instrument.symbol, con_id=instrument.con_id))
+
+    def _without_sector(self, account: str) -> list[Instrument]:
+        """Contracts whose sector nobody has told, and nobody was asked for."""
+        held = [one.instrument for one in self._broker.known_positions() or () if one.account == account]
+        working = [one.order.instrument for one in self._broker.known_orders() if one.is_working]
+        known = self._broker.known_industries()
+        unknown = {one.con_id: one for one in (*held, *working) if one.con_id not in known}
+        return [one for con_id, one in unknown.items() if con_id not in self._asked_for_sector]
 
     def _cap(self, order: Order, reference: Decimal) -> Decimal | None:
         """The limit that a market order travels with: the collar, on the grid, never beyond it."""
@@ -332,7 +381,7 @@ class Observer:
     async def _usd(self, currency: str) -> tuple[Decimal | None, str | None]:
         """US dollars for one unit of `currency` at the worse (higher) side, and where the rate comes from."""
         if currency == "USD":
-            return Decimal(1), "USD"
+            return _DOLLARS
         for symbol, inverse in ((f"{currency}.USD", False), (f"USD.{currency}", True)):
             try:
                 pair = await self._broker.resolve(InstrumentQuery(symbol=symbol))
@@ -432,10 +481,12 @@ def classified(
     observed: Observed,
     holdings: Holdings,
     unresolved: Sequence[Intent],
+    projected: Callable[[Order, Decimal | None], Portfolio] | None = None,
 ) -> Observed:
     """Add what the order does to the position, counting all that works and all that was decided on (T-23).
 
-    `unresolved` must have been read no earlier than `holdings` were taken.
+    `unresolved` must have been read no earlier than `holdings` were taken. `projected` makes of an opening order and
+    its value the portfolio that would result.
     """
     order, current = observed.order, observed.current
     if order is None:
@@ -468,6 +519,7 @@ def classified(
         exposure=exposure,
         action=action,
         value_usd=value,
+        portfolio=observed.portfolio if projected is None or action is not Action.OPEN else projected(order, value),
         weakens_protection=weakens,
         working=tuple(
             working

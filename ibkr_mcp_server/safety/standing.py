@@ -17,7 +17,7 @@ from ibkr_mcp_server.safety.agent_stages import stage_of
 from ibkr_mcp_server.safety.circuit_breaker import STAGE_FACTORS, CircuitBreaker
 from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.identity import BRACKET_PARTS, part_key
-from ibkr_mcp_server.safety.kill_switch import KillSwitch
+from ibkr_mcp_server.safety.kill_switch import KillSwitch, Stops
 from ibkr_mcp_server.safety.limits_in_force import LimitsInForce, limits_in_force
 from ibkr_mcp_server.safety.minute_window import MINUTE_SECONDS
 from ibkr_mcp_server.safety.readiness import Readiness
@@ -57,7 +57,7 @@ class Standing:
     def recorded(self, connection: Connection, operation: Operation, asked: str, observed: Observed) -> Recorded:
         """Read inside the decision's transaction; `asked` is the fingerprint of the request."""
         risk = breaker.current(connection)
-        state, generation = self.switches(connection, operation, observed, risk)
+        state, stops = self._switches(connection, operation, observed, risk)
         if not operation.operation_class.writes_orders:
             return Recorded(state=state)
         messages = intents.messages_on(connection, trading_day(self._clock.now()))
@@ -79,10 +79,10 @@ class Standing:
             ),
             agent_positions=agent_positions.all_of(connection),
             unresolved=tuple(intents.unresolved(connection)),
-            limits=self.limits(connection, risk, agent=operation.actor.id),
+            limits=self.limits(connection, risk, agent=operation.actor.id if stops.agent_was_stopped else None),
             same_key=None if key is None else _holder(connection, operation, key),
             fingerprint=asked,
-            switch_generation=generation,
+            switch_generation=stops.generation,
         )
 
     def limits(
@@ -128,18 +128,22 @@ class Standing:
         risk = self._breaker.causes(connection)
         return EffectiveState(causes=(*stops.causes, *risk, *self.conditions(), *self._inefficient(messages)))
 
-    def switches(
-        self, connection: Connection, operation: Operation, observed: Observed, risk: BreakerState | None = None
-    ) -> tuple[EffectiveState, int]:
+    def switches(self, connection: Connection, operation: Operation, observed: Observed) -> tuple[EffectiveState, int]:
         """What the final gate looks at, and the generation of the kill switches that bear on the operation.
 
         The legs of one bracket are no reason against one another.
         """
+        state, stops = self._switches(connection, operation, observed, breaker.current(connection))
+        return state, stops.generation
+
+    def _switches(
+        self, connection: Connection, operation: Operation, observed: Observed, risk: BreakerState
+    ) -> tuple[EffectiveState, Stops]:
         order = observed.order or (None if observed.current is None else observed.current.order)
         con_id = None if order is None else order.instrument.con_id
         stops = self._kill_switch.bearing_on(connection, agent=operation.actor.id, con_id=con_id)
-        causes = self._breaker.causes_of(risk or breaker.current(connection))
-        return EffectiveState(causes=(*stops.causes, *causes, *self.conditions())), stops.generation
+        causes = self._breaker.causes_of(risk)
+        return EffectiveState(causes=(*stops.causes, *causes, *self.conditions())), stops
 
     def _inefficient(self, messages: DayOfMessages) -> tuple[Cause, ...]:
         if not self._settings.safety_mode:

@@ -183,8 +183,10 @@ class KeyTaken(Exception):
         self.existing = existing
 
 
-def reserve(connection: Connection, intent: Intent) -> None:
+def reserve(connection: Connection, intent: Intent, *, key_is_free: bool = False) -> None:
     """Write `intent` down as RESERVED; from here on it counts.
+
+    `key_is_free`: the caller has looked for the key in this transaction, or minted it.
 
     Raises:
         KeyTaken: an intent with this request key exists. Nothing was written.
@@ -192,7 +194,7 @@ def reserve(connection: Connection, intent: Intent) -> None:
     if intent.state is not IntentState.RESERVED:
         raise Fault("INTENT_STATE", f"An intent begins RESERVED, not {intent.state}.")
     # Writers are serialised, so nobody can take the key between this look and the insert; the index holds it anyway.
-    if existing := find_by_key(connection, intent.request_key):
+    if not key_is_free and (existing := find_by_key(connection, intent.request_key)):
         raise KeyTaken(existing)
     _INSERT.execute(connection, _as_row(intent) | {"updated_at": intent.created_at})
 
