@@ -271,6 +271,12 @@ def _rows() -> dict[int, BrokerCode]:
     add(refused, 10148, meaning="The order cannot be cancelled in its state.", next_step="Read the order's status.")
     add(
         refused,
+        10149,
+        meaning="The order id is not one that a program can use; an order that was placed by hand has such an id.",
+        next_step="Look at the open orders; an order that was placed by hand is changed where it was placed.",
+    )
+    add(
+        refused,
         10243,
         10244,
         meaning="Fractional quantities cannot be ordered through the API.",

@@ -266,6 +266,8 @@ class Exchange:
     # --- taking orders ---
 
     def _take_new(self, client_id: int, order_id: int, contract: ContractQuery, terms: OrderTerms) -> None:
+        if order_id <= 0:  # as of an order placed by hand; TWS's words are told in QuantConnect/Lean#3823
+            raise OrderRefusal(10149, f"Invalid order id: {order_id}")
         if order_id < self.next_valid_id(client_id):
             raise OrderRefusal(103, "Duplicate order id")
         order = self._new_order(client_id, order_id, contract, terms)

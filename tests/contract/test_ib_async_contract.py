@@ -267,6 +267,16 @@ async def test_large_order_fills_in_parts_as_size_is_displayed(gateway: PaperGat
         assert commission == max(Decimal(1), quantity * Decimal("0.005"))
 
 
+async def test_an_order_id_below_one_is_10149_and_makes_no_order(gateway: PaperGateway) -> None:
+    """An order that was placed by hand has no id; a program that sends its copy of one back sends 0."""
+    async with connected(gateway) as ib:
+        aapl = await ib.stock("AAPL")
+        for order_id in (0, -3):
+            ib.send_order(aapl, LimitOrder("BUY", 1, 1, orderId=order_id, account=ACCOUNT, tif="DAY"))
+            await ib.until(lambda order_id=order_id: ib.errors.codes(order_id) == [10149])  # type: ignore[misc]
+        assert gateway.exchange.orders() == []
+
+
 async def test_cancel_is_confirmed_by_status_and_202(gateway: PaperGateway) -> None:
     async with connected(gateway) as ib:
         trade = await ib.place(await ib.stock("AAPL"), LimitOrder("BUY", 1, 1), until=RESTING)
