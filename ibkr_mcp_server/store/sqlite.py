@@ -99,8 +99,7 @@ class SQLiteFile:
     def begin_write(self, connection: Connection) -> None:
         # SQLite's own wait sleeps up to 100 ms at a time, so that a process that writes without a pause would keep a
         # stop from another one out for a second.
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
+        driver = _driver_of(connection)
         for _ in range(int(BUSY_SECONDS / _BUSY_STEP_SECONDS)):
             try:
                 driver.execute("BEGIN IMMEDIATE")
@@ -113,15 +112,17 @@ class SQLiteFile:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def begin_write_at_once(self, connection: Connection) -> None:
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
+        driver = _driver_of(connection)
         try:
             driver.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             raise NotAtOnce from error
 
     def begin_read(self, connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
+        try:
+            _driver_of(connection).execute("BEGIN")
+        except sqlite3.Error:
+            connection.exec_driver_sql("BEGIN")  # so that the error is SQLAlchemy's
 
     def before_commit(self, connection: Connection) -> None:
         """Hold that the transaction is still open, and that the file is still the one behind the path.
@@ -155,3 +156,9 @@ class SQLiteFile:
                     f"The database {self.where} is damaged in table {table}: {'; '.join(map(str, found[:3]))}.",
                     next_step="Keep a copy of it, and restore a backup.",
                 )
+
+
+def _driver_of(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver

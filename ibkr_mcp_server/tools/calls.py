@@ -40,6 +40,7 @@ from ibkr_mcp_server.tools.text import abridged, cleaned, shown
 FIRST_LINK_SECONDS = 0.6
 """How long a call waits for a link that is just coming up, so that a missing gateway is told within a second."""
 
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _log = get_logger(__name__)
 
 
@@ -70,7 +71,7 @@ class Response:
     @property
     def text(self) -> str:
         """The same facts for clients that read text only."""
-        return json.dumps(self.body, separators=(",", ":"), ensure_ascii=False)
+        return _JSON.encode(self.body)
 
 
 FLAGGED = (
