@@ -108,8 +108,8 @@ class LinkStatus:
     """What the gateway said about IBKR's data farms, in the order in which it named them."""
     heard_at: datetime | None = None
     """When anything last came from the gateway."""
-    silent_seconds: float | None = None
-    """How long that is ago, whatever the clock on the wall was set to."""
+    heard: float | None = None
+    """The same by the clock's monotonic seconds, whatever the clock on the wall was set to."""
     clock_offset: ClockOffset | None = None
     """The broker's clock against ours; None before it was measured."""
     pacing_complaints: int = 0

@@ -147,6 +147,9 @@ class Link:
             client_id=settings.client_id,
             since=clock.now(),
         )
+        self._shown = self.status
+        """What `status_now` told last; below, what it is made of."""
+        self._shown_of: tuple[object, ...] = ()
 
     def open(self) -> None:
         if self._keeper is None:
@@ -371,11 +374,13 @@ class Link:
     def status_now(self) -> LinkStatus:
         """The status, with the moment at which anything last came from the gateway."""
         session = self._current.session if self._current is not None else None
+        heard, heard_at = (None, None) if session is None else (session.heard, session.heard_at)
         complaints = self._pacer.complaints
-        if session is None:
-            return replace(self.status, pacing_complaints=complaints)
-        silent = self._clock.monotonic() - session.heard
-        return replace(self.status, heard_at=session.heard_at, silent_seconds=silent, pacing_complaints=complaints)
+        news = (self.status, heard, heard_at, complaints)
+        if news != self._shown_of:  # mostly there is none: each order asks several times
+            self._shown_of = news
+            self._shown = replace(self.status, heard=heard, heard_at=heard_at, pacing_complaints=complaints)
+        return self._shown
 
     def _tell(self, kind: BrokerEventKind, text: str, code: int | None = None) -> None:
         self._emit(BrokerEvent(kind=kind, at=self._clock.now(), text=text, code=code, accounts=self.status.accounts))

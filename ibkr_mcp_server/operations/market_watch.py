@@ -83,7 +83,8 @@ class MarketWatch:
             farm.state is FarmState.BROKEN and not any(word in farm.name for word in _NOT_MARKET_DATA)
             for farm in link.farms
         )
-        unanswered = (link.silent_seconds or 0.0) - float(self._desk.settings.heartbeat_seconds)
+        silent = 0.0 if link.heard is None else now - link.heard
+        unanswered = silent - float(self._desk.settings.heartbeat_seconds)
         if not is_invested or not (broken or unanswered > 0):
             self._lost_since = None
             return None
