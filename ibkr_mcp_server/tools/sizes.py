@@ -32,7 +32,8 @@ def profiles() -> Iterator[tuple[str, ToolChoice]]:
     yield "trading (all)", ALL_TOOLS
     yield "read-only", ToolChoice(read_only=True)
     for toolset in Toolset:
-        yield f"{toolset} and safety", ToolChoice(toolsets=(toolset,))
+        name = "safety alone" if toolset is Toolset.SAFETY else f"{toolset} and safety"
+        yield name, ToolChoice(toolsets=(toolset,))
 
 
 def shown(entries: Iterable[Mapping[str, Any]], choice: ToolChoice) -> list[Mapping[str, Any]]:  # Any: JSON
