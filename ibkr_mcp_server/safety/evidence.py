@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii
 from operator import attrgetter
@@ -114,6 +115,7 @@ def evidence_of(value: Operation | Observed | Recorded | Order) -> Rendered:
     return Rendered(_text(value))
 
 
+@lru_cache(maxsize=256)
 def hidden(account: str) -> str:
     """An account id of which only the shape is left, and the last three characters (SEC-05).
 
@@ -226,7 +228,7 @@ def _of_dataclass(kind: type) -> Callable[[Any], str]:
         for prefix, getter, default, writer in members:
             item = getter(value)
             # Equal numbers may have other digits (1.0 and 1), which texts of checks show.
-            if item is default or (item.__class__ is not Decimal and item == default):
+            if item is default or (default is not MISSING and item.__class__ is not Decimal and item == default):
                 continue
             written.append(prefix + ("null" if item is None else writer(item)))
         return f"{{{','.join(written)}}}"

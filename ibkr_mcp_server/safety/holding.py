@@ -8,17 +8,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 
 from ibkr_mcp_server.domain.orders import Side
 from ibkr_mcp_server.safety.exposure import ZERO
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
+class Line(NamedTuple):
     """Units that may still trade, and what one is worth at its worst; None is unknown."""
 
     quantity: Decimal
     unit_usd: Decimal | None
+
+
+class Outcome(NamedTuple):
+    """One way in which orders and fills may turn out."""
+
+    start: Decimal
+    """The position that it begins with."""
+    kept: Decimal
+    """The value if the position grows as far as it may."""
+    crossed: Decimal
+    """The value if it turns round as far as it may."""
 
 
 @dataclass(kw_only=True)
@@ -56,23 +67,20 @@ class Holding:
         """Whether it has a position, or orders that may open one."""
         return bool(self.position or unsettled or self.total(Side.BUY) or self.total(Side.SELL))
 
-    def worst_usd(self, unsettled: Decimal) -> Decimal | None:
-        """The largest value that it may come to; fills that are not booked yet may be in the position, or not."""
-        worst = ZERO
+    def outcomes(self, unsettled: Decimal) -> tuple[Outcome, ...] | None:
+        """What it may come to; fills that are not booked yet may be in the position, or not."""
+        found = []
         for start in {self.position, self.position + unsettled}:
             kept, crossed = self._ways(start)
             if kept is None or crossed is None:
                 return None
-            worst = max(worst, kept, crossed)
-        return worst
+            found.append(Outcome(start, kept, crossed))
+        return tuple(found)
 
-    def at_risk_usd(self, unsettled: Decimal) -> Decimal | None:
+    def at_risk_usd(self, outcomes: Iterable[Outcome]) -> Decimal:
         """What is lost if every stop is hit; what no stop covers is lost in full (C-24)."""
         worst = ZERO
-        for start in {self.position, self.position + unsettled}:
-            kept, crossed = self._ways(start)
-            if kept is None or crossed is None:
-                return None
+        for start, kept, crossed in outcomes:
             if not start:  # it may go either way, and the other side's stops protect each
                 worst = max(worst, kept - self._saved(ZERO, Side.BUY), crossed - self._saved(ZERO, Side.SELL))
             elif crossed:  # stops that turn the position round save nothing
@@ -85,13 +93,13 @@ class Holding:
         """What the purchases that may still come will cost; buying back what is short opens nothing."""
         back = min(self.position, self.position + unsettled, ZERO)
         opened = self._value(self.lines[Side.BUY].values(), max(ZERO, self.total(Side.BUY) + back))
-        fresh = self._value([Line(quantity=unsettled, unit_usd=self.unit_usd)], max(ZERO, unsettled))
+        fresh = self._marked(max(ZERO, unsettled))
         return None if opened is None or fresh is None else opened + fresh
 
     def _ways(self, start: Decimal) -> tuple[Decimal | None, Decimal | None]:
         """The value if the position grows as far as it may, and if it turns round as far as it may."""
         more, back = (Side.BUY, Side.SELL) if start >= 0 else (Side.SELL, Side.BUY)
-        held = self._value([Line(quantity=abs(start), unit_usd=self.unit_usd)], abs(start))
+        held = self._marked(abs(start))
         added = self._value(self.lines[more].values(), self.total(more))
         crossed = self._value(self.lines[back].values(), max(ZERO, self.total(back) - abs(start)))
         return None if held is None or added is None else held + added, crossed
@@ -114,6 +122,12 @@ class Holding:
             covered = min(left, stop.quantity)
             saved, left = saved + covered * per_unit, left - covered
         return saved
+
+    def _marked(self, quantity: Decimal) -> Decimal | None:
+        """Of `quantity` units at the instrument's own worth."""
+        if not quantity:
+            return ZERO
+        return None if self.unit_usd is None else quantity * self.unit_usd
 
     @staticmethod
     def _value(lines: Iterable[Line], quantity: Decimal) -> Decimal | None:

@@ -50,5 +50,7 @@ def _hashed(request_key: str) -> str:
 def fingerprint(tool: str, arguments: Mapping[str, object]) -> str:
     """What the request asks for, apart from its key: equal fingerprints are the same request (ID-03)."""
     asked = {name: value for name, value in arguments.items() if name != "client_request_id" and value is not None}
-    text = json.dumps([tool, asked], sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_AS_TEXT([tool, asked]).encode()).hexdigest()
+
+
+_AS_TEXT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode

@@ -16,7 +16,7 @@ from ibkr_mcp_server.domain.accounts import AccountSummary
 from ibkr_mcp_server.domain.agents import DEFAULT_AGENT, agent_tag
 from ibkr_mcp_server.domain.orders import ORDER_REF_PREFIX, STOP_TYPES, BrokerOrder, Order, Side
 from ibkr_mcp_server.safety.exposure import ZERO, Holdings, may_fill, reserved_openings, reserved_sales, shared_with
-from ibkr_mcp_server.safety.holding import Holding, Line
+from ibkr_mcp_server.safety.holding import Holding, Line, Outcome
 from ibkr_mcp_server.safety.unit_values import held_unit_usd, in_usd, usd_rates, value_factor, working_unit_usd
 from ibkr_mcp_server.store.agent_positions import AgentPosition
 from ibkr_mcp_server.store.intents import Intent, Opening
@@ -168,7 +168,8 @@ class _Totals:
     def __init__(self, known: Mapping[int, Holding], holdings: Holdings) -> None:
         self._known = known
         self._unsettled = holdings.unsettled
-        self.worst = {which: entry.worst_usd(self._unsettled.get(which, ZERO)) for which, entry in known.items()}
+        self._outcomes = {which: entry.outcomes(self._unsettled.get(which, ZERO)) for which, entry in known.items()}
+        self.worst = {which: _worst(outcomes) for which, outcomes in self._outcomes.items()}
         unknown = tuple(known[which].label for which, value in self.worst.items() if value is None)
         self.unknown = ("the positions",) if holdings.positions is None else unknown
 
@@ -195,8 +196,14 @@ class _Totals:
         return None if self.unknown else _sum(costs)
 
     def at_risk_usd(self) -> Decimal | None:
-        risks = (entry.at_risk_usd(self._unsettled.get(which, ZERO)) for which, entry in self._known.items())
-        return None if self.unknown else _sum(risks)
+        if self.unknown:
+            return None
+        return _sum(self._known[which].at_risk_usd(outcomes or ()) for which, outcomes in self._outcomes.items())
+
+
+def _worst(outcomes: Iterable[Outcome] | None) -> Decimal | None:
+    """The largest value that an instrument may come to."""
+    return None if outcomes is None else max(ZERO, *(max(kept, crossed) for _, kept, crossed in outcomes))
 
 
 def _sum(values: Iterable[Decimal | None]) -> Decimal | None:

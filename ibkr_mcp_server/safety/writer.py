@@ -31,8 +31,6 @@ CLAIM_SECONDS = 1.0
 """How often a process without the role asks for it, and the one with it looks whether it still has it."""
 
 _NAME = "writer"
-_READ = Prepared(select(meta.c.value).where(meta.c.name == bindparam("name")))
-
 _log = get_logger(__name__)
 
 
@@ -53,8 +51,13 @@ class Writer:
 
 def newest(connection: Connection) -> Writer | None:
     """To whom the role was granted last; None before the first grant. That process may have ended."""
-    row = _READ.one_or_none(connection, name=_NAME)
-    return None if row is None else Writer(**json.loads(row[0]))
+    found: Writer | None = _READ.one_or_none(connection, name=_NAME)
+    return found
+
+
+_READ = Prepared(
+    select(meta.c.value).where(meta.c.name == bindparam("name")), meaning=lambda row: Writer(**json.loads(row.value))
+)
 
 
 class WriterRole:
