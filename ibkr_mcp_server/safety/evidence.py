@@ -145,6 +145,10 @@ def _write_list(value: tuple[object, ...]) -> str:
     return f"[{','.join(map(_text, value))}]" if value else "[]"
 
 
+def _write_openings(value: tuple[Opening, ...]) -> str:
+    return f"[{','.join([_write_opening(opening) for opening in value])}]"
+
+
 def _write_opening(value: Opening) -> str:
     """Only the age, the first of its fields, differs from decision to decision."""
     rest = value[1:]
@@ -187,7 +191,7 @@ def _write_accounts(value: Any) -> str:  # Any: a text or a tuple of texts
     return f"[{','.join([encode_basestring_ascii(hidden(account)) for account in value])}]"
 
 
-_WRITER_OF: dict[type, Callable[[Any], str]] = {tuple: _write_list, Opening: _write_opening}
+_WRITER_OF: dict[type, Callable[[Any], str]] = {tuple: _write_list}
 
 
 def _writer(kind: type) -> Callable[[Any], str]:
@@ -196,7 +200,7 @@ def _writer(kind: type) -> Callable[[Any], str]:
     return found
 
 
-_SPECIAL: Mapping[str, Callable[[Any], str]] = {"working": _write_working}
+_SPECIAL: Mapping[str, Callable[[Any], str]] = {"working": _write_working, "openings": _write_openings}
 _ADDED: Mapping[type, Mapping[str, tuple[str, object]]] = {
     Order: {"con_id": ("instrument.con_id", MISSING), "instrument": ("instrument.label", MISSING)},
     Operation: {"draft": ("draft.__class__.__name__", "NoneType")},

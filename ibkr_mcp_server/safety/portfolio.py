@@ -7,7 +7,7 @@ sums unknown, and is named; it never counts as zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -234,7 +234,7 @@ def _before(
     agent: str,
     shares: Sequence[AgentPosition],
 ) -> _Before:
-    approved, opened = _approved_units(openings)
+    approved, opened = _approved_units(openings, {working.order.order_ref for working in holdings.working})
     known: dict[int, Holding] = {}
     mine: dict[int, Holding] = {}
 
@@ -321,14 +321,15 @@ def _protect(entry: Holding, stop: Order, share: object, quantity: Decimal, rate
     entry.protect(stop.side, share, quantity, price * per_unit * rate)
 
 
-def _approved_units(openings: Sequence[Opening]) -> tuple[dict[str, Decimal], dict[int, Decimal]]:
-    """What a unit of each own order, and of each instrument, was worth at most when it was approved."""
+def _approved_units(openings: Sequence[Opening], working: Set[str]) -> tuple[dict[str, Decimal], dict[int, Decimal]]:
+    """What a unit of each own order that works, and of each instrument, was worth at most when it was approved."""
     orders: dict[str, Decimal] = {}
     instruments: dict[int, Decimal] = {}
     for opening in openings:
         if opening.quantity:
             unit_usd = opening.value_usd / opening.quantity
-            orders[opening.order_ref] = max(orders.get(opening.order_ref, ZERO), unit_usd)
+            if opening.order_ref in working:
+                orders[opening.order_ref] = max(orders.get(opening.order_ref, ZERO), unit_usd)
             instruments[opening.con_id] = max(instruments.get(opening.con_id, ZERO), unit_usd)
     return orders, instruments
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ibkr_mcp_server.audit.canonical import canonical, canonical_text
 from ibkr_mcp_server.audit.events import EventType
+from ibkr_mcp_server.audit.redaction import REDACTED, SECRET_TEXT, redacted_text
 
 
 class Word(StrEnum):
@@ -97,6 +98,9 @@ def test_what_stands_under_a_secret_key_is_never_recorded(key: str) -> None:
     "text",
     [
         "Authorization: Bearer canary-4711-abcdef",
+        "with bearer canary-4711",
+        "BASIC canary-4711",
+        "ba\u017fic canary-4711",
         "postgresql://trader:canary-4711@db/x",
         "passphrase=canary-4711",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.canary-4711",
@@ -106,6 +110,11 @@ def test_what_stands_under_a_secret_key_is_never_recorded(key: str) -> None:
 def test_secrets_inside_text_are_cut_out(text: str) -> None:
     assert "canary" not in canonical({"note": text})
     assert "canary" not in (canonical_text(text) or "")
+
+
+@given(st.from_regex(SECRET_TEXT) | st.from_regex(SECRET_TEXT, alphabet=st.characters(codec="ascii")))
+def test_whatever_has_the_form_of_a_secret_is_cut_out(text: str) -> None:
+    assert REDACTED in redacted_text(text)
 
 
 @pytest.mark.parametrize(
