@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from ibkr_mcp_server.audit.canonical import canonical, canonical_text
 from ibkr_mcp_server.audit.chain import GENESIS, Head, StoredRecord, body_of, digest
 from ibkr_mcp_server.audit.events import OF_CALLS, AuditEvent, EventType
 from ibkr_mcp_server.clock import Clock
+from ibkr_mcp_server.domain.operations import Actor
 from ibkr_mcp_server.errors import Fault, ProductError
 from ibkr_mcp_server.store.columns import rfc3339
 from ibkr_mcp_server.store.database import Database
@@ -165,7 +167,7 @@ class AuditLog:
     def _rendered(self, event: AuditEvent) -> StoredRecord:
         """Everything but the place in the chain, fixed now: what was passed in may change later."""
         return StoredRecord(
-            actor=canonical(event.actor),
+            actor=_actor(event.actor),
             broker_ids=_part(event.broker_ids),
             config_hash=self.config_hash,
             decision_id=canonical_text(event.decision_id),
@@ -226,6 +228,12 @@ def _append(connection: Connection, rendered: list[StoredRecord]) -> list[dict[s
         rows.append({**record._asdict(), "hash": prev_hash})
     _INSERT.execute(connection, *rows)
     return rows
+
+
+@lru_cache(maxsize=256)
+def _actor(actor: Actor) -> str:
+    """The few who act come again and again."""
+    return canonical(actor)
 
 
 def _part(value: object) -> str | None:

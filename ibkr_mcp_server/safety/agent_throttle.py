@@ -52,7 +52,7 @@ class AgentThrottle:
         if left > 0:
             return left
         window = self._attempts.setdefault(agent, MinuteWindow(self._clock))
-        if len(window.ages_seconds()) < self.per_minute:
+        if len(window) < self.per_minute:
             window.note()
             return 0.0
         window.clear()
@@ -63,14 +63,14 @@ class AgentThrottle:
     def used(self, agent: str) -> int:
         """Attempts of `agent` in the last minute."""
         window = self._attempts.get(agent)
-        return 0 if window is None else len(window.ages_seconds())
+        return 0 if window is None else len(window)
 
     async def _look_up(self, agent: str) -> None:
         """What an earlier run wrote down of this agent."""
         if len(self._ends_at) >= MOST_AGENTS:
             now = self._clock.monotonic()
             self._ends_at = {name: ends for name, ends in self._ends_at.items() if ends > now}
-            self._attempts = {name: window for name, window in self._attempts.items() if window.ages_seconds()}
+            self._attempts = {name: window for name, window in self._attempts.items() if window}
         try:
             left = await self._database.read(
                 lambda c: agent_timeouts.left_seconds(c, self._clock, agent, self._timeout_seconds)

@@ -24,10 +24,19 @@ class MinuteWindow:
 
     def ages_seconds(self) -> tuple[float, ...]:
         """The age of each one, oldest first."""
+        now = self._forget_older()
+        return tuple(now - moment for moment in self._moments)
+
+    def __len__(self) -> int:
+        """How many there were."""
+        self._forget_older()
+        return len(self._moments)
+
+    def _forget_older(self) -> float:
         now = self._clock.monotonic()
         while self._moments and now - self._moments[0] >= MINUTE_SECONDS:
             self._moments.popleft()
-        return tuple(now - moment for moment in self._moments)
+        return now
 
     def clear(self) -> None:
         self._moments.clear()
