@@ -4,6 +4,7 @@
 # docs    write the generated pages                bench   print the figures, each beside its anchor
 # crashes  kill a server 200 times at every step of the order path and print what was checked
 # statemachine  let agents, market, gateway and people play 200 long games, and check the invariants after each move
+# coverage  run the suite and print how much of each package ran; fails when it is too little of the safety modules
 # mutations  disable each check of the policy in turn and print which test notices
 # scan    look the pinned dependencies up in the database of known vulnerabilities; needs the network
 # lock    pin the newest dependencies that pyproject.toml allows, with their hashes
@@ -19,7 +20,8 @@ STAMP  := $(VENV)/.made-from-pyproject
 # The tests start some hundred processes: without byte code each of them would compile the package anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup check test test-ib-insync soak demo docs bench mutations crashes fuzz-control statemachine scan lock
+.PHONY: setup check test test-ib-insync soak demo docs bench coverage mutations crashes fuzz-control statemachine scan \
+	lock
 
 setup: $(STAMP)
 
@@ -66,6 +68,12 @@ docs: setup
 
 bench: setup
 	$(BIN)/python -m scripts.bench
+
+coverage: setup
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m scripts.coverage_floors
 
 mutations: setup
 	$(BIN)/python -m scripts.mutations

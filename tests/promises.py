@@ -943,6 +943,13 @@ PROMISES: dict[str, Promise] = {
         "tests/flow/test_limits.py::test_the_day_warns_refuses_and_begins_anew_at_seventeen_in_new_york",
         "tests/flow/test_limits.py::test_the_trading_day_follows_new_york_through_daylight_saving",
     ),
+    "QA-02": held(
+        "The suite runs 95 % of the safety modules' lines and 90 % of their branches; `make coverage` shows it.",
+        "tests/test_coverage_floors.py::test_at_their_floors_the_safety_modules_pass",
+        "tests/test_coverage_floors.py::test_below_either_floor_they_fail_and_what_did_not_run_is_printed",
+        "tests/test_coverage_floors.py::test_lines_and_branches_are_told_apart_and_summed_over_the_files",
+        "tests/test_coverage_floors.py::test_nothing_measured_is_no_pass",
+    ),
     "QA-03": held(
         "Limits, windows and the table of states hold for whatever values and sequences Hypothesis thinks of.",
         "tests/unit/safety/test_portfolio.py::test_in_any_sequence_an_order_is_accepted_if_and_only_if_all_that_may_fill_stays_within_the_limits",
