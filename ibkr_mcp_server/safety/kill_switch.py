@@ -199,8 +199,7 @@ class KillSwitch:
             )
         if not self.is_active_now(scope):
             raise not_active(scope)
-        if scope == ACCOUNT:
-            self._remove_sentinel()
+        stopped_by_file = scope == ACCOUNT and self._remove_sentinel()
 
         def work(connection: Connection) -> Latch:
             consented = consent(connection)
@@ -214,7 +213,12 @@ class KillSwitch:
             self._audit.append(connection, event)
             return latch
 
-        latch = await self._database.run(work)
+        try:
+            latch = await self._database.run(work)
+        except BaseException:
+            if stopped_by_file:  # what no record ended goes on: the file may be all that stops the next start
+                self._leave_sentinel("A reset failed.")
+            raise
         if scope == ACCOUNT:
             self._memory_reason = None
         self.callbacks.call(
@@ -223,15 +227,19 @@ class KillSwitch:
         )
         return latch
 
-    def _remove_sentinel(self) -> None:
+    def _remove_sentinel(self) -> bool:
+        """Whether there was one."""
         try:
-            self._sentinel.unlink(missing_ok=True)
+            self._sentinel.unlink()
+        except FileNotFoundError:
+            return False
         except OSError as error:
             raise Refused(
                 "SENTINEL_STAYS",
                 f"The file {self._sentinel.name} cannot be removed: {error.strerror}.",
                 next_step="Remove it from the state directory, then reset again.",
             ) from error
+        return True
 
     def is_active_now(self, scope: str = ACCOUNT) -> bool:
         """Whether the switch of `scope` is on, read for a person; blocking."""

@@ -76,7 +76,7 @@ class PostgreSQLServer:
             raise StoreUnreadable("STORE_ROLLED_BACK", f"The database {self.where} took the transaction back.")
 
     def writer_lock(self) -> SessionWriterLock:
-        return SessionWriterLock(self.engine(reader=False))
+        return SessionWriterLock(self.engine(reader=False), where=self.where)
 
     def check(self, connection: Connection) -> None:
         """Nothing: the server checks its own pages."""

@@ -10,6 +10,8 @@ from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from ibkr_mcp_server.store.errors import translated
+
 _ROLE = 0x1B4C
 """First half of the advisory lock's key on PostgreSQL; the second is the schema's name, hashed."""
 
@@ -18,7 +20,11 @@ class WriterLock(Protocol):
     """Held by at most one process for each store. All methods block, for a moment."""
 
     def acquire(self) -> bool:
-        """Take the lock if it is free; False if another process holds it."""
+        """Take the lock if it is free; False if another process holds it.
+
+        Raises:
+            ProductError, OSError: it cannot be asked for now.
+        """
         ...
 
     def is_held(self) -> bool:
@@ -63,18 +69,22 @@ class FileWriterLock:
 class SessionWriterLock:
     """An advisory lock of a PostgreSQL session, on a connection of its own."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, where: str) -> None:
         self._engine = engine
+        self._where = where
         self._session: Connection | None = None
 
     def acquire(self) -> bool:
-        session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
-            query = f"SELECT pg_try_advisory_lock({_ROLE}, hashtext(current_schema()))"
-            granted = bool(session.exec_driver_sql(query).scalar_one())
-        except BaseException:
-            session.close()
-            raise
+            session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                query = f"SELECT pg_try_advisory_lock({_ROLE}, hashtext(current_schema()))"
+                granted = bool(session.exec_driver_sql(query).scalar_one())
+            except BaseException:
+                session.close()
+                raise
+        except DBAPIError as error:
+            raise translated(error, self._where) from error
         if not granted:
             session.close()
             return False
