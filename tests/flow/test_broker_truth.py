@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.operations.reconciliation import Occasion
 from ibkr_mcp_server.simulator.server import PaperGateway
@@ -61,3 +62,24 @@ async def test_order_that_we_took_for_ended_is_followed_to_its_true_end(
         await _fill(world)
         after = await world.intent("wrongly-ended")
     assert (after.state, after.filled_quantity, after.perm_id) == ("FILLED", Decimal(2), placed["perm_id"])
+
+
+async def test_order_that_a_gateway_does_not_know_any_more_is_told_as_gone_after_a_quiet_time(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """A gateway that lost its orders, or another one: absence counts only once the link has been quiet."""
+    async with running(tmp_path, gateway, clock) as world:
+        await world.buy(2, client_request_id="forgotten")
+    async with (
+        PaperGateway(clock=clock, market_always_open=True) as another,
+        running(tmp_path, another, clock) as world,
+    ):
+        await world.app.reconciler.reconcile(Occasion.PERIODIC)
+        assert (await world.intent("forgotten")).state == "ACCEPTED"
+        await clock.advance(35)
+        await world.until_quiet()
+        await world.app.reconciler.reconcile(Occasion.PERIODIC)
+        gone = await world.intent("forgotten")
+        told = [one.intent_id for one in await world.records(EventType.ORDER_RECONCILED)]
+    assert (gone.state, told) == ("EXPIRED", [gone.intent_id])
+    assert "does not list the order any more" in str(gone.result)

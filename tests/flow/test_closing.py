@@ -15,6 +15,7 @@ from ibkr_mcp_server.cli.workspace import open_workspace
 from ibkr_mcp_server.clock import ManualClock, SystemClock
 from ibkr_mcp_server.domain.operations import Actor, ActorType
 from ibkr_mcp_server.operations.close_portfolio import close_portfolio
+from ibkr_mcp_server.operations.closing import Closer
 from ibkr_mcp_server.operations.stop_coordinator import in_words
 from ibkr_mcp_server.safety.approval_queue import SecondPersonNeeded
 from ibkr_mcp_server.safety.roles import Role
@@ -142,6 +143,41 @@ async def test_where_the_configuration_lets_nothing_be_closed_no_protection_is_t
         await until(world, lambda: "IBKR_ENABLE_TRADING=false" in _progress(world))
     assert [order.perm_id for order in gateway.exchange.open_orders()] == [stop["perm_id"]]
     assert len(gateway.received_orders) == 1
+
+
+async def test_without_a_price_protection_stays_and_a_stop_that_was_taken_is_placed_until_the_broker_takes_it(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """KS-14: whatever fails on the way, a position is not left without the stop that it had."""
+    gateway.add_position(ACCOUNT, "AAPL", Decimal(10), Decimal(150))
+    kept: list[list[Any]] = []
+
+    async def keep(protection: list[Any]) -> None:
+        kept.append(list(protection))
+
+    async with running(tmp_path, gateway, clock, enable_stop_loss_orders=True) as world:
+        level = round(await world.last_price("AAPL") * 0.9, 2)
+        stop = await world.call("place_stop_loss", symbol="AAPL", action="SELL", quantity=10, stop_price=level)
+        closer = Closer(world.app.desk, (), keep)
+        gateway.faults.withdraw_quote("AAPL")
+        await clock.advance(30)
+        async with time_passing(clock, step=0.5):
+            (left,) = await closer.attempt()
+        assert left.reason == "It has no fresh price to close at, so its protection stays."
+        assert ([order.perm_id for order in gateway.exchange.open_orders()], kept) == ([stop["perm_id"]], [])
+
+        gateway.faults.release_quote("AAPL")
+        await clock.advance(1)
+        gateway.faults.reject_next_order()  # the close
+        gateway.faults.reject_next_order()  # the stop, which is placed again
+        async with time_passing(clock, step=0.5):
+            (left,) = await closer.attempt()
+            (problem,) = await closer.protect_again()
+            assert (gateway.exchange.open_orders(), problem.startswith("AAPL is without its stop at")) == ([], True)
+            assert await closer.protect_again() == ()
+        (again,) = gateway.exchange.open_orders()
+        assert (again.remaining, again.terms.aux_price) == (10, Decimal(str(level)))
+        assert [len(protection) for protection in kept] == [1, 1, 0]
 
 
 async def test_a_server_that_is_killed_while_it_closes_is_followed_by_one_that_finishes() -> None:

@@ -112,6 +112,11 @@ async def test_a_ticket_ends_and_is_void_in_another_state_for_another_agent_or_o
         )
         assert (await commit(world, foreign["ticket"]))["code"] == "TICKET_UNKNOWN"
 
+        other = await prepared(world)
+        await world.app.desk.database.run(lambda c: c.execute(text("UPDATE tickets SET terms_hash = 'other'")).rowcount)
+        void = await commit(world, other["ticket"])
+        assert (void["code"], "would not be the one that the ticket shows" in void["error"]) == ("TICKET_VOID", True)
+
         before = await prepared(world)
         await world.call("emergency_stop", reason="in between")
         assert (await commit(world, before["ticket"]))["code"] == "KILL_SWITCH_ACTIVE"

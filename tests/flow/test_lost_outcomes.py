@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from ibkr_mcp_server.clock import ManualClock
 from ibkr_mcp_server.domain.operations import Operation, OperationClass
-from ibkr_mcp_server.safety.decision import Findings
+from ibkr_mcp_server.safety.decision import Findings, Validation
 from ibkr_mcp_server.safety.snapshot import Snapshot
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store import intents
@@ -158,6 +158,24 @@ BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
         status = await world.call("get_safety_status")
         assert status["daily_stats"]["opening_orders"] == 1
     assert len(gateway.received_orders) == 1
+
+
+async def test_an_order_that_no_rule_stops_is_still_not_sent_without_its_record(
+    run: Run, gateway: PaperGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AUD-04: the failing store refuses by the state, and, were no rule to look at that, by itself."""
+    async with run() as world:
+        desk = world.app.desk
+        monkeypatch.setattr(desk.safety.policy, "review", lambda operation, seen: Validation(rules=(), findings=()))
+        await desk.database.run(
+            lambda connection: connection.execute(text("ALTER TABLE audit_log RENAME TO hidden")).rowcount
+        )
+        refused = await world.buy()
+        await desk.database.run(
+            lambda connection: connection.execute(text("ALTER TABLE hidden RENAME TO audit_log")).rowcount
+        )
+    assert (refused["code"], refused["outcome"]) == ("RECORD_FAILED", "refused")
+    assert gateway.received_orders == []
 
 
 async def test_a_record_that_fails_after_the_send_stops_trading_and_the_order_is_still_known(

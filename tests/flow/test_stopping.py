@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -17,6 +18,7 @@ from ibkr_mcp_server.errors import Refused
 from ibkr_mcp_server.operations.entries import cancel_entries, working_entries
 from ibkr_mcp_server.safety.operator import OperatorDoor
 from ibkr_mcp_server.simulator.server import PaperGateway
+from ibkr_mcp_server.store.errors import StoreUnavailable
 from ibkr_mcp_server.store.latches import KillMode
 from tests.harness import World, running
 from tests.people import PASSPHRASE, proof
@@ -93,6 +95,65 @@ async def test_an_order_that_waits_for_the_gate_while_somebody_stops_is_dropped(
     assert dropped["code"] == "STATE_CHANGED"
     assert world.sent == 0
     assert activation.nothing_in_flight
+
+
+async def test_an_order_that_was_approved_before_a_stop_and_its_reset_is_dropped(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """TW-11: whoever resets says that trading may go on, not that what was on its way before the stop may."""
+    async with running(tmp_path, gateway, clock) as world:
+        switch, operator = world.app.desk.safety.kill_switch, await proof(world)
+        async with world.app.desk.safety._gate.held():
+            placing = asyncio.create_task(world.buy())
+            await world.until(lambda: _reserved(world))
+            stopping = asyncio.create_task(switch.activate(KillMode.HALT_ONLY, "now", operator.actor))
+            await world.until(lambda: world.app.desk.database.read_blocking(switch.status).latch.active)
+            await switch.clear(operator, "a false alarm")
+        dropped = await placing
+        await stopping
+        assert (await world.buy())["success"]
+    assert dropped["code"] == "STATE_CHANGED"
+    assert "the kill switch was used after the order had been approved" in dropped["error"]
+    assert world.sent == 1
+
+
+async def test_the_file_that_appears_while_the_gate_reads_the_switches_still_holds_the_order_back(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KS-07, TW-11: the last thing that happens before the bytes are written is a look at the file."""
+    async with running(tmp_path, gateway, clock) as world:
+        database, sentinel = world.app.desk.database, world.state.sentinel
+        look = database.look
+
+        async def look_and_then_the_file_appears(*asked: Any, **how: Any) -> Any:
+            seen = await look(*asked, **how)
+            sentinel.touch()
+            return seen
+
+        monkeypatch.setattr(database, "look", look_and_then_the_file_appears)
+        dropped = await world.buy(client_request_id="dropped-by-file")
+        intent = await world.intent("dropped-by-file")
+    assert (dropped["code"], intent.state) == ("STATE_CHANGED", "EXPIRED")
+    assert "the sentinel file appeared" in dropped["error"]
+    assert world.sent == 0
+
+
+async def test_a_cancellation_leaves_although_the_gate_cannot_read_the_store_and_an_order_does_not(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TW-07, invariant 6: what lowers the risk does not wait for a disk."""
+
+    async def fails(*asked: Any, **how: Any) -> None:
+        raise StoreUnavailable("STORE_DISK_ERROR", "The disk failed.")
+
+    async with running(tmp_path, gateway, clock) as world:
+        resting = await world.buy()
+        monkeypatch.setattr(world.app.desk.database, "look", fails)
+        refused = await world.buy()
+        cancelled = await world.call("cancel_order", perm_id=resting["perm_id"])
+    assert (refused["success"], refused["code"]) == (False, "STATE_UNREADABLE")
+    assert cancelled["success"], cancelled
+    assert (world.sent, gateway.exchange.open_orders()) == (1, [])
 
 
 def _reserved(world: World) -> bool:
