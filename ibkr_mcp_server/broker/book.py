@@ -408,6 +408,7 @@ class Book:
         if len(self._orders) <= FINISHED_ORDERS_KEPT:
             return
         finished = [key for key, order in self._orders.items() if not order.is_working]
+        finished.sort(key=self._touched.__getitem__)  # one that worked for long may have ended just now
         for key in finished[: max(0, len(finished) - FINISHED_ORDERS_KEPT)]:
             del self._orders[key], self._touched[key]
             self._echoes.pop(key, None)

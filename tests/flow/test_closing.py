@@ -176,7 +176,7 @@ async def test_without_a_price_protection_stays_and_a_stop_that_was_taken_is_pla
             assert (gateway.exchange.open_orders(), problem.startswith("AAPL is without its stop at")) == ([], True)
             assert await closer.protect_again() == ()
         (again,) = gateway.exchange.open_orders()
-        assert (again.remaining, again.terms.aux_price) == (10, Decimal(str(level)))
+        assert (again.remaining, again.terms.aux_price) == (Decimal(10), Decimal(str(level)))
         assert [len(protection) for protection in kept] == [1, 1, 0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import pytest
 from ib_async import CommissionReport, Contract, Execution, Order, OrderState
 
 from ibkr_mcp_server.broker.base import BrokerEvent, BrokerEventKind
@@ -136,3 +137,40 @@ def test_positions_are_unknown_before_the_first_complete_list() -> None:
     book.all_positions([("DU1", AAPL, 5, 2)])
     book.position("DU1", AAPL, 0, 0)
     assert book.positions() == []
+
+
+def test_of_too_many_ended_orders_those_told_longest_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day of trading may not make the program grow; an order that worked all day and ends last is still known."""
+    monkeypatch.setattr("ibkr_mcp_server.broker.book.FINISHED_ORDERS_KEPT", 3)
+    book = Told()
+    book.opened(perm_id=1)
+    for perm_id in range(2, 7):
+        book.new_connection()  # its order ids name nothing any more
+        book.opened(perm_id=perm_id)
+        book.stands("Filled", filled=10, perm_id=perm_id)
+    book.new_connection()
+    book.stands("Cancelled", perm_id=1)
+    assert [order.perm_id for order in book.orders()] == [1, 5, 6]
+    assert book.order(perm_id=2) is None
+
+
+def test_of_too_many_fills_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ibkr_mcp_server.broker.book.FILLS_KEPT", 2)
+    book = Told()
+    for number in range(4):
+        book.filled(f"{number}.01.01", 1)
+    assert [fill.execution_id for fill in book.executions()] == ["2.01.01", "3.01.01"]
+
+
+def test_a_commission_of_a_fill_that_nobody_told_or_of_an_older_version_changes_nothing() -> None:
+    book = Told()
+    book.commission(CommissionReport(execId="a.01.01", commission=1.0, currency="USD"))
+    book.filled("a.01.02", 3)
+    book.commission(CommissionReport(execId="a.01.01", commission=1.0, currency="USD"))
+    assert [fill.commission for fill in book.executions()] == [None]
+
+
+def test_a_status_of_an_order_that_nobody_described_is_no_order() -> None:
+    book = Told()
+    assert book.stands("Submitted") is None
+    assert list(book.orders()) == []
