@@ -106,6 +106,21 @@ async def test_a_repeated_request_is_told_where_its_order_stands_now(run: Run) -
     assert len(world.gateway.received_orders) == 1
 
 
+async def test_a_request_that_comes_again_while_its_order_is_on_its_way_is_told_to_wait(run: Run) -> None:
+    """ID-04: neither a second order nor an answer that nobody knows yet."""
+    async with run() as world:
+        order = {**world.resting(), "client_request_id": "asked-twice-at-once"}
+        async with world.app.desk.safety._gate.held():  # the moment before the socket, held open
+            first = asyncio.create_task(world.call_with("place_limit_order", order))
+            await world.until(lambda: world.app.desk.database.read_blocking(intents.unresolved))
+            again = await world.call_with("place_limit_order", order)
+        placed = await first
+        after = await world.call_with("place_limit_order", order)
+    assert (again["success"], again["code"]) == (False, "IN_PROGRESS")
+    assert (placed["success"], after["replayed"], after["perm_id"]) == (True, True, placed["perm_id"])
+    assert len(world.gateway.received_orders) == 1
+
+
 async def test_a_key_is_known_eight_days_later_and_its_request_is_still_not_sent_again(run: Run) -> None:
     """ID-05: nothing ever deletes an intent."""
     async with run() as world:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from ibkr_mcp_server.domain.accounts import AccountPnl, AccountSummary, Position
+from ibkr_mcp_server.domain.instruments import Instrument, SecType
 from ibkr_mcp_server.domain.money import Money
+from ibkr_mcp_server.domain.orders import Execution, Side
 from ibkr_mcp_server.safety.equity import EquityMeter, Marks
 from tests.unit.safety import builders
 
@@ -185,3 +188,77 @@ def test_marks_survive_a_restart_and_a_payment_meanwhile_is_none_of_them() -> No
     marks = again.balance(850, 400)
     assert again.meter.paid == -100
     assert round((marks.high_water - Decimal(850)) / marks.high_water, 20) == Decimal("0.05")
+
+
+def fill(desk: Desk, instrument: Instrument, quantity: int, price: str) -> Execution:
+    """A buy, long enough ago for the balances to include it."""
+    return Execution(
+        execution_id="a.01.01",
+        perm_id=1,
+        order_id=1,
+        client_id=17,
+        account="DU1",
+        instrument=instrument,
+        side=Side.BUY,
+        quantity=Decimal(quantity),
+        price=Decimal(price),
+        cumulative_quantity=Decimal(quantity),
+        average_price=Decimal(price),
+        executed_at=desk.now + timedelta(seconds=0.5),
+        exchange="SMART",
+        order_ref="",
+    )
+
+
+def test_a_conversion_moves_money_between_currencies_and_is_no_payment() -> None:
+    """LED-07: the cash of one currency falls, that of the other rises, and both by the fill."""
+    desk = Desk()
+    desk.balance(1000, 1000)
+    pair = builders.instrument(con_id=12087792, symbol="EUR", sec_type=SecType.CASH, currency="USD")
+    desk.meter.filled(fill(desk, pair, 500, "1.10"))
+    told = balances(desk.now, 995, 450)
+    told = replace(
+        told,
+        cash_balances={"USD": Decimal(450), "EUR": Decimal(500)},
+        exchange_rates={"USD": Decimal(1), "EUR": Decimal("1.09")},
+        received_at=desk.now + timedelta(seconds=200),
+    )
+    desk.held = (
+        Position(account="DU1", instrument=pair, quantity=Decimal(500), average_cost=None, market_value=Decimal(545)),
+        Position(
+            account="DU2", instrument=builders.instrument(), quantity=Decimal(9), average_cost=None,
+            market_value=Decimal(900),
+        ),
+    )  # fmt: skip
+    marks = desk.tell(told, after=200)
+    assert (desk.meter.paid, desk.meter.payments) == (0, [])
+    assert (marks.day_start, desk.meter.equity) == (1000, 995), "the spread is a loss"
+
+
+def test_a_future_costs_nothing_to_hold_so_that_a_withdrawal_after_its_purchase_is_no_loss() -> None:
+    desk = Desk()
+    desk.balance(1000, 1000)
+    future = builders.instrument(con_id=7, symbol="ES", sec_type=SecType.FUT, multiplier=Decimal(50))
+    desk.meter.filled(fill(desk, future, 1, "5000"))
+    value = Decimal(250_000)
+    desk.held = (
+        Position(account="DU1", instrument=future, quantity=Decimal(1), average_cost=None, market_value=value),
+    )
+    marks = desk.tell(balances(desk.now + timedelta(seconds=200), 500, 500), after=200)
+    assert (desk.meter.paid, marks.day_start, desk.meter.equity) == (-500, 500, 500)
+
+
+def test_a_profit_whose_open_part_is_not_told_counts_as_it_is() -> None:
+    desk = Desk()
+    desk.balance(1000, 500)
+    at_first, later = pnl(desk.now, -10, 0), pnl(desk.now, -60, 0)
+    desk.tell(profit=replace(at_first, unrealized=None))
+    desk.tell(profit=replace(later, unrealized=None))
+    assert desk.meter.equity == 950
+
+
+def test_interest_and_rounding_are_no_payment() -> None:
+    desk = Desk()
+    desk.balance(100_000, 50_000)
+    desk.balance(99_700, 49_950)  # 300 were lost, and 50 of cash went: too little to be told from a fee
+    assert (desk.meter.paid, desk.meter.equity) == (0, 99_700)

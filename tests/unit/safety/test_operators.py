@@ -10,12 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from pyotp import TOTP
 
 from ibkr_mcp_server.audit.events import EventType
 from ibkr_mcp_server.audit.log import tail
 from ibkr_mcp_server.clock import ManualClock
-from ibkr_mcp_server.errors import Fault, Refused
+from ibkr_mcp_server.errors import Fault, Refused, Unavailable
 from ibkr_mcp_server.safety import credentials
 from ibkr_mcp_server.safety.approval_queue import DUAL_SECONDS, ApprovalQueue, SecondPersonNeeded
 from ibkr_mcp_server.safety.operator import OperatorDoor, OperatorProof
@@ -206,3 +207,59 @@ async def test_of_two_processes_that_use_one_code_at_once_one_is_let_in(house: H
     tries = (one.open(WORDS.format("ben"), claimed_name="ben", code=code) for one in (house.door, other))
     answers = await asyncio.gather(*tries, return_exceptions=True)
     assert [isinstance(answer, Refused) for answer in answers].count(True) == 1
+
+
+async def test_what_cannot_be_proved_or_kept_is_told_and_changes_nothing(house: House) -> None:
+    with pytest.raises(Refused, match="NO_PASSPHRASE"):
+        await house.proof("ann")
+    ann = await house.first()
+    kept = house.path.read_bytes()
+    with pytest.raises(Refused, match="PASSPHRASE_EXISTS"):
+        await house.door.set_passphrase(WORDS.format("eve"), claimed_name="eve")
+    with pytest.raises(Refused, match="WRONG_PASSPHRASE"):
+        await house.door.replace_passphrase(WORDS.format("new"), WORDS.format("eve"), ann)
+    with pytest.raises(Refused, match="OPERATOR_UNKNOWN"):
+        await house.door.remove("eve", ann)
+    assert house.path.read_bytes() == kept
+
+
+async def test_who_is_removed_while_they_type_is_not_let_in(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """KS-16: the hash takes a tenth of a second, in which another admin may act."""
+    ann = await house.first()
+    key = await house.add("ben", Role.ADMIN, ann, with_code=True)
+    assert key is not None
+    opened, path = credentials.opened, house.path
+
+    def and_meanwhile_removed(credential: credentials.Credential | None, passphrase: str) -> credentials.Opened | None:
+        found = opened(credential, passphrase)
+        stored = json.loads(path.read_text())
+        stored["operators"] = [one for one in stored["operators"] if one["name"] != "ben"]
+        path.write_text(json.dumps(stored))
+        return found
+
+    monkeypatch.setattr(credentials, "opened", and_meanwhile_removed)
+    with pytest.raises(Refused, match="WRONG_PASSPHRASE"):
+        await house.proof("ben", code=TOTP(key).at(house.clock.now()))
+
+
+@pytest.mark.parametrize(
+    "stored", ['{"scheme": "rot13", "operators": []}', '{"scheme": "scrypt", "operators": 7}', "[]", "no JSON"]
+)
+async def test_a_file_of_operators_that_is_none_of_ours_lets_nobody_in(house: House, stored: str) -> None:
+    await house.first()
+    house.path.write_text(stored)
+    with pytest.raises(Fault, match="OPERATORS_UNREADABLE"):
+        await house.proof("ann")
+
+
+async def test_a_file_of_operators_that_cannot_be_read_or_is_being_changed_is_told_as_that(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "_LOCK_SECONDS", 0.01)
+    ann = await house.first()
+    with FileLock(str(house.path.with_suffix(".lock"))), pytest.raises(Unavailable, match="OPERATORS_BUSY"):
+        await house.add("ben", Role.VIEWER, ann)
+    house.path.unlink()
+    house.path.mkdir()
+    with pytest.raises(Fault, match="OPERATORS_UNREADABLE"):
+        await house.proof("ann")

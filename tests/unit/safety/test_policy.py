@@ -22,9 +22,11 @@ from ibkr_mcp_server.domain.quotes import MarketDataType
 from ibkr_mcp_server.safety import valuation
 from ibkr_mcp_server.safety.checks import Check
 from ibkr_mcp_server.safety.checks.order_pace import TradedValue
+from ibkr_mcp_server.safety.checks.order_rate import wait_for_room
 from ibkr_mcp_server.safety.codes import Code
 from ibkr_mcp_server.safety.decision import Findings
 from ibkr_mcp_server.safety.exposure import Holdings
+from ibkr_mcp_server.safety.identity import part_key
 from ibkr_mcp_server.safety.observation import classified
 from ibkr_mcp_server.safety.policy import SWITCHES, Policy, Rule
 from ibkr_mcp_server.safety.snapshot import Given, Recorded, Snapshot
@@ -618,3 +620,50 @@ def test_an_entry_is_a_small_part_of_what_trades_in_a_day(average: str | None, c
     warnings = Policy(world.settings()).review(world.placement(), seen).warnings
     assert any("average daily volume" in text for text in warnings) is (average is None)
     assert world.codes(world.snapshot(quote=quoted, action=Action.REDUCE)) == []
+
+
+@pytest.mark.parametrize("price", ["0", "-1", "NaN", "Infinity"])
+def test_a_price_that_is_no_number_above_zero_is_refused(price: str) -> None:
+    """The tools' schema takes none; whoever builds a draft in another way meets the rule."""
+    assert Code.INVALID_PRICE in world.codes(world.snapshot(world.order(limit_price=Decimal(price))))
+
+
+def test_a_percentage_to_trail_by_is_for_orders_that_trail() -> None:
+    found = world.codes(world.snapshot(world.order(trailing_percent=Decimal(2))))
+    assert found == [Code.PRICE_NOT_EXPECTED]
+
+
+def test_the_first_and_the_last_minutes_of_a_session_open_nothing_and_tell_how_long_to_wait() -> None:
+    session = TradingSession(start=world.NOON - timedelta(minutes=2), end=world.NOON + timedelta(hours=4))
+    seen = world.snapshot(world.order(instrument=world.instrument(liquid_hours=(session,))))
+    ((_, refusal),) = Policy(world.settings(no_entry_first_minutes=5)).review(world.placement(), seen).failures
+    assert (refusal.code, refusal.retry_after_seconds) == (Code.SESSION_EDGE, 180)
+    assert Policy(world.settings(no_entry_first_minutes=2)).review(world.placement(), seen).is_safe
+
+
+def test_whoever_stops_or_asks_how_things_stand_is_heard_in_every_state() -> None:
+    halted = Cause(state=SafetyState.LOCKDOWN, code=Code.KILL_SWITCH_ACTIVE, reason="out", is_latch=True)
+    seen = Snapshot(observed=world.snapshot().observed, recorded=Recorded(state=EffectiveState(causes=(halted,))))
+    for heard in (OperationClass.SAFETY_STOP, OperationClass.SAFETY_STATUS):
+        assert Policy(world.settings()).review(world.placement(operation_class=heard), seen).is_safe
+
+
+@given(st.lists(st.floats(0, 59.9), max_size=12), st.integers(1, 10), st.integers(1, 12))
+def test_the_wait_for_room_is_as_long_as_it_takes_and_never_ends_for_what_is_too_much(
+    ages: list[float], limit: int, wanted: int
+) -> None:
+    wait = wait_for_room(tuple(ages), limit, wanted)
+    if wanted > limit:
+        assert wait is None
+        return
+    assert wait is not None
+    assert len([age for age in ages if age + wait < 60 - 1e-3]) + wanted <= limit
+    assert (wait == 0) is (len(ages) + wanted <= limit)
+
+
+def test_the_keys_of_a_brackets_parts_fit_into_every_key() -> None:
+    """ID-01: 64 characters, and two long keys stay two."""
+    assert part_key("short", "stop-loss") == "short.stop-loss"
+    long = [part_key(f"{'k' * 60}{number}", "stop-loss") for number in range(2)]
+    assert len(set(long)) == 2
+    assert all(len(key) <= 64 for key in long)
