@@ -97,3 +97,26 @@ async def test_a_broken_outbox_takes_no_stop_back(first_url: str, clock: ManualC
     kept = await database.read(lambda connection: tail(connection, 10))
     assert [record.event_type for record in kept] == [EventType.KILL_SWITCH_ACTIVATE, EventType.SERVER_STOP]
     database.close()
+
+
+async def test_what_is_old_and_waits_for_nobody_is_forgotten_and_what_waits_is_kept(
+    database: Database, clock: ManualClock
+) -> None:
+    """AL-04: the outbox does not grow for ever, and loses nothing that a channel has yet to take."""
+    log = log_of(database, clock)
+    await log.record(event(EventType.LINK_DOWN, text="gone", code=None))
+    await log.record(event(EventType.KILL_SWITCH_ACTIVATE, **STOP))
+    sent, waits = await database.read(alerts.unrouted)
+
+    def deliver_the_first(connection: Connection) -> None:
+        for one in (sent, waits):
+            alerts.route(connection, one, ["slack"], clock.now())
+        alerts.settle(connection, sent.number or 0, "slack", DeliveryState.SENT, None, clock.now())
+
+    def numbers(connection: Connection) -> list[int]:
+        return list(connection.execute(text("SELECT number FROM alerts")).scalars())
+
+    await database.run(deliver_the_first)
+    for before, left in ((clock.now(), [sent.number, waits.number]), (clock.now() + timedelta(1), [waits.number])):
+        await database.run(lambda connection, before=before: alerts.forget(connection, before=before))  # type: ignore[misc]  # the loop's time
+        assert await database.read(numbers) == left

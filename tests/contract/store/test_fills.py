@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 
 from hypothesis import given
@@ -9,10 +11,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, func, select
 
 from ibkr_mcp_server.domain.orders import fill_of
-from ibkr_mcp_server.store import fills
+from ibkr_mcp_server.store import fills, trades
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.fills import News
 from ibkr_mcp_server.store.schema import fills as table
+from ibkr_mcp_server.store.trades import Trade
 from tests.stores import NOON
 
 
@@ -43,6 +46,32 @@ async def test_a_correction_names_what_it_replaces_and_the_older_version_is_no_n
     ):
         assert await database.run(partial(told, execution_id=execution_id)) == news
     assert await database.read(lambda connection: connection.scalar(select(func.count()).select_from(table))) == 2
+
+
+async def test_the_price_of_a_corrected_fill_stays_when_the_older_version_is_told_after_it(database: Database) -> None:
+    """ID-13: profits and losses are computed from it."""
+    first = Trade(
+        fill="e0d5.01",
+        revision=1,
+        account="DU1",
+        strategy="claude",
+        order_key="a-key",
+        con_id=265598,
+        symbol="AAPL",
+        sec_type="STK",
+        currency="USD",
+        side="BUY",
+        quantity=Decimal(10),
+        price=Decimal("190.50"),
+        multiplier=None,
+        commission=None,
+        commission_currency=None,
+        executed_at=NOON,
+    )
+    corrected = replace(first, revision=2, price=Decimal("190.40"))
+    for version in (first, corrected, first):
+        await database.run(partial(trades.note, trade=version))
+    assert [trade.price for trade in await database.read(trades.newest)] == [Decimal("190.40")]
 
 
 @given(st.text(max_size=30))

@@ -100,6 +100,7 @@ async def test_only_a_human_clears_it(database: Database) -> None:
         "UPDATE latches SET activated_at = 'yesterday'",
         "UPDATE latches SET activated_at = '2026-11-20T17:00:00.000000Z'",
         "UPDATE latches SET scope = 'elsewhere'",
+        "UPDATE latches SET active = true",
     ],
 )
 async def test_a_missing_or_inconsistent_record_reads_as_active(database: Database, damage: str) -> None:
@@ -109,6 +110,9 @@ async def test_a_missing_or_inconsistent_record_reads_as_active(database: Databa
     latch = await database.read(latches.current)
     assert (latch.active, latch.is_readable, latch.mode) == (True, False, KillMode.HALT_ONLY)
     assert "counts as active" in latch.reason
+    for read in (latches.active, partial(latches.bearing_on, scopes=["strategy:claude"])):
+        account = (await database.read(read))[0]
+        assert (account.scope, account.active, account.is_readable) == (scopes.ACCOUNT, True, False)
 
     pressed, first = await database.run(press)
     assert first

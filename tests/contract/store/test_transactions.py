@@ -182,6 +182,10 @@ async def test_a_closed_database_says_so(database: Database) -> None:
     for at_once in (False, True):
         with pytest.raises(Fault, match="closed already"):
             await database.run(notes, at_once=at_once)
+    late = database.soon(lambda connection: note("too late", connection))
+    database.close()  # what waited is begun, and told that it cannot be
+    with pytest.raises(Fault, match="closed already"):
+        await late
 
 
 async def test_a_migrated_database_equals_the_metadata(first_url: str) -> None:
@@ -245,4 +249,14 @@ def test_opened_for_reading_only_it_reads_and_refuses_to_write(url: str) -> None
     assert "store_id" in database.read_blocking(notes)
     with pytest.raises(Fault, match="reading only"):
         database.run_blocking(lambda connection: connection.execute(update(meta).values(value="")))
+    with pytest.raises(Fault, match="reading only"):
+        database.soon(lambda connection: connection.execute(update(meta).values(value="")))
     database.close()
+
+
+def test_opened_for_reading_only_it_does_not_bring_an_earlier_version_up_to_date(first_url: str) -> None:
+    earlier = Database.open(first_url)
+    earlier.run_blocking(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '0001'")))
+    earlier.close()
+    with pytest.raises(StoreUnreadable, match="newest tables"):
+        Database.open(first_url, read_only=True)

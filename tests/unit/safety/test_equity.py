@@ -231,8 +231,9 @@ def test_a_conversion_moves_money_between_currencies_and_is_no_payment() -> None
         ),
     )  # fmt: skip
     marks = desk.tell(told, after=200)
-    assert (desk.meter.paid, desk.meter.payments) == (0, [])
-    assert (marks.day_start, desk.meter.equity) == (1000, 995), "the spread is a loss"
+    assert desk.meter.paid == 0
+    assert desk.meter.payments == []
+    assert [marks.day_start, desk.meter.equity] == [1000, 995], "the spread is a loss"
 
 
 def test_a_future_costs_nothing_to_hold_so_that_a_withdrawal_after_its_purchase_is_no_loss() -> None:
@@ -245,7 +246,7 @@ def test_a_future_costs_nothing_to_hold_so_that_a_withdrawal_after_its_purchase_
         Position(account="DU1", instrument=future, quantity=Decimal(1), average_cost=None, market_value=value),
     )
     marks = desk.tell(balances(desk.now + timedelta(seconds=200), 500, 500), after=200)
-    assert (desk.meter.paid, marks.day_start, desk.meter.equity) == (-500, 500, 500)
+    assert [desk.meter.paid, marks.day_start, desk.meter.equity] == [-500, 500, 500]
 
 
 def test_a_profit_whose_open_part_is_not_told_counts_as_it_is() -> None:
@@ -261,4 +262,4 @@ def test_interest_and_rounding_are_no_payment() -> None:
     desk = Desk()
     desk.balance(100_000, 50_000)
     desk.balance(99_700, 49_950)  # 300 were lost, and 50 of cash went: too little to be told from a fee
-    assert (desk.meter.paid, desk.meter.equity) == (0, 99_700)
+    assert [desk.meter.paid, desk.meter.equity] == [0, 99_700]
