@@ -76,6 +76,20 @@ async def test_connecting_backs_off_from_one_second_to_sixty(clock: ManualClock,
         assert (await broker.wait_until_up(5)).attempts == 0
 
 
+async def test_who_takes_the_writers_role_over_while_the_gateway_is_away_connects_with_its_id_at_once(
+    clock: ManualClock, gateway: PaperGateway
+) -> None:
+    """LK-01: only the writer's client id may change and cancel the orders that it placed."""
+    gateway.faults.refuse_connections()
+    async with broker_at(gateway.port, clock, client_id=117) as broker:
+        await until(lambda: broker.link.state is LinkState.LOST)
+        gateway.faults.refuse_connections(False)
+        broker.connect_as(17)  # no time passes: it does not wait for the pause to end
+        assert (await broker.wait_until_up(5)).client_id == 17
+        broker.connect_as(17)
+        assert broker.link.is_up
+
+
 async def test_hung_handshake_is_told_as_such(clock: ManualClock, gateway: PaperGateway) -> None:
     gateway.faults.freeze()
     async with broker_at(gateway.port, clock, connect_timeout_seconds=0.1) as broker:

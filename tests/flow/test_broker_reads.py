@@ -312,3 +312,26 @@ async def test_late_rows_of_an_abandoned_read_never_complete_a_later_one(
         assert len(await later) == 1
         with pytest.raises(asyncio.CancelledError):
             await abandoned
+
+
+async def test_with_every_market_data_line_in_use_the_one_asked_for_longest_ago_gives_way(
+    gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """An account has a hundred lines; one that somebody waits for is never taken away."""
+    async with connected(gateway, clock) as broker:
+        known = [await broker.resolve(InstrumentQuery(symbol=symbol)) for symbol in ("AAPL", "MSFT", "IBM")]
+        board = broker._link.up().quotes
+        board._most_lines = 2
+        for instrument in (*known, known[0]):
+            (answer,) = await broker.quotes([instrument])
+            assert isinstance(answer, Quote), answer
+            assert answer.con_id == instrument.con_id
+        assert [con_id for con_id, _ in board._lines] == [known[2].con_id, known[0].con_id]
+        answers = await broker.quotes(known)  # more than there are lines: as many at a time as fit
+        assert [answer.con_id for answer in answers if isinstance(answer, Quote)] == [one.con_id for one in known]
+
+        for line in board._lines.values():
+            line.users += 1
+        asked = next(one for one in known if one.con_id not in {con_id for con_id, _ in board._lines})
+        with pytest.raises(Unavailable, match="All 2 market-data lines are in use"):
+            await broker.quotes([asked])

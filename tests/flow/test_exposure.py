@@ -231,6 +231,9 @@ async def test_the_brokers_preview_of_the_margin_and_its_shares_to_lend_decide(
         refused = await world.buy(600, limit_price=99.9)
         assert (refused["code"], refused["limit"]) == ("MARGIN_LIMIT", "1 % of the equity"), refused
         assert (refused["observed"], gateway.exchange.orders()) == ("11,998.80 of 999,997.00", []), refused
+        order: dict[str, Any] = {"symbol": "AAPL", "action": "BUY", "order_type": "LMT", "limit_price": 99.9}
+        preview = await world.call("check_order", quantity=600, **order)
+        assert (preview["largest_quantity"], preview["bound_by"]) == ("500", ["MARGIN_LIMIT"]), preview
         sell: dict[str, Any] = {"symbol": "AAPL", "action": "SELL", "quantity": 10, "limit_price": 100.1}
         assert (await world.call("place_limit_order", **sell))["success"]  # of a stock that is easy to borrow
         assert (await world.buy(100, symbol="MSFT", limit_price=99.9))["success"]

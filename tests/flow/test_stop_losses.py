@@ -170,6 +170,8 @@ async def test_a_trailing_stop_keeps_its_distance_and_where_it_stands_when_its_s
         assert after.stop_price >= before.stop_price, "it never moves back"
         closer = await world.call("modify_stop_loss", perm_id=placed["perm_id"], trailing_amount=3)
         assert (closer["terms"]["trailing_amount"], "trailing_percent" in closer["terms"]) == ("3", False)
+        again = await world.call("modify_stop_loss", perm_id=placed["perm_id"], trailing_percent=2)
+        assert (again["terms"]["trailing_percent"], "trailing_amount" in again["terms"]) == ("2", False)
 
 
 async def test_the_stop_loss_tools_touch_no_other_order(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from ibkr_mcp_server.audit.chain import GENESIS, Head, digest
+from ibkr_mcp_server.audit.chain import GENESIS, ChainReader, Head, digest
+from ibkr_mcp_server.audit.checkpoints import CheckpointFile, Newest
 from ibkr_mcp_server.audit.export import export_log
-from ibkr_mcp_server.audit.log import AuditLog
-from ibkr_mcp_server.audit.verify import VerifyReport, verify_database, verify_export
-from ibkr_mcp_server.errors import Refused
+from ibkr_mcp_server.audit.log import AuditLog, tail
+from ibkr_mcp_server.audit.verify import VerifyReport, records_of_export, verify_database, verify_export
+from ibkr_mcp_server.errors import Fault, Refused
 from ibkr_mcp_server.store.database import Database
-from tests.stores import an_event
+from tests.stores import NOON, an_event
 from tests.unit.audit.divided import divide
 
 FIELDS = {
@@ -210,3 +212,54 @@ def test_an_export_that_fails_leaves_no_file(filled: Database, tmp_path: Path) -
     with pytest.raises(Exception, match="closed already"):
         export_log(filled, tmp_path / "audit.jsonl")
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == []
+
+
+def test_an_export_whose_name_is_taken_while_it_is_written_overwrites_nothing(
+    filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "audit.jsonl"
+    synced = os.fsync
+
+    def and_meanwhile_taken(descriptor: int) -> None:
+        synced(descriptor)
+        target.write_text("mine")
+
+    monkeypatch.setattr("ibkr_mcp_server.audit.export.os.fsync", and_meanwhile_taken)
+    with pytest.raises(Refused, match="exists already"):
+        export_log(filled, target)
+    assert target.read_text() == "mine"
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["audit.jsonl"]
+
+
+def test_reading_records_of_an_export_ends_at_the_first_line_that_is_none(lines: list[str]) -> None:
+    """What follows it proves nothing."""
+    chain = ChainReader()
+    types = {json.loads(line)["event_type"] for line in lines}
+    found = list(records_of_export([*lines[:2], "no record", *lines[2:]], chain, types))
+    assert [record["seq"] for record in found] == [1, 2]
+    assert "Line 3 is not an audit record" in str(chain.reason)
+
+
+def test_a_record_that_cannot_be_read_is_told_instead_of_left_out(filled: Database) -> None:
+    def work(connection: Connection) -> None:
+        connection.exec_driver_sql("DROP TRIGGER audit_log_no_update")
+        connection.exec_driver_sql("UPDATE audit_log SET event_type = 'NO_SUCH_TYPE' WHERE seq = 2")
+
+    filled.run_blocking(work)
+    with pytest.raises(Fault, match="Audit record 2 cannot be read"):
+        filled.read_blocking(lambda connection: tail(connection, 100))
+
+
+def test_checkpoints_that_cannot_be_read_or_have_half_a_key_are_told_and_never_taken_for_none(tmp_path: Path) -> None:
+    """AUD-05: a start without them would not notice that the log was cut."""
+    file = CheckpointFile(path=tmp_path / "checkpoints", key=tmp_path / "key")
+    assert file.newest() == Newest(head=None)
+    file.add(Head(1, "a" * 64), NOON)
+    assert file.newest() == Newest(head=Head(1, "a" * 64))
+    (tmp_path / "key").write_text("abcd\n")
+    assert "is missing or no key" in str(file.newest().problem)
+    with pytest.raises(ValueError, match="shorter than 32 bytes"):
+        file.add(Head(2, "b" * 64), NOON)
+    (tmp_path / "checkpoints").unlink()
+    (tmp_path / "checkpoints").mkdir()
+    assert "cannot be read" in str(file.newest().problem)
