@@ -905,12 +905,15 @@ PROMISES: dict[str, Promise] = {
     "EM-09": held(
         "A server that is told to end takes nothing more in, finishes what it sends, and is gone within five seconds.",
         "tests/flow/test_ways_to_stop.py::test_a_signal_stops_and_a_server_that_is_told_to_end_ends_in_order",
+        "tests/flow/test_shutdown.py::test_entries_are_cancelled_at_the_end_where_that_is_configured_and_protection_stays",
+        "tests/flow/test_shutdown.py::test_the_end_does_not_wait_for_a_gateway_that_does_not_answer",
     ),
     "EM-02": held(
         "What waits to be sent when the link is lost is dropped, never sent later.",
         "tests/flow/test_brackets.py::test_a_link_that_dies_between_the_orders_transmits_nothing_and_says_so",
         "tests/flow/test_broker_life.py::test_what_waited_for_its_turn_when_the_link_was_lost_is_never_sent",
         "tests/flow/test_broker_writes.py::test_orders_that_wait_for_room_are_dropped_when_the_link_is_lost",
+        "tests/flow/test_broker_writes.py::test_nothing_is_added_to_bytes_that_the_gateway_does_not_take",
         "tests/unit/broker/test_pacing.py::test_discarded_messages_are_never_sent",
     ),
     "EM-04": held(

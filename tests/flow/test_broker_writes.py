@@ -420,3 +420,22 @@ async def test_orders_that_wait_for_room_are_dropped_when_the_link_is_lost(
         await clock.advance(5)
         await broker.open_orders()
         assert gateway.received_orders == []
+
+
+async def test_nothing_is_added_to_bytes_that_the_gateway_does_not_take(
+    gateway: PaperGateway, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EM-02: what lies in the socket's buffer would reach a gateway that comes back to life, however late."""
+    async with connected(gateway, clock) as broker:
+        instrument = await aapl(broker)
+        working = await broker.place_order(approved(resting(instrument)), Gate())
+        transport = broker._link.up().session.client.conn.transport
+        assert transport is not None
+        monkeypatch.setattr(transport, "get_write_buffer_size", lambda: 1)
+        with pytest.raises(Unavailable, match="does not take what is sent"):
+            await broker.place_order(approved(resting(instrument)), Gate())
+        with pytest.raises(Unavailable, match="does not take what is sent"):
+            await broker.cancel_order(cancellation(working), Gate())
+        monkeypatch.undo()
+        assert (await broker.cancel_order(cancellation(working), Gate())).status is OrderStatus.CANCELLED
+    assert len(gateway.received_orders) == 1

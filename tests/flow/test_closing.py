@@ -161,8 +161,8 @@ async def test_without_a_price_protection_stays_and_a_stop_that_was_taken_is_pla
         closer = Closer(world.app.desk, (), keep)
         gateway.faults.withdraw_quote("AAPL")
         await clock.advance(30)
-        async with time_passing(clock, step=0.5):
-            (left,) = await closer.attempt()
+        world.app.desk.broker._link.up().quotes._wait_seconds = 0.05  # type: ignore[attr-defined]  # real seconds
+        (left,) = await closer.attempt()
         assert left.reason == "It has no fresh price to close at, so its protection stays."
         assert ([order.perm_id for order in gateway.exchange.open_orders()], kept) == ([stop["perm_id"]], [])
 
@@ -178,6 +178,26 @@ async def test_without_a_price_protection_stays_and_a_stop_that_was_taken_is_pla
         (again,) = gateway.exchange.open_orders()
         assert (again.remaining, again.terms.aux_price) == (Decimal(10), Decimal(str(level)))
         assert [len(protection) for protection in kept] == [1, 1, 0]
+
+
+async def test_closing_waits_for_a_link_that_is_up_and_goes_on_then(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """KS-14: nothing is sized by positions that the broker told before the link was lost."""
+    gateway.add_position(ACCOUNT, "AAPL", Decimal(10), Decimal(150))
+    async with running(tmp_path, gateway, clock) as world:
+        gateway.faults.refuse_connections()
+        gateway.disconnect_all()
+        await world.until(lambda: not world.app.desk.broker.link.is_up)
+        await closing(world)
+        async with time_passing(clock, step=3):
+            await world.until(lambda: world.app.desk.broker.link.attempts > 1)
+            assert held(gateway, "AAPL") == 10
+            gateway.trade_by_hand("AAPL", "SELL", Decimal(4), None)
+            gateway.faults.refuse_connections(False)
+            await world.until(lambda: not held(gateway, "AAPL"))
+            await world.until(lambda: _done(world))
+    assert [fill.quantity for fill in gateway.exchange.executions()] == [4, 6]
 
 
 async def test_a_server_that_is_killed_while_it_closes_is_followed_by_one_that_finishes() -> None:
