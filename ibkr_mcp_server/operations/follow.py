@@ -53,6 +53,8 @@ class OrderFollower:
         self._desk = desk
         self._events: asyncio.Queue[BrokerEvent] = asyncio.Queue()
         self._link_up_since: float | None = None
+        self._lost_since: dict[str, float] = {}
+        """By intent id, when this run first asked for an outcome that was lost; in the clock's monotonic seconds."""
         self._look = asyncio.Event()
         self._probing = asyncio.Lock()
         self._noted: set[str] = set()
@@ -247,8 +249,12 @@ class OrderFollower:
 
     async def _probe_once(self) -> bool:
         lost = [intent for intent in await self._desk.database.read(intents.unresolved) if self._is_lost(intent)]
-        if not lost or not self._desk.safety.writer.is_writer:
+        if not self._desk.safety.writer.is_writer:
             return False  # orders of a process that lives are in flight, not lost
+        still = {intent.intent_id for intent in lost}
+        self._lost_since = {one: since for one, since in self._lost_since.items() if one in still}
+        if not lost:
+            return False
         if not self._desk.broker.link.is_up:
             return False  # the next LINK_UP begins anew
         try:
@@ -262,9 +268,13 @@ class OrderFollower:
         """Seconds for which the link has been up without a break; 0 while it is down."""
         return 0.0 if self._link_up_since is None else self._desk.clock.monotonic() - self._link_up_since
 
-    def unknown_for(self, since: datetime) -> float:
-        """For how long the broker could have told an outcome that is unknown since then, and did not; in seconds."""
-        return min(self.link_up_for(), (self._desk.clock.now() - since).total_seconds())
+    def unknown_for(self, intent_id: str) -> float:
+        """For how long the broker could have told the outcome of an intent, and did not; in seconds.
+
+        From when this run first asked for it, so that no step of the wall clock ends that time or draws it out.
+        """
+        now = self._desk.clock.monotonic()
+        return min(self.link_up_for(), now - self._lost_since.setdefault(intent_id, now))
 
     def _is_lost(self, intent: Intent) -> bool:
         """What this run is sending just now is in flight, not lost."""
@@ -282,15 +292,10 @@ class OrderFollower:
 
     def _resolve(self, connection: Connection, lost: Sequence[Intent], findings: dict[str, Finding]) -> None:
         now = self._desk.clock.now()
-        up_for = self.link_up_for()
         for intent in lost:
             # RESERVED by an earlier run, too: the gate may have let it through just before that run ended.
             finding = findings[intent.intent_id]
-            # What an earlier run sent left before this one's link came up, whenever we came to call it unknown.
-            here = intent.session_id == self._desk.session_id
-            left_at = (intent.updated_at if here else None) or intent.created_at
-            quiet_for = min(up_for, (now - left_at).total_seconds())
-            fate = fate_of(intent, finding, is_quiet=quiet_for >= QUIET_SECONDS)
+            fate = fate_of(intent, finding, is_quiet=self.unknown_for(intent.intent_id) >= QUIET_SECONDS)
             if fate is not None and fate.result is None and finding.order is not None:
                 after = follow(connection, intent, fate.state, finding.order, now)
             elif fate is not None and intent.state is not IntentState.RESERVED:

@@ -226,8 +226,7 @@ class Reconciler:
         self._readiness.lost_orders = tuple(
             intent.request_key
             for intent in await self._desk.database.read(intents.unresolved)
-            if intent.state is intents.IntentState.UNKNOWN
-            and self._follower.unknown_for(intent.updated_at or intent.created_at) >= late
+            if intent.state is intents.IntentState.UNKNOWN and self._follower.unknown_for(intent.intent_id) >= late
         )
 
     async def _after_outage(self) -> None:

@@ -42,7 +42,8 @@ class Recorded:
     """By account, in the base currency."""
     trades_in_the_hour: int
     failures: OrderFailures
-    unknown_since: tuple[datetime, ...]
+    unknown: tuple[str, ...]
+    """Intents whose outcome was lost, by id."""
     resumed_at: Mapping[str, datetime]
     """When a person let an agent go on; its streaks begin anew there."""
     halted: frozenset[str]
@@ -68,10 +69,8 @@ def read(connection: Connection, clock: Clock, state: BreakerState, rate: Rate, 
         fees_today=_fees_of_the_day(fills, rate, now),
         trades_in_the_hour=_trades_in_the_hour(fills, now),
         failures=order_outcomes.failures(connection, clock, state.counting_since),
-        unknown_since=tuple(
-            intent.updated_at or intent.created_at
-            for intent in intents.unresolved(connection)
-            if intent.state is IntentState.UNKNOWN
+        unknown=tuple(
+            intent.intent_id for intent in intents.unresolved(connection) if intent.state is IntentState.UNKNOWN
         ),
         resumed_at={
             name: stop.changed_at for name, stop in stops.items() if not stop.active and stop.changed_at is not None

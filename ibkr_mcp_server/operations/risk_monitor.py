@@ -268,7 +268,7 @@ class RiskMonitor:
             api_errors=desk.broker.api_errors(),
             trades_in_the_hour=recorded.trades_in_the_hour,
             fees_pct=self._fees_pct(recorded),
-            unknown_seconds=tuple(map(self._follower.unknown_for, recorded.unknown_since)),
+            unknown_seconds=tuple(map(self._follower.unknown_for, recorded.unknown)),
             mismatch_seconds=self._mismatch(recorded.disagreeing_since),
             volatility=self.market.volatility(),
             correlation_pct=self.market.correlation_pct(),

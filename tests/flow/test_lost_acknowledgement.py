@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -94,6 +95,24 @@ async def test_order_that_shows_at_the_broker_29_seconds_late_is_found_and_not_r
             assert await ended(world) is IntentState.ACCEPTED
         assert (await world.intent(KEY)).perm_id == placed.perm_id
         assert len([one for one in gateway.exchange.orders() if one.terms.order_ref == lost.order_ref]) == 1
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+async def test_steps_of_the_wall_clock_neither_end_nor_draw_out_the_time_in_which_a_lost_order_may_show(
+    minutes: int, tmp_path: Path, gateway: PaperGateway, clock: ManualClock
+) -> None:
+    """ID-10: by the monotonic clock it counts as never arrived after half a minute and the next look."""
+    async with running(tmp_path, gateway, clock, auto_cancel_orders_on_disconnect=False) as world:
+        gateway.faults.disconnect_before_order()
+        assert (await world.buy(1, client_request_id=KEY, limit_price=150.0))["code"] == "OUTCOME_UNKNOWN"
+        await world.reconnected()
+        clock.step_wall(timedelta(minutes=minutes))
+        await clock.advance(28)
+        await world.app.follower.settled()
+        assert (await world.intent(KEY)).state is IntentState.UNKNOWN
+        before = clock.monotonic()
+        assert await ended(world) is IntentState.REJECTED
+        assert clock.monotonic() - before < 60
 
 
 async def contradicted(world: World, gateway: PaperGateway, clock: ManualClock, key: str) -> None:
