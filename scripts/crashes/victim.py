@@ -39,6 +39,16 @@ STEPS = (
 """The moments of one order, in their order, as this module can hit them exactly."""
 
 
+TRAPPED: tuple[tuple[Any, str], ...] = (  # Any: what they belong to, a class or a module
+    (TradingSafetyManager, "admit"),
+    (intents, "reserve"),
+    (FinalGates, "of"),
+    (Settlement, "settle"),
+    (Settlement, "_recorded"),
+)
+"""The functions that `arm` replaces."""
+
+
 class Trap:
     """Kills this process at the `count`-th time that `step` is passed."""
 
@@ -71,8 +81,8 @@ def arm(trap: Trap) -> None:
             trap.passing("reserved")
         return admission
 
-    def reserve_trapped(connection: Connection, intent: Intent) -> None:
-        reserve(connection, intent)
+    def reserve_trapped(connection: Connection, intent: Intent, **given: bool) -> None:
+        reserve(connection, intent, **given)
         trap.passing("reserved, not committed")
 
     def final_gate_trapped(self: FinalGates, *arguments: Any) -> Any:

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from ibkr_mcp_server.audit.verify import verify_database
-from ibkr_mcp_server.clock import SystemClock
+from ibkr_mcp_server.clock import ManualClock, SystemClock
 from ibkr_mcp_server.simulator.server import PaperGateway
 from ibkr_mcp_server.store import intents
 from ibkr_mcp_server.store.database import Database
 from ibkr_mcp_server.store.intents import IntentState
 from scripts.crashes.campaign import BOUNDARIES, schedules
-from scripts.crashes.victim import STEPS
+from scripts.crashes.victim import STEPS, TRAPPED, Trap, arm
+from tests.harness import running
 from tests.private_state import private_state
 from tests.server_process import serving
 
@@ -78,6 +79,24 @@ async def test_killed_while_placing_orders_the_restarted_server_knows_them_all_a
         after = database.read_blocking(intents.unresolved)
         assert [one for one in after if one.kind == "place" and one.state is IntentState.RESERVED] == []
         database.close()
+
+
+async def test_an_order_passes_every_step_at_which_the_campaign_kills(
+    tmp_path: Path, gateway: PaperGateway, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QA-04: the traps lie on the order path as it is today."""
+    passed = set()
+
+    class Recorder(Trap):
+        def passing(self, step: str) -> None:
+            passed.add(step)
+
+    for place, name in TRAPPED:
+        monkeypatch.setattr(place, name, getattr(place, name))  # puts it back afterwards
+    arm(Recorder(STEPS[0], 1))
+    async with running(tmp_path, gateway, clock) as world:
+        assert (await world.buy(1))["success"]
+        await world.until(lambda: passed >= set(STEPS))
 
 
 def test_a_campaign_of_crashes_tries_every_boundary_and_repeats_itself_for_the_same_seed() -> None:
