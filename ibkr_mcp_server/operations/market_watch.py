@@ -88,7 +88,8 @@ class MarketWatch:
         if not is_invested or not (broken or unanswered > 0):
             self._lost_since = None
             return None
-        self._lost_since = now - max(0.0, unanswered) if self._lost_since is None else self._lost_since
+        # From this look on: what a machine that was asleep did not hear says nothing of the gateway.
+        self._lost_since = now if self._lost_since is None else self._lost_since
         return now - self._lost_since
 
     # ---- sampling
