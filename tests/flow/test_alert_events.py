@@ -94,8 +94,7 @@ async def test_silence_is_noticed_by_the_watcher_that_is_called_while_the_server
             tmp_path, gateway, clock, alert_heartbeat_url=watcher.url, alert_heartbeat_seconds=20
         ) as world:
             await world.until(lambda: len(watcher.posts) == 1)
-            await clock.advance(20)
-            await world.until(lambda: len(watcher.posts) == 2)
+            await until(world, lambda: len(watcher.posts) == 2)
             assert watcher.posts[0]["program"] == "ibkr-mcp-server"
             calls = len(watcher.posts)
             watcher.status = 500

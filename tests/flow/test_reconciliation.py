@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -247,7 +248,7 @@ async def test_altered_audit_log_starts_halted_and_still_serves_reads(
     async with running(tmp_path, gateway, clock) as world:
         await world.buy()
     path = tmp_path / "state" / "state.db"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DROP TRIGGER audit_log_no_update")
         connection.execute("UPDATE audit_log SET tool = 'another' WHERE seq = 5")
     connection.close()

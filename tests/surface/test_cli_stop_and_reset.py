@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -155,7 +156,7 @@ def test_reset_is_refused_while_the_audit_log_does_not_verify(shell: Shell) -> N
     """KS-15: the invariants of a start hold, or trading does not resume."""
     set_passphrase(shell)
     shell.call("portfolio-halt")
-    with sqlite3.connect(shell.state / "state.db") as store:
+    with closing(sqlite3.connect(shell.state / "state.db")) as store, store:
         for (trigger,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             store.execute(f"DROP TRIGGER {trigger}")
         store.execute('UPDATE audit_log SET outcome = \'{"reason":"nothing"}\' WHERE seq = 2')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ async def test_a_request_counts_once_and_its_replay_after_a_reset_does_nothing(t
         seen = signed(STATUS_SECRET, "GET", paths.KILL_STATUS, b"", timestamp=now)
         codes = [(await house.caller.ask("GET", paths.KILL_STATUS, headers=seen)).status_code for _ in range(2)]
         assert codes == [200, 401]
-        with sqlite3.connect(house.state / "state.db") as store:
+        with closing(sqlite3.connect(house.state / "state.db")) as store, store:
             assert {space for (space,) in store.execute("SELECT space FROM control_nonces")} == {"trigger", "status"}
 
 
