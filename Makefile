@@ -13,8 +13,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# Many tests wait for sockets and processes, so one more worker than there are cores keeps them busy.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)
+# Many tests wait for sockets and processes, so two workers for each core keep it busy.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) \* 2)
 STAMP  := $(VENV)/.made-from-pyproject
 
 # The tests start some hundred processes: without byte code each of them would compile the package anew.
